@@ -1,0 +1,419 @@
+//! Backup: one instant of the app into one point, committed once, then proven.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use futures::future::{self, Either};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use jiff::Timestamp;
+
+use crate::clock::Clock;
+use crate::database::Database;
+use crate::database::sqlite::Captured;
+use crate::error::{Error, Result};
+use crate::event::{Events, Stage};
+use crate::files::capture::{self, FilesCapture, FilesPlan};
+use crate::local::{self, Scratch};
+use crate::point::{
+    Copies, DatabaseKind, DatabasePart, FORMAT, Finding, FindingKind, Label, Manifest, Part, Parts, PointId,
+    RecordsPart, StoredObject,
+};
+use crate::records::export::{Export, RecordsExport, SUMMARY_FILE};
+use crate::vault::draft::{ALIVE, Draft};
+use crate::vault::{RecoveryPoint, SOFTWARE, Vault, layout};
+use crate::verify::{self, Verified, VerifyRequest};
+
+/// Record files stored at once.
+const AT_ONCE: usize = 4;
+
+/// What to back up.
+#[derive(Debug, Clone)]
+pub struct BackupPlan {
+    /// What kind of run this is.
+    pub label: Label,
+    /// The parts to take; a part named here and not configured below is a usage error.
+    pub parts: Vec<Part>,
+    /// The database.
+    pub database: Option<Database>,
+    /// How long to wait for the database's locks.
+    pub lock_wait: Duration,
+    /// The files.
+    pub files: Option<FilesPlan>,
+    /// The records.
+    pub records: Option<RecordsPlan>,
+    /// How long each part is meant to be kept, in seconds.
+    pub kept_for: BTreeMap<Part, u64>,
+    /// Where work in progress may lie; it needs room for the database's copy.
+    pub scratch: PathBuf,
+}
+
+/// Where records go.
+#[derive(Debug, Clone)]
+pub struct RecordsPlan {
+    /// The local folder; `None` keeps them in the vault only.
+    pub folder: Option<PathBuf>,
+    /// Keep them in the vault too.
+    pub in_vault: bool,
+    /// Record names and the tables they stand for.
+    pub names: BTreeMap<String, String>,
+}
+
+/// What a backup came to.
+#[derive(Debug)]
+pub struct BackupReport {
+    /// The point.
+    pub point: RecoveryPoint,
+    /// Its first proof, or why there is none.
+    pub verified: Verified,
+    /// How long each part took, in milliseconds.
+    pub milliseconds: BTreeMap<Part, u64>,
+    /// Local folder of the records.
+    pub records_folder: Option<PathBuf>,
+}
+
+/// The database as it was at the instant, in a private file.
+struct Copy {
+    path: PathBuf,
+    captured: Captured,
+    instant: Timestamp,
+    milliseconds: u64,
+}
+
+/// Takes a point: claim, capture, commit, verify.
+///
+/// # Errors
+///
+/// Any error means that no point was committed, but for one that happens after the commit, while it is verified:
+/// that is in [`BackupReport::verified`].
+pub async fn backup(vault: &Vault, plan: &BackupPlan, clock: &Clock, events: &Events) -> Result<BackupReport> {
+    look_before(plan).await?;
+    let scratch = Scratch::create(&plan.scratch)?;
+    let copy = capture_database(plan, &scratch, clock, events).await?;
+    let base = base(vault, plan).await?;
+    let reuses: Vec<PointId> = base.iter().map(|point| point.id().clone()).collect();
+    let draft = vault.begin(&plan.label, &plan.parts, &reuses, clock).await?;
+    let point = match fill(&draft, plan, base, copy.as_ref(), &scratch, clock, events).await {
+        Ok(point) => point,
+        Err(error) => {
+            // The claim is over either way; this only spares others the wait for it.
+            let _ = draft.abandon("the backup failed", clock).await;
+            return Err(error);
+        }
+    };
+    let (point, milliseconds, records_folder) = point;
+    let request = VerifyRequest::after_backup();
+    let verified = verify::verify(&point, &request, &plan.scratch, clock, events).await?;
+    Ok(BackupReport { point, verified, milliseconds, records_folder })
+}
+
+/// Fails on what can be seen to be wrong before anything is claimed.
+async fn look_before(plan: &BackupPlan) -> Result<()> {
+    if plan.parts.is_empty() {
+        return Err(Error::usage("a backup of no part was asked for"));
+    }
+    for part in &plan.parts {
+        let configured = match part {
+            Part::Database => plan.database.is_some(),
+            Part::Files => plan.files.is_some(),
+            Part::Records => plan.records.is_some() && plan.database.is_some(),
+        };
+        if !configured {
+            let hint = format!("name it in the config or by a flag, or leave it out with --only; `nexus init` writes a config with all three. Missing: {part}");
+            return Err(Error::usage_hint(format!("the {part} are to be backed up and nothing says where they are").replace("the database are", "the database is").replace("where they are", "where to find them"), hint));
+        }
+    }
+    if let Some(files) = plan.files.as_ref().filter(|_| plan.parts.contains(&Part::Files)) {
+        files.source.check().await?;
+    }
+    if let Some(folder) = records_folder(plan) {
+        prepare_records_folder(folder)?;
+    }
+    Ok(())
+}
+
+fn records_folder(plan: &BackupPlan) -> Option<&Path> {
+    plan.records.as_ref().filter(|_| plan.parts.contains(&Part::Records))?.folder.as_deref()
+}
+
+/// The folder is private, and holds a `.gitignore` that keeps patient data out of every repository.
+fn prepare_records_folder(folder: &Path) -> Result<()> {
+    local::create_private_folder(folder)?;
+    let ignore = folder.join(".gitignore");
+    if ignore.exists() { Ok(()) } else { local::write_durably(&ignore, b"*\n") }
+}
+
+async fn capture_database(plan: &BackupPlan, scratch: &Scratch, clock: &Clock, events: &Events) -> Result<Option<Copy>> {
+    if !plan.parts.contains(&Part::Database) && !plan.parts.contains(&Part::Records) {
+        return Ok(None);
+    }
+    let Some(Database::Sqlite(database)) = plan.database.clone() else { return Ok(None) };
+    let begun = Instant::now();
+    let path = scratch.file("database.db");
+    let (to, wait, told) = (path.clone(), plan.lock_wait, events.clone());
+    let instant = clock.now();
+    let captured = blocking(move || database.capture(&to, wait, &told)).await?;
+    Ok(Some(Copy { path, captured, instant, milliseconds: milliseconds(begun) }))
+}
+
+/// The newest point whose copies may serve: committed, same source, files not going, no failed verdict.
+async fn base(vault: &Vault, plan: &BackupPlan) -> Result<Option<RecoveryPoint>> {
+    let Some(files) = plan.files.as_ref().filter(|files| files.copies == Copies::Incremental && plan.parts.contains(&Part::Files)) else {
+        return Ok(None);
+    };
+    let (source, endpoint) = (files.address.to_string(), files.source.endpoint());
+    for state in vault.points().await? {
+        let fits = state.manifest().and_then(|manifest| manifest.parts.files.as_ref()).is_some_and(|part| {
+            part.source == source && part.endpoint.as_deref() == endpoint
+        });
+        let sound = !state.journal.failed() && !state.journal.going().contains(&Part::Files) && state.journal.unreadable.is_empty();
+        if fits && sound && !state.id.label().is_safety() {
+            return Ok(Some(vault.find(&state.id.to_string(), &[]).await?.point));
+        }
+    }
+    Ok(None)
+}
+
+type Filled = (RecoveryPoint, BTreeMap<Part, u64>, Option<PathBuf>);
+
+/// Fills a draft and commits it, saying now and then that it lives.
+async fn fill(
+    draft: &Draft,
+    plan: &BackupPlan,
+    base: Option<RecoveryPoint>,
+    copy: Option<&Copy>,
+    scratch: &Scratch,
+    clock: &Clock,
+    events: &Events,
+) -> Result<Filled> {
+    let base = still_there(draft, base, events).await?;
+    let exported = Exported::prepare(draft, plan, scratch)?;
+    let work = async {
+        let begun = Instant::now();
+        let timed = |part| (part, milliseconds(begun));
+        let database = async { Ok::<_, Error>((store_database(draft, plan, copy, events).await?, timed(Part::Database))) };
+        let records = async { Ok((export_records(draft, plan, copy, &exported, events).await?, timed(Part::Records))) };
+        let files = async { Ok((capture_files(draft, plan, base.as_ref(), scratch, events).await?, timed(Part::Files))) };
+        futures::try_join!(database, records, files)
+    };
+    let work = std::pin::pin!(work);
+    let alive = std::pin::pin!(keep_alive(draft, clock));
+    let ((database, first), (records, second), (files, third)) = match future::select(work, alive).await {
+        Either::Left((done, _)) => done?,
+        Either::Right((error, _)) => return Err(error),
+    };
+    let mut times: BTreeMap<Part, u64> = [first, second, third].into_iter().filter(|(part, _)| plan.parts.contains(part)).collect();
+    if let (Some(copy), Some(time)) = (copy, times.get_mut(&Part::Database)) {
+        *time += copy.milliseconds;
+    }
+    let folder = exported.publish(plan, draft)?;
+    let records = records.map(|exported| records_part(exported, plan, folder.as_deref()));
+    let manifest = manifest(draft, plan, base.as_ref(), copy, database, files, records, clock);
+    let committed = draft.commit(&manifest).await;
+    if committed.is_err() {
+        exported.take_back(folder.as_deref());
+    }
+    Ok((committed?, times, folder))
+}
+
+/// The claim names the base; only now does the look at its journal count, since a prune looks after it announces.
+async fn still_there(draft: &Draft, base: Option<RecoveryPoint>, events: &Events) -> Result<Option<RecoveryPoint>> {
+    let Some(base) = base else { return Ok(None) };
+    let state = draft.vault().state(base.id().clone()).await?;
+    let usable = state.is_some_and(|state| state.manifest().is_some() && !state.journal.going().contains(&Part::Files));
+    if !usable {
+        events.warn(format!("{} is being pruned, so nothing is reused from it and everything is copied", base.id()));
+    }
+    Ok(usable.then_some(base))
+}
+
+/// Says every hour that the claim lives; ends only with an error.
+async fn keep_alive(draft: &Draft, clock: &Clock) -> Error {
+    loop {
+        tokio::time::sleep(ALIVE).await;
+        if let Err(error) = draft.alive(clock).await {
+            return error;
+        }
+    }
+}
+
+async fn store_database(draft: &Draft, plan: &BackupPlan, copy: Option<&Copy>, events: &Events) -> Result<Option<DatabasePart>> {
+    let (Some(copy), true) = (copy, plan.parts.contains(&Part::Database)) else { return Ok(None) };
+    let captured = &copy.captured;
+    events.started(Stage::UploadDatabase, None, Some(captured.bytes));
+    let object = draft.add_database(&copy.path, captured.bytes, &captured.sha256, events).await?;
+    events.ended(Stage::UploadDatabase);
+    Ok(Some(DatabasePart {
+        kind: DatabaseKind::Sqlite { sqlite: captured.facts.clone() },
+        source: plan.database.as_ref().map(Database::location).unwrap_or_default(),
+        object,
+        tables: captured.tables.clone(),
+        read_milliseconds: captured.read_milliseconds,
+    }))
+}
+
+/// Where records are written before the point is committed.
+struct Exported {
+    work: PathBuf,
+    // A scratch folder of its own beside the published ones, so that publishing is a rename.
+    _beside: Option<Scratch>,
+}
+
+impl Exported {
+    fn prepare(draft: &Draft, plan: &BackupPlan, scratch: &Scratch) -> Result<Self> {
+        match records_folder(plan) {
+            Some(folder) => {
+                let beside = Scratch::create(folder)?;
+                Ok(Self { work: beside.file(&draft.id().to_string()), _beside: Some(beside) })
+            }
+            None => Ok(Self { work: scratch.file("records"), _beside: None }),
+        }
+    }
+
+    /// Puts the records where people look for them, just before the commit.
+    fn publish(&self, plan: &BackupPlan, draft: &Draft) -> Result<Option<PathBuf>> {
+        let Some(folder) = records_folder(plan) else { return Ok(None) };
+        let place = folder.join(draft.id().to_string());
+        let what = || format!("cannot put the records into `{}`", place.display());
+        if place.exists() {
+            return Err(Error::Exists { what: format!("`{}` is there already", place.display()) });
+        }
+        std::fs::rename(&self.work, &place).map_err(|cause| Error::local(what(), cause))?;
+        local::sync_folder(folder)?;
+        Ok(Some(place))
+    }
+
+    /// The commit failed: the records of a point that does not exist go again.
+    fn take_back(&self, published: Option<&Path>) {
+        if let Some(folder) = published {
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
+async fn export_records(
+    draft: &Draft,
+    plan: &BackupPlan,
+    copy: Option<&Copy>,
+    place: &Exported,
+    events: &Events,
+) -> Result<Option<RecordsExport>> {
+    let (Some(records), Some(copy), true) = (&plan.records, copy, plan.parts.contains(&Part::Records)) else {
+        return Ok(None);
+    };
+    let (path, folder, names) = (copy.path.clone(), place.work.clone(), records.names.clone());
+    let (app, point, instant) = (draft.vault().app().to_owned(), draft.id().clone(), copy.instant);
+    let (rows, told) = (copy.captured.tables.values().sum(), events.clone());
+    let exported = blocking(move || {
+        let export = Export {
+            copy: &path,
+            folder: &folder,
+            names: &names,
+            app: &app,
+            point: &point,
+            instant,
+            expected_rows: Some(rows),
+        };
+        export.carry_out(&told)
+    })
+    .await?;
+    if records.in_vault {
+        store_records(draft, &exported, &place.work, events).await?;
+    }
+    Ok(Some(exported))
+}
+
+async fn store_records(draft: &Draft, exported: &RecordsExport, folder: &Path, events: &Events) -> Result<()> {
+    let file = |name: &str, bytes, sha256: &str| {
+        (folder.join(name), StoredObject { key: layout::record(draft.id(), name), bytes, sha256: sha256.to_owned() })
+    };
+    let tables = exported.tables.iter().map(|table| file(&table.file, table.bytes, &table.sha256));
+    let summary = file(SUMMARY_FILE, exported.summary.bytes, &exported.summary.sha256);
+    let files: Vec<_> = tables.chain([summary]).collect();
+    let bytes = files.iter().map(|(_, object)| object.bytes).sum();
+    events.started(Stage::UploadRecords, Some(files.len() as u64), Some(bytes));
+    stream::iter(files)
+        .map(async |(path, object)| {
+            draft.add_file(object, &path, "application/json", Stage::UploadRecords, events).await
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_for_each(|_| future::ready(Ok(())))
+        .await?;
+    events.ended(Stage::UploadRecords);
+    Ok(())
+}
+
+async fn capture_files(
+    draft: &Draft,
+    plan: &BackupPlan,
+    base: Option<&RecoveryPoint>,
+    scratch: &Scratch,
+    events: &Events,
+) -> Result<Option<FilesCapture>> {
+    match &plan.files {
+        Some(files) if plan.parts.contains(&Part::Files) => {
+            capture::capture(files, draft, base, scratch, events).await.map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+fn records_part(exported: RecordsExport, plan: &BackupPlan, folder: Option<&Path>) -> RecordsPart {
+    RecordsPart {
+        folder: folder.map(|folder| folder.display().to_string()),
+        in_vault: plan.records.as_ref().is_some_and(|records| records.in_vault),
+        tables: exported.tables,
+        skipped: exported.skipped,
+        summary: exported.summary,
+        rows: exported.rows,
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "one value for each source of the manifest, no other caller")]
+fn manifest(
+    draft: &Draft,
+    plan: &BackupPlan,
+    base: Option<&RecoveryPoint>,
+    copy: Option<&Copy>,
+    database: Option<DatabasePart>,
+    files: Option<FilesCapture>,
+    records: Option<RecordsPart>,
+    clock: &Clock,
+) -> Manifest {
+    let claim = draft.claim();
+    let (files, mut findings) = files.map_or((None, Vec::new()), |files| (Some(files.part), files.findings));
+    if let Some(DatabasePart { kind: DatabaseKind::Sqlite { sqlite }, .. }) = &database {
+        findings.extend(sqlite.foreign_key_violations.iter().map(|(table, count)| Finding {
+            part: Some(Part::Database),
+            kind: FindingKind::Dangling,
+            name: table.clone(),
+            detail: format!("{count} rows have a foreign key that points at nothing, as they had in the source"),
+        }));
+    }
+    Manifest {
+        format: FORMAT,
+        point: claim.point.clone(),
+        app: claim.app.clone(),
+        nonce: claim.nonce.clone(),
+        software: SOFTWARE.to_owned(),
+        started: claim.started,
+        instant: copy.map_or(claim.started, |copy| copy.instant),
+        committed: clock.now(),
+        base: base.map(|base| base.id().clone()),
+        kept_for: plan.kept_for.iter().filter(|(part, _)| plan.parts.contains(part)).map(|(part, time)| (*part, *time)).collect(),
+        parts: Parts { database, files, records },
+        findings,
+    }
+}
+
+/// Runs what blocks on a thread of its own.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(cause) => Err(Error::Local { what: "a working thread ended without an answer".into(), cause: Some(cause.into()) }),
+    }
+}
+
+fn milliseconds(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,130 @@
+//! What one try of a request came to, sorted by what to do next.
+
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::config::http::HttpResponse;
+
+use crate::error::{Cause, Error};
+
+/// A request that did not succeed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
+    cause: Cause,
+}
+
+/// What to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FailureKind {
+    /// Try again.
+    Transient,
+    /// Try again, with less at once.
+    Throttled,
+    /// The object is not there.
+    Gone,
+    /// The bucket is not there.
+    NoBucket,
+    /// A condition did not hold.
+    Precondition,
+    /// The credentials do not allow it.
+    Denied,
+    /// The service cannot do it.
+    Unsupported,
+    /// The multipart upload is not there (any more).
+    NoUpload,
+    /// No credentials could be had on this machine.
+    NoCredentials,
+    /// Anything else that another try would not change.
+    Fatal,
+}
+
+impl Failure {
+    pub(crate) fn transient(cause: impl Into<Cause>) -> Self {
+        Self { kind: FailureKind::Transient, cause: cause.into() }
+    }
+
+    pub(crate) fn fatal(cause: impl Into<Cause>) -> Self {
+        Self { kind: FailureKind::Fatal, cause: cause.into() }
+    }
+
+    pub(crate) fn gone(cause: impl Into<Cause>) -> Self {
+        Self { kind: FailureKind::Gone, cause: cause.into() }
+    }
+
+    pub(crate) fn changed(cause: impl Into<Cause>) -> Self {
+        Self { kind: FailureKind::Precondition, cause: cause.into() }
+    }
+
+    /// Turns it into an error that says what was attempted.
+    pub(crate) fn into_error(self, what: String) -> Error {
+        let cause = Some(self.cause);
+        match self.kind {
+            FailureKind::Transient | FailureKind::Throttled => Error::Unreachable { what, cause },
+            FailureKind::Gone | FailureKind::NoBucket | FailureKind::NoUpload => Error::Missing { what, cause },
+            FailureKind::Denied | FailureKind::NoCredentials => Error::Denied { what, cause },
+            FailureKind::Unsupported => Error::Unsupported {
+                what: format!("{what}: {}", cause.map_or_else(String::new, |cause| cause.to_string())),
+            },
+            FailureKind::Precondition | FailureKind::Fatal => Error::Service { what, cause },
+        }
+    }
+}
+
+/// Sorts what the SDK reports.
+pub(crate) fn failure<E>(error: SdkError<E, HttpResponse>) -> Failure
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    let code = error.code().map(str::to_owned);
+    let said = describe(&error, status);
+    let kind = match &error {
+        SdkError::ServiceError(_) | SdkError::ResponseError(_) => kind_of(status.unwrap_or(0), code.as_deref()),
+        SdkError::ConstructionFailure(_) => FailureKind::Fatal,
+        _ if said.contains("credential") => FailureKind::NoCredentials,
+        _ => FailureKind::Transient,
+    };
+    Failure { kind, cause: said.into() }
+}
+
+fn kind_of(status: u16, code: Option<&str>) -> FailureKind {
+    match (status, code.unwrap_or("")) {
+        (_, "SlowDown" | "ServiceUnavailable" | "Throttling" | "ThrottlingException" | "TooManyRequests") | (429 | 503, _) => {
+            FailureKind::Throttled
+        }
+        (_, "NoSuchBucket") => FailureKind::NoBucket,
+        (_, "NoSuchUpload") => FailureKind::NoUpload,
+        (_, "NotImplemented") | (501, _) => FailureKind::Unsupported,
+        (_, "RequestTimeout" | "InternalError" | "OperationAborted" | "ConditionalRequestConflict") => {
+            FailureKind::Transient
+        }
+        // Success with an error inside, or with a body that cannot be read: not done as far as we know.
+        (200..=299 | 500..=599 | 408 | 409, _) => FailureKind::Transient,
+        (404, _) => FailureKind::Gone,
+        (412, _) => FailureKind::Precondition,
+        (401 | 403, _) => FailureKind::Denied,
+        _ => FailureKind::Fatal,
+    }
+}
+
+/// The service's own words, without what the SDK wraps around them.
+fn describe<E>(error: &SdkError<E, HttpResponse>, status: Option<u16>) -> String
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    if let (Some(code), Some(status)) = (error.code(), status) {
+        return format!("{code}: {} (HTTP {status})", error.message().unwrap_or("no message"));
+    }
+    if let (SdkError::ServiceError(_), Some(status)) = (error, status) {
+        return format!("the service answered HTTP {status}");
+    }
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(deeper) = cause {
+        let words = deeper.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = deeper.source();
+    }
+    text
+}

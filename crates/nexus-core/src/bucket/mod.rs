@@ -1,0 +1,251 @@
+//! Bytes outside: an S3 bucket or a folder, handed on as the right to read, to write, or to remove.
+
+pub mod address;
+pub(crate) mod failure;
+pub mod folder;
+pub mod pace;
+pub mod s3;
+pub mod sorted;
+pub(crate) mod transfer;
+pub mod upload;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::event::Events;
+use crate::listing::{FileKind, Side};
+use crate::point::FileHash;
+
+pub use address::Address;
+use folder::Folder;
+use s3::S3;
+use sorted::Sorted;
+
+/// The most that a small document (manifest, claim, journal entry) may hold.
+pub(crate) const SMALL: u64 = 64 * 1024 * 1024;
+
+/// One thing that a listing names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Object {
+    /// Its key, whole.
+    pub key: String,
+    /// What the listing says of it.
+    pub side: Side,
+    /// What it is.
+    pub kind: FileKind,
+}
+
+/// How an object is stored; what is `None` is left to the service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// `x-amz-storage-class`.
+    pub class: Option<String>,
+    /// `x-amz-server-side-encryption`: `AES256` or `aws:kms`.
+    pub encryption: Option<String>,
+    /// Content type, cache control … and `x-amz-meta-*`, by lower-case header name.
+    pub headers: BTreeMap<String, String>,
+}
+
+/// A kind of place for bytes; a closed set.
+#[derive(Debug, Clone)]
+pub enum Bucket {
+    /// An S3 bucket.
+    S3(S3),
+    /// A folder.
+    Folder(Folder),
+}
+
+/// The right to list and read.
+#[derive(Debug, Clone)]
+pub struct Reader(Arc<Bucket>);
+
+/// The right to read, and to write below one prefix.
+#[derive(Debug, Clone)]
+pub struct Writer {
+    reader: Reader,
+    prefix: String,
+}
+
+/// The right to write and to remove below one prefix.
+#[derive(Debug, Clone)]
+pub struct Remover(Writer);
+
+impl Bucket {
+    /// Hands on the right to read.
+    pub fn reader(self) -> Reader {
+        Reader(Arc::new(self))
+    }
+}
+
+impl Reader {
+    pub(crate) fn bucket(&self) -> &Bucket {
+        &self.0
+    }
+
+    /// Turns this into the right to write below `prefix`.
+    pub fn writer(&self, prefix: &str) -> Writer {
+        Writer { reader: self.clone(), prefix: prefix.to_owned() }
+    }
+
+    /// The bucket or folder in a person's words.
+    pub fn place(&self) -> String {
+        match self.bucket() {
+            Bucket::S3(s3) => format!("s3://{}", s3.name()),
+            Bucket::Folder(folder) => folder.root().display().to_string(),
+        }
+    }
+
+    /// True for a folder on this machine.
+    pub fn is_folder(&self) -> bool {
+        matches!(self.bucket(), Bucket::Folder(_))
+    }
+
+    /// The S3 endpoint, when it is not the provider's own.
+    pub fn endpoint(&self) -> Option<&str> {
+        match self.bucket() {
+            Bucket::S3(s3) => s3.endpoint(),
+            Bucket::Folder(_) => None,
+        }
+    }
+
+    /// Fails with what is wrong unless the bucket or folder is there and may be listed.
+    pub async fn check(&self) -> Result<()> {
+        match self.bucket() {
+            Bucket::S3(s3) => s3.check().await,
+            Bucket::Folder(folder) => folder.check(),
+        }
+    }
+
+    /// Lists everything below a prefix in byte order; runs that memory should not hold go into `scratch`.
+    pub async fn list(&self, prefix: &str, scratch: &Path, events: &Events) -> Result<Sorted> {
+        match self.bucket() {
+            Bucket::S3(s3) => s3.list(prefix, scratch, events).await,
+            Bucket::Folder(folder) => folder.list(prefix, scratch, events),
+        }
+    }
+
+    /// The names one level below a prefix that have something below them, without their `/`.
+    pub async fn folders(&self, prefix: &str) -> Result<Vec<String>> {
+        match self.bucket() {
+            Bucket::S3(s3) => s3.folders(prefix).await,
+            Bucket::Folder(folder) => folder.folders(prefix),
+        }
+    }
+
+    /// Says what an object is, or `None` when it is not there.
+    pub async fn head(&self, key: &str) -> Result<Option<Object>> {
+        match self.bucket() {
+            Bucket::S3(s3) => s3.head(key).await.map(|found| found.map(|found| found.object)),
+            Bucket::Folder(folder) => folder.head(key),
+        }
+    }
+
+    /// Reads a small object whole, or `None` when it is not there.
+    pub async fn read(&self, key: &str) -> Result<Option<Bytes>> {
+        match self.bucket() {
+            Bucket::S3(s3) => s3.read(key).await,
+            Bucket::Folder(folder) => folder.read(key),
+        }
+    }
+
+    /// Reads an object whole into nothing, for its length and hash; `None` when it is not there.
+    pub async fn hash(&self, key: &str) -> Result<Option<FileHash>> {
+        match self.bucket() {
+            Bucket::S3(s3) => s3.fetch(key, None).await.map(|fetched| fetched.map(|fetched| fetched.hash)),
+            Bucket::Folder(folder) => folder.fetch(key, None),
+        }
+    }
+
+    /// Reads an object whole for its length and SHA-256, and its MD5; `None` when it is not there.
+    pub async fn hashes(&self, key: &str) -> Result<Option<(FileHash, String)>> {
+        match self.bucket() {
+            Bucket::S3(s3) => s3.fetch(key, None).await.map(|fetched| fetched.map(|fetched| (fetched.hash, fetched.md5))),
+            Bucket::Folder(folder) => folder.hashes(key),
+        }
+    }
+
+    /// Reads an object into a new private file; `None` when it is not there.
+    pub async fn download(&self, key: &str, to: &Path) -> Result<Option<FileHash>> {
+        match self.bucket() {
+            Bucket::S3(s3) => s3.fetch(key, Some(to)).await.map(|fetched| fetched.map(|fetched| fetched.hash)),
+            Bucket::Folder(folder) => folder.fetch(key, Some(to)),
+        }
+    }
+}
+
+impl Writer {
+    /// The right to read that this contains.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// The prefix below which this may write.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Turns this into the right to remove below the same prefix.
+    pub fn remover(self) -> Remover {
+        Remover(self)
+    }
+
+    pub(crate) fn allow(&self, key: &str) -> Result<()> {
+        if key.starts_with(&self.prefix) {
+            return Ok(());
+        }
+        Err(Error::usage(format!("{key:?} lies outside {:?} in {}, where nothing may be written", self.prefix, self.reader.place())))
+    }
+
+    /// Makes an empty folder or a link as it was; a bucket has neither.
+    pub(crate) fn make(&self, key: &str, kind: &FileKind, like: &Side) -> Result<()> {
+        self.allow(key)?;
+        match self.reader.bucket() {
+            Bucket::S3(_) => Ok(()),
+            Bucket::Folder(folder) => folder.make(key, kind, like),
+        }
+    }
+
+    /// Writes a small object only if none is there. True when it was written, by this call or by an earlier try of it.
+    ///
+    /// A lost answer makes a retry meet its own write, so what is there is read back: equal bytes are ours, because
+    /// every document written this way bears a nonce.
+    pub async fn create(&self, key: &str, bytes: Bytes, options: &StoreOptions) -> Result<bool> {
+        self.allow(key)?;
+        match self.reader.bucket() {
+            Bucket::S3(s3) => s3.create(key, bytes, options).await,
+            Bucket::Folder(folder) => folder.create(key, &bytes),
+        }
+    }
+
+    /// Stores a local file under a new key; false when something is already there.
+    pub async fn upload_new(&self, key: &str, file: &Path, options: &StoreOptions, events: &upload::Progress<'_>) -> Result<bool> {
+        self.allow(key)?;
+        match self.reader.bucket() {
+            Bucket::S3(s3) => s3.upload_new(key, file, options, events).await,
+            Bucket::Folder(folder) => folder.upload_new(key, file, events),
+        }
+    }
+}
+
+impl Remover {
+    /// The right to write that this contains.
+    pub fn writer(&self) -> &Writer {
+        &self.0
+    }
+
+    /// Removes objects; ones that are already gone are no error.
+    pub async fn remove(&self, keys: &[String]) -> Result<()> {
+        for key in keys {
+            self.0.allow(key)?;
+        }
+        match self.0.reader.bucket() {
+            Bucket::S3(s3) => s3.remove(keys).await,
+            Bucket::Folder(folder) => folder.remove(keys),
+        }
+    }
+}

@@ -1,0 +1,473 @@
+//! One S3 bucket: listing, reading, small writes, removal. Retries and pace are ours, above the SDK's single tries.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{Delete, EncodingType, ObjectIdentifier, ServerSideEncryption, StorageClass};
+use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use super::failure::{Failure, FailureKind, failure};
+use super::pace::{Limits, Pace};
+use super::sorted::{Sorted, Sorter};
+use super::{Object, SMALL, StoreOptions};
+use crate::error::{Error, Result};
+use crate::event::{Events, Stage};
+use crate::listing::{FileKind, Side, hex};
+use crate::local::create_private;
+use crate::point::FileHash;
+
+/// Keys in one batch of removals; the most that S3 takes.
+const BATCH: usize = 1_000;
+/// How long one connection may take to be made.
+const CONNECT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// A client for one S3 service, with the limits that all its buckets share.
+#[derive(Debug, Clone)]
+pub struct Service {
+    pub(crate) client: Client,
+    pub(crate) pace: Arc<Pace>,
+    endpoint: Option<String>,
+}
+
+impl Service {
+    /// Makes the client: its own HTTP connections, no retries of its own; `seed` spreads the waits between tries.
+    pub fn new(config: aws_sdk_s3::config::Builder, endpoint: Option<String>, limits: Limits, seed: u64) -> Self {
+        use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .build_https();
+        let mut config = config
+            .http_client(http)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).build());
+        if let Some(url) = &endpoint {
+            use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
+            // Services of other makers often refuse the checksum trailers that the SDK sends by default.
+            config = config
+                .endpoint_url(url)
+                .force_path_style(true)
+                .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+                .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        }
+        Self { client: Client::from_conf(config.build()), pace: Arc::new(Pace::new(limits, seed)), endpoint }
+    }
+
+    /// One of its buckets.
+    pub fn bucket(&self, name: &str) -> S3 {
+        S3 { service: self.clone(), name: name.to_owned() }
+    }
+}
+
+/// One bucket of a service.
+#[derive(Debug, Clone)]
+pub struct S3 {
+    pub(crate) service: Service,
+    name: String,
+}
+
+/// An object with what only a HEAD request says.
+#[derive(Debug, Clone)]
+pub(crate) struct Headed {
+    pub(crate) object: Object,
+    pub(crate) headers: BTreeMap<String, String>,
+}
+
+/// What reading an object gave.
+pub(crate) struct Fetched {
+    pub(crate) hash: FileHash,
+    pub(crate) md5: String,
+    pub(crate) headers: BTreeMap<String, String>,
+}
+
+impl S3 {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn endpoint(&self) -> Option<&str> {
+        self.service.endpoint.as_deref()
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.service.client
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.service.pace.limits
+    }
+
+    /// Tries a request until it succeeds, fails for good, or has been tried often enough.
+    ///
+    /// `bytes` is what the service has to move for it: the patience grows with it, a second for each 4 MiB.
+    pub(crate) async fn attempt<T>(
+        &self,
+        bytes: u64,
+        mut call: impl AsyncFnMut() -> std::result::Result<T, Failure>,
+    ) -> std::result::Result<T, Failure> {
+        let pace = &self.service.pace;
+        let patience = pace.limits.patience + std::time::Duration::from_secs(bytes / (4 * 1024 * 1024));
+        let mut tried = 0;
+        loop {
+            let outcome = {
+                let _permit = pace.request().await;
+                match tokio::time::timeout(patience, call()).await {
+                    Ok(outcome) => outcome,
+                    Err(_) => Err(Failure::transient(format!("no answer within {} s", patience.as_secs()))),
+                }
+            };
+            let failure = match outcome {
+                Ok(value) => {
+                    pace.answered();
+                    return Ok(value);
+                }
+                Err(failure) => failure,
+            };
+            match failure.kind {
+                FailureKind::Throttled => pace.throttled(),
+                FailureKind::Transient => {}
+                _ => return Err(failure),
+            }
+            tried += 1;
+            if tried >= pace.limits.attempts {
+                return Err(failure);
+            }
+            tokio::time::sleep(pace.wait(tried)).await;
+        }
+    }
+
+    pub(crate) async fn check(&self) -> Result<()> {
+        let listed = self
+            .attempt(0, async || {
+                self.client().list_objects_v2().bucket(&self.name).max_keys(1).send().await.map_err(failure)
+            })
+            .await;
+        listed.map(|_| ()).map_err(|failure| failure.into_error(format!("cannot list the bucket s3://{}", self.name)))
+    }
+
+    /// Lists a prefix page by page, handing each object to `take`.
+    async fn pages(&self, prefix: &str, mut take: impl FnMut(Object) -> Result<()>) -> Result<()> {
+        let what = || format!("cannot list s3://{}/{prefix}", self.name);
+        let mut token: Option<String> = None;
+        loop {
+            let page = self
+                .attempt(0, async || {
+                    let request = self.client().list_objects_v2().bucket(&self.name).prefix(prefix);
+                    let request = request.encoding_type(EncodingType::Url).set_continuation_token(token.clone());
+                    request.send().await.map_err(failure)
+                })
+                .await
+                .map_err(|failure| failure.into_error(what()))?;
+            let encoded = page.encoding_type() == Some(&EncodingType::Url);
+            for object in page.contents() {
+                take(listed(object, encoded).ok_or_else(|| {
+                    Error::Unsupported { what: format!("{}: the service lists an object without a usable key", what()) }
+                })?)?;
+            }
+            if page.is_truncated() != Some(true) {
+                return Ok(());
+            }
+            let next = page.next_continuation_token().map(str::to_owned);
+            if next.is_none() || next == token {
+                return Err(Error::Unsupported {
+                    what: format!("{}: the service says there is more and does not say where to go on", what()),
+                });
+            }
+            token = next;
+        }
+    }
+
+    pub(crate) async fn list(&self, prefix: &str, scratch: &Path, events: &Events) -> Result<Sorted> {
+        let mut sorter = Sorter::new(scratch);
+        self.pages(prefix, |object| {
+            events.advanced(Stage::ListFiles, 1, object.side.size);
+            sorter.push(object)
+        })
+        .await?;
+        sorter.finish()
+    }
+
+    pub(crate) async fn folders(&self, prefix: &str) -> Result<Vec<String>> {
+        let what = || format!("cannot list s3://{}/{prefix}", self.name);
+        let mut token: Option<String> = None;
+        let mut folders = Vec::new();
+        loop {
+            let page = self
+                .attempt(0, async || {
+                    let request = self.client().list_objects_v2().bucket(&self.name).prefix(prefix).delimiter("/");
+                    let request = request.encoding_type(EncodingType::Url).set_continuation_token(token.clone());
+                    request.send().await.map_err(failure)
+                })
+                .await
+                .map_err(|failure| failure.into_error(what()))?;
+            let encoded = page.encoding_type() == Some(&EncodingType::Url);
+            for common in page.common_prefixes() {
+                let Some(full) = common.prefix().and_then(|text| decode(text, encoded)) else { continue };
+                if let Some(name) = full.strip_prefix(prefix) {
+                    folders.push(name.trim_end_matches('/').to_owned());
+                }
+            }
+            let next = page.next_continuation_token().map(str::to_owned);
+            if page.is_truncated() != Some(true) {
+                return Ok(folders);
+            }
+            if next.is_none() || next == token {
+                return Err(Error::Unsupported { what: format!("{}: the service repeats its pages", what()) });
+            }
+            token = next;
+        }
+    }
+
+    pub(crate) async fn head(&self, key: &str) -> Result<Option<Headed>> {
+        let answer = self
+            .attempt(0, async || {
+                self.client().head_object().bucket(&self.name).key(key).send().await.map_err(failure)
+            })
+            .await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(failure) if failure.kind == FailureKind::Gone => return Ok(None),
+            Err(failure) => return Err(failure.into_error(format!("cannot look at s3://{}/{key}", self.name))),
+        };
+        let side = Side {
+            size: u64::try_from(answer.content_length().unwrap_or(0)).unwrap_or(0),
+            etag: answer.e_tag().map(bare),
+            modified: answer.last_modified().and_then(timestamp),
+            class: answer.storage_class().map(|class| class.as_str().to_owned()).filter(|class| class != "STANDARD"),
+            ..Side::default()
+        };
+        let mut headers = metadata(answer.metadata());
+        let named = [
+            ("content-type", answer.content_type()),
+            ("cache-control", answer.cache_control()),
+            ("content-disposition", answer.content_disposition()),
+            ("content-encoding", answer.content_encoding()),
+            ("content-language", answer.content_language()),
+            ("expires", answer.expires_string()),
+        ];
+        keep(&mut headers, named);
+        Ok(Some(Headed { object: Object { key: key.to_owned(), side, kind: FileKind::File }, headers }))
+    }
+
+    pub(crate) async fn read(&self, key: &str) -> Result<Option<Bytes>> {
+        let what = || format!("cannot read s3://{}/{key}", self.name);
+        let answer = self
+            .attempt(0, async || {
+                let mut answer = self.client().get_object().bucket(&self.name).key(key).send().await.map_err(failure)?;
+                let length = answer.content_length();
+                let mut bytes = BytesMut::new();
+                while let Some(chunk) = answer.body.next().await {
+                    bytes.extend_from_slice(&chunk.map_err(Failure::transient)?);
+                    if bytes.len() as u64 > SMALL {
+                        return Err(Failure::fatal("the object is far larger than such a document may be"));
+                    }
+                }
+                whole(length, bytes.len() as u64)?;
+                Ok(bytes.freeze())
+            })
+            .await;
+        match answer {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(failure) if failure.kind == FailureKind::Gone => Ok(None),
+            Err(failure) => Err(failure.into_error(what())),
+        }
+    }
+
+    /// Reads an object from end to end, going on where a cut answer stopped, under the condition that it is the same.
+    pub(crate) async fn fetch(&self, key: &str, to: Option<&Path>) -> Result<Option<Fetched>> {
+        let what = || format!("cannot read s3://{}/{key}", self.name);
+        let mut file = to.map(create_private).transpose()?;
+        let mut sha = Sha256::new();
+        let mut md5 = md5::Md5::new();
+        let mut offset = 0_u64;
+        let mut etag: Option<String> = None;
+        let mut headers = BTreeMap::new();
+        let mut disk: Option<std::io::Error> = None;
+        let patience = self.limits().patience;
+        let outcome = self
+            .attempt(u64::MAX / 2_000_000_000, async || {
+                let mut request = self.client().get_object().bucket(&self.name).key(key);
+                if offset > 0 {
+                    request = request.range(format!("bytes={offset}-")).set_if_match(etag.clone());
+                }
+                let mut answer = request.send().await.map_err(failure)?;
+                let expected = answer.content_length().map(|length| length + i64::try_from(offset).unwrap_or(0));
+                if offset == 0 {
+                    etag = answer.e_tag().map(str::to_owned);
+                    headers = metadata(answer.metadata());
+                    keep(&mut headers, [
+                        ("content-type", answer.content_type()),
+                        ("cache-control", answer.cache_control()),
+                        ("content-disposition", answer.content_disposition()),
+                        ("content-encoding", answer.content_encoding()),
+                        ("content-language", answer.content_language()),
+                        ("expires", answer.expires_string()),
+                    ]);
+                }
+                loop {
+                    let next = tokio::time::timeout(patience, answer.body.next()).await;
+                    let Some(chunk) = next.map_err(|_| Failure::transient("the answer stalled"))? else { break };
+                    let chunk = chunk.map_err(Failure::transient)?;
+                    sha.update(&chunk);
+                    md5.update(&chunk);
+                    offset += chunk.len() as u64;
+                    if let Some(file) = &mut file
+                        && let Err(cause) = file.write_all(&chunk)
+                    {
+                        disk = Some(cause);
+                        return Err(Failure::fatal("the local file cannot be written"));
+                    }
+                }
+                whole(expected, offset)
+            })
+            .await;
+        if let Some(cause) = disk {
+            let to = to.unwrap_or(Path::new("")).display();
+            return Err(Error::local(format!("cannot write s3://{}/{key} to `{to}`", self.name), cause));
+        }
+        match outcome {
+            Ok(()) => {
+                if let Some(file) = &file {
+                    file.sync_all().map_err(|cause| Error::local(what(), cause))?;
+                }
+                let hash = FileHash { bytes: offset, sha256: hex(&sha.finalize()) };
+                Ok(Some(Fetched { hash, md5: hex(&md5.finalize()), headers }))
+            }
+            Err(failure) if failure.kind == FailureKind::Gone => Ok(None),
+            Err(failure) => Err(failure.into_error(what())),
+        }
+    }
+
+    pub(crate) async fn create(&self, key: &str, bytes: Bytes, options: &StoreOptions) -> Result<bool> {
+        let length = bytes.len() as u64;
+        let put = self
+            .attempt(length, async || {
+                let request = self.client().put_object().bucket(&self.name).key(key).if_none_match("*");
+                let request = request
+                    .body(ByteStream::from(bytes.clone()))
+                    .set_content_type(options.headers.get("content-type").cloned())
+                    .set_storage_class(options.class.as_deref().map(StorageClass::from))
+                    .set_server_side_encryption(options.encryption.as_deref().map(ServerSideEncryption::from));
+                let answer = request.send().await.map_err(failure)?;
+                stored(answer.e_tag())
+            })
+            .await;
+        match put {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.kind == FailureKind::Precondition => {
+                Ok(self.read(key).await?.is_some_and(|there| there == bytes))
+            }
+            Err(failure) => Err(failure.into_error(format!("cannot write s3://{}/{key}", self.name))),
+        }
+    }
+
+    pub(crate) async fn remove(&self, keys: &[String]) -> Result<()> {
+        // XML 1.0 cannot carry control characters, so such keys go one by one.
+        let (plain, odd): (Vec<_>, Vec<_>) = keys.iter().partition(|key| !key.chars().any(char::is_control));
+        for batch in plain.chunks(BATCH) {
+            self.remove_batch(batch).await?;
+        }
+        for key in odd {
+            self.attempt(0, async || {
+                self.client().delete_object().bucket(&self.name).key(key).send().await.map_err(failure)
+            })
+            .await
+            .map_err(|failure| failure.into_error(format!("cannot remove s3://{}/{key}", self.name)))?;
+        }
+        Ok(())
+    }
+
+    async fn remove_batch(&self, keys: &[&String]) -> Result<()> {
+        let what = || format!("cannot remove {} objects from s3://{}", keys.len(), self.name);
+        let mut delete = Delete::builder().quiet(true);
+        for key in keys {
+            let object = ObjectIdentifier::builder().key(key.as_str()).build();
+            delete = delete.objects(object.map_err(|cause| Failure::fatal(cause).into_error(what()))?);
+        }
+        let delete = delete.build().map_err(|cause| Failure::fatal(cause).into_error(what()))?;
+        let answer = self
+            .attempt(0, async || {
+                self.client().delete_objects().bucket(&self.name).delete(delete.clone()).send().await.map_err(failure)
+            })
+            .await
+            .map_err(|failure| failure.into_error(what()))?;
+        if let Some(error) = answer.errors().first() {
+            let said = format!("{}: {}", error.code().unwrap_or("?"), error.message().unwrap_or(""));
+            return Err(Failure::fatal(said).into_error(format!(
+                "cannot remove s3://{}/{} and {} more",
+                self.name,
+                error.key().unwrap_or("?"),
+                answer.errors().len() - 1
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Fails unless an answer proves that something was stored: an empty or cut 200 is a success without an ETag.
+pub(crate) fn stored(etag: Option<&str>) -> std::result::Result<String, Failure> {
+    etag.map(bare)
+        .filter(|etag| !etag.is_empty())
+        .ok_or_else(|| Failure::transient("the service answered success without an ETag"))
+}
+
+/// Fails when an answer ended before its announced length.
+fn whole(expected: Option<i64>, got: u64) -> std::result::Result<(), Failure> {
+    match expected {
+        Some(length) if u64::try_from(length) != Ok(got) => {
+            Err(Failure::transient(format!("the answer ended after {got} of {length} bytes")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An ETag without its quotes.
+pub(crate) fn bare(etag: &str) -> String {
+    etag.trim_matches('"').to_owned()
+}
+
+/// The SDK's time as ours.
+pub(crate) fn timestamp(time: &aws_sdk_s3::primitives::DateTime) -> Option<Timestamp> {
+    Timestamp::new(time.secs(), i32::try_from(time.subsec_nanos()).ok()?).ok()
+}
+
+/// Undoes `encoding-type=url`: `+` is a blank, `%XX` a byte.
+fn decode(text: &str, encoded: bool) -> Option<String> {
+    if !encoded {
+        return Some(text.to_owned());
+    }
+    let blanks = text.replace('+', " ");
+    percent_encoding::percent_decode_str(&blanks).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+fn listed(object: &aws_sdk_s3::types::Object, encoded: bool) -> Option<Object> {
+    let key = decode(object.key()?, encoded)?;
+    let class = object.storage_class().map(|class| class.as_str().to_owned());
+    let side = Side {
+        size: u64::try_from(object.size()?).ok()?,
+        etag: object.e_tag().map(bare),
+        modified: object.last_modified().and_then(timestamp),
+        class: class.filter(|class| class != "STANDARD"),
+        ..Side::default()
+    };
+    Some(Object { key, side, kind: FileKind::File })
+}
+
+fn metadata(user: Option<&std::collections::HashMap<String, String>>) -> BTreeMap<String, String> {
+    user.into_iter().flatten().map(|(name, value)| (format!("x-amz-meta-{name}"), value.clone())).collect()
+}
+
+fn keep<const N: usize>(headers: &mut BTreeMap<String, String>, named: [(&str, Option<&str>); N]) {
+    for (name, value) in named {
+        if let Some(value) = value {
+            headers.insert(name.to_owned(), value.to_owned());
+        }
+    }
+}

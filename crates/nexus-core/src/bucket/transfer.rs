@@ -1,0 +1,455 @@
+//! One file from a bucket into a bucket: on the service's side where it can be, else through this machine.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedPart, ServerSideEncryption, StorageClass, TaggingDirective};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::failure::{Failure, FailureKind, failure};
+use super::folder::{Existing, Folder, Unplaced};
+use super::s3::{Headed, S3, bare, stored, timestamp};
+use super::upload::{part_size, read_range};
+use super::{Bucket, Object, Reader, StoreOptions, Writer};
+use crate::error::{Error, Result};
+use crate::listing::{ProofKind, Side, is_md5_shaped, proof_of};
+
+/// How often a file that changes under the copy is looked at again.
+const LOOKS: u32 = 3;
+/// Parts of one multipart copy in flight.
+const PARTS_IN_FLIGHT: usize = 8;
+/// What stays as it is in `x-amz-copy-source`: the SDK does not encode it.
+const COPY_SOURCE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// What became of one file.
+#[derive(Debug)]
+pub(crate) enum Copied {
+    /// It is there.
+    Done(Box<Done>),
+    /// The source is gone, and stayed gone.
+    Vanished,
+}
+
+/// A file that was copied.
+#[derive(Debug)]
+pub(crate) struct Done {
+    /// The source as it was when it was copied, which may be newer than its listing.
+    pub(crate) source: Side,
+    /// The copy.
+    pub(crate) copy: Side,
+    /// The key under which the copy lies; not the one asked for where a folder cannot hold that.
+    pub(crate) key: String,
+    /// What proves them equal.
+    pub(crate) proof: ProofKind,
+    /// Headers that the target cannot hold.
+    pub(crate) headers: BTreeMap<String, String>,
+}
+
+/// Where a copy goes and how it is stored there.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// The key.
+    pub(crate) key: String,
+    /// The key to use where the target is a folder that cannot hold the first.
+    pub(crate) fallback: Option<String>,
+    /// Storage class, encryption; headers only where the source cannot know them.
+    pub(crate) options: StoreOptions,
+    /// Mode, owner and time to give a restored file.
+    pub(crate) like: Option<Side>,
+}
+
+/// Copies one file, under the condition that it is the one that was listed; a changed one is looked at again.
+pub(crate) async fn copy(source: &Reader, object: &Object, to: &Writer, target: &Target) -> Result<Copied> {
+    to.allow(&target.key)?;
+    let mut object = object.clone();
+    let mut looks = 0;
+    loop {
+        match copy_once(source, &object, to, target).await {
+            Ok(done) => return Ok(Copied::Done(Box::new(done))),
+            Err(Once::Failed(error)) => return Err(error),
+            Err(Once::Changed) => {}
+        }
+        looks += 1;
+        match source.head(&object.key).await? {
+            Some(now) if looks < LOOKS => object.side = now.side,
+            Some(_) => {
+                let what = format!("{:?} in {} changed {LOOKS} times while it was copied", object.key, source.place());
+                return Err(Error::Changed { what });
+            }
+            None if looks >= LOOKS => return Ok(Copied::Vanished),
+            None => {}
+        }
+    }
+}
+
+enum Once {
+    Changed,
+    Failed(Error),
+}
+
+impl From<Error> for Once {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Changed { .. } => Self::Changed,
+            error => Self::Failed(error),
+        }
+    }
+}
+
+async fn copy_once(source: &Reader, object: &Object, to: &Writer, target: &Target) -> std::result::Result<Done, Once> {
+    match (source.bucket(), to.reader().bucket()) {
+        (Bucket::S3(from), Bucket::S3(into)) => within(from, object, into, target).await,
+        (Bucket::Folder(from), Bucket::S3(into)) => upload(from, object, into, target).await,
+        (Bucket::S3(from), Bucket::Folder(into)) => download(from, object, into, target).await,
+        (Bucket::Folder(from), Bucket::Folder(into)) => {
+            let (from, object, into, target) = (from.clone(), object.clone(), into.clone(), target.clone());
+            let task = tokio::task::spawn_blocking(move || duplicate(&from, &object, &into, &target));
+            task.await.map_err(|cause| Once::Failed(Error::Local { what: "a copying thread ended".into(), cause: Some(cause.into()) }))?
+        }
+    }
+}
+
+/// The outcome of a request whose source was named under a condition.
+fn conditional<T>(outcome: std::result::Result<T, Failure>, what: impl FnOnce() -> String) -> std::result::Result<T, Once> {
+    outcome.map_err(|failure| match failure.kind {
+        FailureKind::Precondition | FailureKind::Gone => Once::Changed,
+        _ => Once::Failed(failure.into_error(what())),
+    })
+}
+
+async fn within(from: &S3, object: &Object, into: &S3, target: &Target) -> std::result::Result<Done, Once> {
+    let what = || format!("cannot copy s3://{}/{} to s3://{}/{}", from.name(), object.key, into.name(), target.key);
+    let copy = if object.side.size > into.limits().copy_cutoff {
+        conditional(multipart(from, object, into, target).await, what)?
+    } else {
+        conditional(single(from, object, into, target).await, what)?
+    };
+    let source = object.side.clone();
+    let proof = proof_of(&source, &copy).ok_or(Once::Changed)?;
+    Ok(Done { source, copy, key: target.key.clone(), proof, headers: BTreeMap::new() })
+}
+
+fn copy_source(from: &S3, object: &Object) -> String {
+    let mut text = format!("{}/{}", from.name(), utf8_percent_encode(&object.key, COPY_SOURCE));
+    if let Some(version) = &object.side.version {
+        text.push_str("?versionId=");
+        text.extend(utf8_percent_encode(version, COPY_SOURCE));
+    }
+    text
+}
+
+async fn single(from: &S3, object: &Object, into: &S3, target: &Target) -> std::result::Result<Side, Failure> {
+    let condition = object.side.etag.as_ref().map(|etag| format!("\"{etag}\""));
+    let source = copy_source(from, object);
+    into.attempt(object.side.size, async || {
+        let request = into.client().copy_object().bucket(into.name()).key(&target.key).copy_source(&source);
+        let request = request
+            .set_copy_source_if_match(condition.clone())
+            .set_storage_class(target.options.class.as_deref().map(StorageClass::from))
+            .set_server_side_encryption(target.options.encryption.as_deref().map(ServerSideEncryption::from))
+            .set_tagging_directive(Some(TaggingDirective::Copy));
+        let answer = request.send().await.map_err(failure)?;
+        let result = answer.copy_object_result();
+        let etag = stored(result.and_then(|result| result.e_tag()))?;
+        Ok(Side {
+            size: object.side.size,
+            etag: Some(etag),
+            modified: result.and_then(|result| result.last_modified()).and_then(timestamp),
+            class: target.options.class.clone().filter(|class| class != "STANDARD"),
+            ..Side::default()
+        })
+    })
+    .await
+}
+
+/// A copy in parts; it carries nothing by itself, so headers, metadata and tags are read and sent again.
+async fn multipart(from: &S3, object: &Object, into: &S3, target: &Target) -> std::result::Result<Side, Failure> {
+    let gone = || Failure::gone("the source is gone");
+    let headed = from.head(&object.key).await.map_err(Failure::fatal)?.ok_or_else(gone)?;
+    if headed.object.side.etag != object.side.etag {
+        return Err(Failure::changed("the source has another ETag than in the listing"));
+    }
+    let tags = tags(from, &object.key).await?;
+    let upload = begin(into, &headed, tags, target).await?;
+    let copied = async {
+        let parts = copy_parts(from, object, into, target, &upload).await?;
+        // Some services ignore the condition on parts: the source is compared once more before anything shows.
+        let after = from.head(&object.key).await.map_err(Failure::fatal)?.ok_or_else(gone)?;
+        if after.object.side != headed.object.side {
+            return Err(Failure::changed("the source changed while its parts were copied"));
+        }
+        into.complete(&target.key, &upload, parts, false).await
+    }
+    .await;
+    match copied {
+        Ok(completed) => Ok(Side {
+            size: object.side.size,
+            etag: Some(completed.etag),
+            class: target.options.class.clone().filter(|class| class != "STANDARD"),
+            ..Side::default()
+        }),
+        Err(failure) => {
+            into.abort(&target.key, &upload).await;
+            Err(failure)
+        }
+    }
+}
+
+async fn tags(from: &S3, key: &str) -> std::result::Result<Option<String>, Failure> {
+    let answer = from
+        .attempt(0, async || from.client().get_object_tagging().bucket(from.name()).key(key).send().await.map_err(failure))
+        .await;
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(failure) if failure.kind == FailureKind::Unsupported => return Ok(None),
+        Err(failure) => return Err(failure),
+    };
+    let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let pairs: Vec<_> = answer.tag_set().iter().map(|tag| format!("{}={}", encode(tag.key()), encode(tag.value()))).collect();
+    Ok((!pairs.is_empty()).then(|| pairs.join("&")))
+}
+
+async fn begin(into: &S3, headed: &Headed, tags: Option<String>, target: &Target) -> std::result::Result<String, Failure> {
+    into.attempt(0, async || {
+        let header = |name: &str| headed.headers.get(name).cloned();
+        let request = into.client().create_multipart_upload().bucket(into.name()).key(&target.key);
+        let request = request
+            .set_content_type(header("content-type"))
+            .set_cache_control(header("cache-control"))
+            .set_content_disposition(header("content-disposition"))
+            .set_content_encoding(header("content-encoding"))
+            .set_content_language(header("content-language"))
+            .set_expires(header("expires").and_then(|text| http_date(&text)))
+            .set_metadata(user_metadata(&headed.headers))
+            .set_tagging(tags.clone())
+            .set_storage_class(target.options.class.as_deref().map(StorageClass::from))
+            .set_server_side_encryption(target.options.encryption.as_deref().map(ServerSideEncryption::from));
+        let answer = request.send().await.map_err(failure)?;
+        answer.upload_id().map(str::to_owned).ok_or_else(|| Failure::transient("the service gave no upload id"))
+    })
+    .await
+}
+
+async fn copy_parts(
+    from: &S3,
+    object: &Object,
+    into: &S3,
+    target: &Target,
+    upload: &str,
+) -> std::result::Result<Vec<CompletedPart>, Failure> {
+    let size = part_size(object.side.size).max(into.limits().copy_cutoff.min(64 * 1024 * 1024));
+    let source = copy_source(from, object);
+    let condition = object.side.etag.as_ref().map(|etag| format!("\"{etag}\""));
+    stream::iter(0..object.side.size.div_ceil(size))
+        .map(|index| (source.clone(), condition.clone(), index))
+        .map(async |(source, condition, index)| {
+            let last = ((index + 1) * size).min(object.side.size) - 1;
+            let range = format!("bytes={}-{last}", index * size);
+            let number = i32::try_from(index + 1).map_err(Failure::fatal)?;
+            let etag = into
+                .attempt(size, async || {
+                    let request = into.client().upload_part_copy().bucket(into.name()).key(&target.key);
+                    let request = request.upload_id(upload).part_number(number).copy_source(&source);
+                    let request = request.copy_source_range(&range).set_copy_source_if_match(condition.clone());
+                    let answer = request.send().await.map_err(failure)?;
+                    stored(answer.copy_part_result().and_then(|result| result.e_tag()))
+                })
+                .await?;
+            Ok(CompletedPart::builder().part_number(number).e_tag(format!("\"{etag}\"")).build())
+        })
+        .buffered(PARTS_IN_FLIGHT)
+        .try_collect()
+        .await
+}
+
+fn user_metadata(headers: &BTreeMap<String, String>) -> Option<std::collections::HashMap<String, String>> {
+    let user: std::collections::HashMap<_, _> = headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.strip_prefix("x-amz-meta-")?.to_owned(), value.clone())))
+        .collect();
+    (!user.is_empty()).then_some(user)
+}
+
+fn http_date(text: &str) -> Option<aws_sdk_s3::primitives::DateTime> {
+    aws_sdk_s3::primitives::DateTime::from_str(text, aws_sdk_s3::primitives::DateTimeFormat::HttpDate).ok()
+}
+
+/// A local file into S3: small ones in one put, larger ones by a multipart upload, hashed as they are read.
+async fn upload(from: &Folder, object: &Object, into: &S3, target: &Target) -> std::result::Result<Done, Once> {
+    let what = || format!("cannot store `{}` as s3://{}/{}", from.root().join(&object.key).display(), into.name(), target.key);
+    let size = object.side.size;
+    if size > super::upload::SINGLE {
+        return upload_parts(from, object, into, target).await;
+    }
+    let _memory = into.service.pace.memory(size).await;
+    let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    let (source, hash) = from.read_steadily(&object.key, |chunk| {
+        content.extend_from_slice(chunk);
+        Ok(())
+    })?;
+    let content = bytes::Bytes::from(content);
+    let headers = &target.options.headers;
+    let put = into
+        .attempt(size, async || {
+            let header = |name: &str| headers.get(name).cloned();
+            let request = into.client().put_object().bucket(into.name()).key(&target.key);
+            let answer = request
+                .body(ByteStream::from(content.clone()))
+                .set_content_type(header("content-type"))
+                .set_cache_control(header("cache-control"))
+                .set_content_disposition(header("content-disposition"))
+                .set_content_encoding(header("content-encoding"))
+                .set_content_language(header("content-language"))
+                .set_expires(header("expires").and_then(|text| http_date(&text)))
+                .set_metadata(user_metadata(headers))
+                .set_storage_class(target.options.class.as_deref().map(StorageClass::from))
+                .set_server_side_encryption(target.options.encryption.as_deref().map(ServerSideEncryption::from))
+                .send()
+                .await
+                .map_err(failure)?;
+            stored(answer.e_tag())
+        })
+        .await;
+    let etag = put.map_err(|failure| Once::Failed(failure.into_error(what())))?;
+    let md5 = crate::listing::hex(&<md5::Md5 as md5::Digest>::digest(&content));
+    let proof = if etag == md5 { ProofKind::Etag } else { ProofKind::Size };
+    Ok(uploaded(source, &hash.sha256, etag, proof, target))
+}
+
+fn uploaded(source: Side, sha256: &str, etag: String, proof: ProofKind, target: &Target) -> Done {
+    let checksum = Some(format!("sha256:{sha256}"));
+    let copy = Side {
+        size: source.size,
+        etag: Some(etag),
+        class: target.options.class.clone().filter(|class| class != "STANDARD"),
+        ..Side::default()
+    };
+    let source = Side { checksum, ..source };
+    Done { source, copy, key: target.key.clone(), proof, headers: BTreeMap::new() }
+}
+
+async fn upload_parts(from: &Folder, object: &Object, into: &S3, target: &Target) -> std::result::Result<Done, Once> {
+    let what = || format!("cannot store `{}` as s3://{}/{}", from.root().join(&object.key).display(), into.name(), target.key);
+    let headed = Headed { object: object.clone(), headers: target.options.headers.clone() };
+    let failed = |failure: Failure| Once::Failed(failure.into_error(what()));
+    let id = begin(into, &headed, None, target).await.map_err(failed)?;
+    let sent = send_parts(from, object, into, &target.key, &id).await;
+    let (source, sha256, parts, expected) = match sent {
+        Ok(sent) => sent,
+        Err(error) => {
+            into.abort(&target.key, &id).await;
+            return Err(error.into());
+        }
+    };
+    match into.complete(&target.key, &id, parts, false).await {
+        Ok(completed) => {
+            // A multipart ETag is the MD5 of the parts' MD5s and their number: equal to ours, it proves every part.
+            let proof = if completed.etag == expected { ProofKind::Etag } else { ProofKind::Size };
+            Ok(uploaded(source, &sha256, completed.etag, proof, target))
+        }
+        Err(failure) => {
+            into.abort(&target.key, &id).await;
+            Err(failed(failure))
+        }
+    }
+}
+
+type Sent = (Side, String, Vec<CompletedPart>, String);
+
+async fn send_parts(from: &Folder, object: &Object, into: &S3, key: &str, id: &str) -> Result<Sent> {
+    use md5::Digest as _;
+    let size = part_size(object.side.size);
+    let path = from.root().join(&object.key);
+    let what = || format!("cannot read `{}`", path.display());
+    let file = std::fs::File::open(&path).map_err(|cause| Error::local(what(), cause))?;
+    let mut sha = sha2::Sha256::new();
+    let mut all = md5::Md5::new();
+    let mut parts = Vec::new();
+    let total = object.side.size;
+    for index in 0..total.div_ceil(size) {
+        let length = size.min(total - index * size);
+        let _memory = into.service.pace.memory(length).await;
+        let content = read_range(&file, index * size, length).map_err(|failure| failure.into_error(what()))?;
+        sha.update(&content);
+        all.update(md5::Md5::digest(&content));
+        let number = i32::try_from(index + 1).map_err(|cause| Error::Local { what: what(), cause: Some(cause.into()) })?;
+        let etag = into
+            .attempt(length, async || {
+                let request = into.client().upload_part().bucket(into.name()).key(key).upload_id(id);
+                let request = request.part_number(number).body(ByteStream::from(content.clone()));
+                stored(request.send().await.map_err(failure)?.e_tag())
+            })
+            .await
+            .map_err(|failure| failure.into_error(format!("cannot store `{}` as s3://{}/{key}", path.display(), into.name())))?;
+        parts.push(CompletedPart::builder().part_number(number).e_tag(format!("\"{etag}\"")).build());
+    }
+    let now = from.head(&object.key)?.map(|now| now.side);
+    if now.as_ref() != Some(&object.side) {
+        return Err(Error::Changed { what: format!("`{}` changed while it was read", path.display()) });
+    }
+    let expected = format!("{}-{}", crate::listing::hex(&all.finalize()), parts.len());
+    Ok((object.side.clone(), crate::listing::hex(&sha.finalize()), parts, expected))
+}
+
+/// An object into a folder: fetched whole, checked against its ETag where that is an MD5, then put in place.
+async fn download(from: &S3, object: &Object, into: &Folder, target: &Target) -> std::result::Result<Done, Once> {
+    let spool = tempfile::Builder::new().prefix(".nexus-unfinished-").tempdir_in(into.root());
+    let spool = spool.map_err(|cause| Error::local(format!("cannot write to `{}`", into.root().display()), cause))?;
+    let path = spool.path().join("content");
+    let Some(fetched) = from.fetch(&object.key, Some(&path)).await? else { return Err(Once::Changed) };
+    let etag = object.side.etag.as_deref().map(bare);
+    let known = etag.as_deref().is_some_and(is_md5_shaped);
+    if fetched.hash.bytes != object.side.size {
+        return Err(Once::Changed);
+    }
+    let proof = if known && etag.as_deref() == Some(fetched.md5.as_str()) { ProofKind::Etag } else { ProofKind::Size };
+    let write = |file: &mut std::fs::File| std::io::copy(&mut std::fs::File::open(&path)?, file).map(|_| ());
+    let key = settle(into, target, write)?;
+    let copy = Side { size: fetched.hash.bytes, checksum: Some(format!("sha256:{}", fetched.hash.sha256)), ..placed(into, &key)? };
+    Ok(Done { source: object.side.clone(), copy, key, proof, headers: fetched.headers })
+}
+
+fn duplicate(from: &Folder, object: &Object, into: &Folder, target: &Target) -> std::result::Result<Done, Once> {
+    let mut read = None;
+    let write = |file: &mut std::fs::File| {
+        let outcome = from.read_steadily(&object.key, |chunk| file.write_all(chunk));
+        let failed = outcome.is_err();
+        read = Some(outcome);
+        if failed { Err(std::io::Error::other("the source could not be read")) } else { Ok(()) }
+    };
+    let settled = settle(into, target, write);
+    let (source, hash) = match read {
+        Some(outcome) => outcome?,
+        None => return Err(settled.err().unwrap_or(Once::Changed)),
+    };
+    let key = settled?;
+    let checksum = Some(format!("sha256:{}", hash.sha256));
+    let copy = Side { size: hash.bytes, checksum: checksum.clone(), ..placed(into, &key)? };
+    let source = Side { checksum, ..source };
+    Ok(Done { source, copy, key, proof: ProofKind::Checksum, headers: BTreeMap::new() })
+}
+
+/// Puts a file under its key, or under the fallback where the folder cannot hold the key.
+fn settle(
+    into: &Folder,
+    target: &Target,
+    mut write: impl FnMut(&mut std::fs::File) -> std::io::Result<()>,
+) -> std::result::Result<String, Once> {
+    for key in [Some(&target.key), target.fallback.as_ref()].into_iter().flatten() {
+        match into.place(key, Existing::Replace, target.like.as_ref(), &mut write) {
+            Ok(()) => return Ok(key.clone()),
+            Err(Unplaced::Awkward) => {}
+            Err(Unplaced::Failed(error)) => return Err(error.into()),
+        }
+    }
+    Err(Once::Failed(Error::Unsupported {
+        what: format!("the folder `{}` cannot hold a file named {:?}", into.root().display(), target.key),
+    }))
+}
+
+fn placed(into: &Folder, key: &str) -> Result<Side> {
+    let there = into.head(key)?.ok_or_else(|| Error::missing(format!("{key:?} is gone as soon as it was written")))?;
+    Ok(there.side)
+}

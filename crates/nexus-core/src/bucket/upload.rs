@@ -1,0 +1,223 @@
+//! A local file into a bucket under a key that nobody has used: one put, or a multipart upload in parallel.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, ServerSideEncryption, StorageClass};
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::StoreOptions;
+use super::failure::{Failure, FailureKind, failure};
+use super::s3::{S3, stored};
+use crate::error::{Error, Result};
+use crate::event::{Events, Stage};
+
+/// Files up to this many bytes go in one request.
+pub(crate) const SINGLE: u64 = 8 * 1024 * 1024;
+/// The smallest part of a larger one; parts grow so that [`PARTS`] suffice.
+const PART: u64 = 8 * 1024 * 1024;
+/// The most parts an upload may have (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
+pub(crate) const PARTS: u64 = 10_000;
+/// Parts of one upload in flight.
+const PARTS_IN_FLIGHT: usize = 4;
+/// User metadata that tells our own upload from another's when an answer was lost.
+const DIGEST: &str = "nexus-sha256";
+
+/// Whom to tell about an upload, and as which stage.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress<'a> {
+    /// Whom.
+    pub events: &'a Events,
+    /// As what.
+    pub stage: Stage,
+    /// The file's SHA-256, hexadecimal: stored beside it, so that an upload whose answer was lost is known as ours.
+    pub sha256: &'a str,
+}
+
+/// The size of the parts for a whole of `bytes`.
+pub(crate) fn part_size(bytes: u64) -> u64 {
+    PART.max(bytes.div_ceil(PARTS - 1).next_multiple_of(1024 * 1024))
+}
+
+impl S3 {
+    pub(crate) async fn upload_new(
+        &self,
+        key: &str,
+        path: &Path,
+        options: &StoreOptions,
+        progress: &Progress<'_>,
+    ) -> Result<bool> {
+        let what = || format!("cannot store `{}` as s3://{}/{key}", path.display(), self.name());
+        let file = File::open(path).map_err(|cause| Error::local(what(), cause))?;
+        let bytes = file.metadata().map_err(|cause| Error::local(what(), cause))?.len();
+        let outcome = if bytes <= SINGLE {
+            self.put_file(key, &file, bytes, options, progress).await
+        } else {
+            self.put_parts(key, Arc::new(file), bytes, options, progress).await
+        };
+        match outcome {
+            Ok(encryption) => {
+                self.confirm_encryption(key, options, encryption.as_deref(), progress.events);
+                Ok(true)
+            }
+            Err(failure) if matches!(failure.kind, FailureKind::Precondition | FailureKind::NoUpload) => {
+                // Either somebody else's object, or our own whose answer was lost.
+                let there = self.head(key).await?;
+                let name = format!("x-amz-meta-{DIGEST}");
+                Ok(there.is_some_and(|there| {
+                    there.object.side.size == bytes && there.headers.get(&name).is_some_and(|sha| sha == progress.sha256)
+                }))
+            }
+            Err(failure) => Err(failure.into_error(what())),
+        }
+    }
+
+    /// A service that was asked to encrypt and does not say that it did is named, never passed over.
+    fn confirm_encryption(&self, key: &str, options: &StoreOptions, got: Option<&str>, events: &Events) {
+        if let Some(asked) = &options.encryption
+            && got != Some(asked)
+        {
+            events.warn(format!(
+                "s3://{}/{key} was to be encrypted with {asked} and the service did not confirm it",
+                self.name()
+            ));
+        }
+    }
+
+    async fn put_file(
+        &self,
+        key: &str,
+        file: &File,
+        bytes: u64,
+        options: &StoreOptions,
+        progress: &Progress<'_>,
+    ) -> std::result::Result<Option<String>, Failure> {
+        let _memory = self.service.pace.memory(bytes).await;
+        let content = read_range(file, 0, bytes)?;
+        let encryption = self
+            .attempt(bytes, async || {
+                let request = self.client().put_object().bucket(self.name()).key(key).if_none_match("*");
+                let answer = request
+                    .body(ByteStream::from(content.clone()))
+                    .set_content_type(options.headers.get("content-type").cloned())
+                    .metadata(DIGEST, progress.sha256)
+                    .set_storage_class(options.class.as_deref().map(StorageClass::from))
+                    .set_server_side_encryption(options.encryption.as_deref().map(ServerSideEncryption::from))
+                    .send()
+                    .await
+                    .map_err(failure)?;
+                stored(answer.e_tag())?;
+                Ok(answer.server_side_encryption().map(|kind| kind.as_str().to_owned()))
+            })
+            .await?;
+        progress.events.advanced(progress.stage, 1, bytes);
+        Ok(encryption)
+    }
+
+    async fn put_parts(
+        &self,
+        key: &str,
+        file: Arc<File>,
+        bytes: u64,
+        options: &StoreOptions,
+        progress: &Progress<'_>,
+    ) -> std::result::Result<Option<String>, Failure> {
+        let created = self
+            .attempt(0, async || {
+                let request = self.client().create_multipart_upload().bucket(self.name()).key(key);
+                let answer = request
+                    .set_content_type(options.headers.get("content-type").cloned())
+                    .metadata(DIGEST, progress.sha256)
+                    .set_storage_class(options.class.as_deref().map(StorageClass::from))
+                    .set_server_side_encryption(options.encryption.as_deref().map(ServerSideEncryption::from))
+                    .send()
+                    .await
+                    .map_err(failure)?;
+                answer.upload_id().map(str::to_owned).ok_or_else(|| Failure::transient("the service gave no upload id"))
+            })
+            .await?;
+        let finished = self.send_parts(key, &created, &file, bytes, progress).await;
+        let finished = match finished {
+            Ok(parts) => self.complete(key, &created, parts, true).await,
+            Err(failure) => Err(failure),
+        };
+        if finished.is_err() {
+            self.abort(key, &created).await;
+        }
+        finished.map(|completed| completed.encryption)
+    }
+
+    async fn send_parts(
+        &self,
+        key: &str,
+        upload: &str,
+        file: &Arc<File>,
+        bytes: u64,
+        progress: &Progress<'_>,
+    ) -> std::result::Result<Vec<CompletedPart>, Failure> {
+        let size = part_size(bytes);
+        let numbers = (0..bytes.div_ceil(size)).map(|index| (index, (bytes - index * size).min(size)));
+        stream::iter(numbers)
+            .map(async |(index, length)| {
+                let _memory = self.service.pace.memory(length).await;
+                let content = read_range(file, index * size, length)?;
+                let number = i32::try_from(index + 1).map_err(Failure::fatal)?;
+                let etag = self
+                    .attempt(length, async || {
+                        let request = self.client().upload_part().bucket(self.name()).key(key).upload_id(upload);
+                        let request = request.part_number(number).body(ByteStream::from(content.clone()));
+                        stored(request.send().await.map_err(failure)?.e_tag())
+                    })
+                    .await?;
+                progress.events.advanced(progress.stage, 0, length);
+                Ok(CompletedPart::builder().part_number(number).e_tag(format!("\"{etag}\"")).build())
+            })
+            .buffered(PARTS_IN_FLIGHT)
+            .try_collect()
+            .await
+    }
+
+    /// Ends a multipart upload; `new` asks that nothing be there yet.
+    pub(crate) async fn complete(
+        &self,
+        key: &str,
+        upload: &str,
+        parts: Vec<CompletedPart>,
+        new: bool,
+    ) -> std::result::Result<Completed, Failure> {
+        let list = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
+        self.attempt(0, async || {
+            let request = self.client().complete_multipart_upload().bucket(self.name()).key(key).upload_id(upload);
+            let request = request.multipart_upload(list.clone()).set_if_none_match(new.then(|| "*".to_owned()));
+            let answer = request.send().await.map_err(failure)?;
+            let encryption = answer.server_side_encryption().map(|kind| kind.as_str().to_owned());
+            Ok(Completed { etag: stored(answer.e_tag())?, encryption })
+        })
+        .await
+    }
+
+    /// Gives a multipart upload up; one that cannot be is left for the next start to find.
+    pub(crate) async fn abort(&self, key: &str, upload: &str) {
+        let _ = self
+            .attempt(0, async || {
+                let request = self.client().abort_multipart_upload().bucket(self.name()).key(key).upload_id(upload);
+                request.send().await.map_err(failure)
+            })
+            .await;
+    }
+}
+
+/// What completing a multipart upload gave.
+pub(crate) struct Completed {
+    pub(crate) etag: String,
+    pub(crate) encryption: Option<String>,
+}
+
+pub(crate) fn read_range(file: &File, offset: u64, length: u64) -> std::result::Result<bytes::Bytes, Failure> {
+    let mut content = vec![0; usize::try_from(length).map_err(Failure::fatal)?];
+    file.read_exact_at(&mut content, offset).map_err(Failure::fatal)?;
+    Ok(content.into())
+}

@@ -1,0 +1,206 @@
+//! A SQLite database: captured whole and consistent from under its writers, checked, and put back.
+//!
+//! The live file is opened by SQLite alone: plain file I/O on it in this process would drop the locks SQLite holds there
+//! (<https://www.sqlite.org/howtocorrupt.html>, "Posix advisory locks canceled by a separate thread doing close()").
+
+mod check;
+mod condition;
+mod open;
+mod restore;
+mod rows;
+mod tables;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::event::{Events, Stage};
+use crate::local;
+use crate::point::SqliteFacts;
+
+pub use condition::{Condition, Ownership, PutAside};
+pub use restore::{Restore, Restored};
+pub(crate) use open::{failed, open_copy};
+pub(crate) use rows::{Sink, write_rows};
+pub(crate) use tables::{Catalogue, Table, catalogue, sequence};
+
+/// Bytes wanted free beside what a copy will need.
+const SLACK: u64 = 16 * 1024 * 1024;
+/// How much of a file is hashed at a time.
+const READ_BYTES: usize = 256 * 1024;
+
+/// A SQLite database by its path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqliteDatabase {
+    path: PathBuf,
+}
+
+/// A consistent copy of a database, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Captured {
+    /// What the copy's header and pragmas say.
+    pub facts: SqliteFacts,
+    /// Rows of every table that the records export writes.
+    pub tables: BTreeMap<String, u64>,
+    /// How long the source was read-locked, in milliseconds.
+    pub read_milliseconds: u64,
+    /// The copy's bytes.
+    pub bytes: u64,
+    /// SHA-256 of the copy, hexadecimal.
+    pub sha256: String,
+}
+
+impl SqliteDatabase {
+    /// The database at an absolute path.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Copies the database as it is at one instant to the new private file `to`, and checks the copy.
+    ///
+    /// One step of the backup API: commits in the `-wal` are in it, and in rollback-journal mode writers wait until it is
+    /// done (`read_milliseconds`). Nothing is checkpointed. SQLite itself rolls back or recovers what a killed writer
+    /// left, as for any reader. `lock_wait` bounds the wait for a writer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Missing`], [`Error::Denied`], [`Error::Usage`] (a folder); [`Error::Damaged`] when it is empty, not SQLite,
+    /// or its copy fails `integrity_check`; [`Error::Busy`] naming who holds it; [`Error::Full`] before or while copying.
+    /// After an error there is no file at `to`, unless it was there before.
+    pub fn capture(&self, to: &Path, lock_wait: Duration, events: &Events) -> Result<Captured> {
+        let bytes = self.size()?;
+        self.require_room(to, bytes)?;
+        drop(local::create_private(to)?);
+        let captured = self.copy_and_check(to, lock_wait, bytes, events);
+        if captured.is_err() {
+            // The first error is the one to tell; the scratch folder goes away with the rest.
+            let _ = fs::remove_file(to);
+        }
+        captured
+    }
+
+    fn copy_and_check(&self, to: &Path, lock_wait: Duration, bytes: u64, events: &Events) -> Result<Captured> {
+        events.started(Stage::CopyDatabase, None, Some(bytes));
+        let source = open::Reader::open(&self.path, lock_wait)?;
+        let held = self.copy(source.connection(), to, lock_wait)?;
+        let journal_mode = source.journal_mode().to_owned();
+        drop(source);
+        events.advanced(Stage::CopyDatabase, 0, bytes);
+        events.ended(Stage::CopyDatabase);
+
+        events.started(Stage::CheckDatabase, None, None);
+        let hashing = to.to_owned();
+        let (checked, hashed) = std::thread::scope(|scope| {
+            let hashed = scope.spawn(move || hash(&hashing));
+            (check::copy(to, &self.path, &journal_mode, events), hashed.join())
+        });
+        let (facts, tables) = checked?;
+        let (bytes, sha256) = hashed.map_err(|_| Error::damaged("hashing the database's copy broke off"))??;
+        events.ended(Stage::CheckDatabase);
+        let read_milliseconds = u64::try_from(held.as_millis()).unwrap_or(u64::MAX);
+        Ok(Captured { facts, tables, read_milliseconds, bytes, sha256 })
+    }
+
+    /// Copies in one step and answers how long that step took.
+    ///
+    /// In several steps a busy writer makes SQLite start over after each of its commits.
+    fn copy(&self, source: &Connection, to: &Path, lock_wait: Duration) -> Result<Duration> {
+        let what = || format!("cannot copy the database `{}` to `{}`", self.path.display(), to.display());
+        let sql = |cause| failed(what(), cause);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut copy = Connection::open_with_flags(to, flags).map_err(sql)?;
+        // The copy is private and worthless until it is whole: no journal, no syncs.
+        copy.execute_batch("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE")
+            .map_err(sql)?;
+        let backup = Backup::new(source, &mut copy).map_err(sql)?;
+        open::patiently(&self.path, lock_wait, || {
+            let start = Instant::now();
+            let step = backup.step(-1)?;
+            Ok((step == StepResult::Done).then(|| start.elapsed()))
+        })
+        .map_err(|stop| stop.into_error(&what()))
+    }
+
+    /// The file's size together with its `-wal`, after refusing what cannot be a database at all.
+    fn size(&self) -> Result<u64> {
+        let shown = self.path.display();
+        let file = fs::metadata(&self.path).map_err(|cause| match cause.kind() {
+            std::io::ErrorKind::NotFound => {
+                Error::Missing { what: format!("there is no database at `{shown}`"), cause: Some(cause.into()) }
+            }
+            _ => Error::local(format!("cannot look at the database `{shown}`"), cause),
+        })?;
+        if !file.is_file() {
+            let kind = if file.is_dir() { "a folder" } else { "not a regular file" };
+            return Err(Error::usage_hint(
+                format!("`{shown}` is {kind}, not a SQLite database"),
+                "name the database file itself",
+            ));
+        }
+        if file.len() == 0 {
+            return Err(Error::damaged(format!(
+                "`{shown}` is an empty file: there is no database in it, and a backup of nothing would look like one"
+            )));
+        }
+        rustix::fs::access(&self.path, rustix::fs::Access::READ_OK)
+            .map_err(|cause| Error::local(format!("cannot read the database `{shown}`"), cause.into()))?;
+        let log = fs::metadata(super::holders::beside(&self.path, "-wal")).map_or(0, |log| log.len());
+        Ok(file.len() + log)
+    }
+
+    fn require_room(&self, to: &Path, bytes: u64) -> Result<()> {
+        let folder = to.parent().unwrap_or(Path::new("/"));
+        let free = local::free_bytes(folder)?;
+        if free >= bytes + SLACK {
+            return Ok(());
+        }
+        Err(Error::Full {
+            what: format!(
+                "the copy of `{}` needs {} MiB in `{}`, where {} MiB are free",
+                self.path.display(),
+                (bytes + SLACK) >> 20,
+                folder.display(),
+                free >> 20
+            ),
+            cause: None,
+        })
+    }
+}
+
+/// Bytes and SHA-256 of a file that no connection of this process has open.
+fn hash(path: &Path) -> Result<(u64, String)> {
+    let cannot = |cause| Error::local(format!("cannot read `{}`", path.display()), cause);
+    let mut file = File::open(path).map_err(cannot)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; READ_BYTES];
+    let mut bytes = 0;
+    loop {
+        let read = file.read(&mut buffer).map_err(cannot)?;
+        if read == 0 {
+            return Ok((bytes, hexadecimal(&hash.finalize())));
+        }
+        hash.update(&buffer[..read]);
+        bytes += read as u64;
+    }
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes everything");
+        text
+    })
+}

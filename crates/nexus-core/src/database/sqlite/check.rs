@@ -1,0 +1,229 @@
+//! Is a database whole, and what is in it: integrity, foreign keys, facts, rows by table.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode};
+
+use crate::error::{Error, Result};
+use crate::event::Events;
+use crate::point::SqliteFacts;
+
+use super::open::{failed, is_damage, limit_time, open_copy};
+use super::tables::{Catalogue, catalogue, quoted};
+
+/// How many findings of one kind an error or a warning names.
+const NAMED_FINDINGS: usize = 5;
+/// How many lines of `integrity_check` are read; an app with more rows against its own rules is not looked at further.
+const MOST_FINDINGS: usize = 100_000;
+/// What a check may take at least, however small the file.
+const LEAST_TIME: Duration = Duration::from_secs(120);
+/// What a check may take for each MiB of the file: hundreds of times what it does take.
+const TIME_PER_MIB: Duration = Duration::from_secs(2);
+
+/// How `integrity_check` words a row that is against a rule of the app's own schema; the file is whole all the same.
+///
+/// Source: `sqlite3Pragma`, `PragTyp_INTEGRITY_CHECK`. Rules added by editing the schema are never checked against old rows.
+const RULE_BREAKS: [&str; 4] = ["NULL value in ", "CHECK constraint failed in ", "non-", " value in "];
+
+/// What an integrity check found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Integrity {
+    /// The file is damaged: these are the first lines that say how.
+    pub damage: Vec<String>,
+    /// Rows against a NOT NULL, CHECK or STRICT rule.
+    pub rule_breaks: u64,
+    /// Tables that need a function or collation only the app has; only their pages were looked at.
+    pub unchecked: Vec<String>,
+}
+
+/// Checks a private copy, warns of what is odd, and answers its facts and rows by table.
+pub(super) fn copy(
+    copy: &Path,
+    source: &Path,
+    journal_mode: &str,
+    events: &Events,
+) -> Result<(SqliteFacts, BTreeMap<String, u64>)> {
+    let shown = source.display();
+    let mut connection = open_copy(copy)?;
+    limit_time(&mut connection, time_for(copy)).map_err(|cause| failed(format!("cannot check `{shown}`"), cause))?;
+    let catalogue = catalogue(&connection)?;
+    let integrity = integrity(&connection, &catalogue)
+        .map_err(|cause| failed(format!("cannot check the database `{shown}`"), cause))?;
+    if !integrity.damage.is_empty() {
+        return Err(Error::damaged_by(
+            format!("the database `{shown}` is damaged; nothing was taken from it"),
+            integrity.damage.join("; "),
+        ));
+    }
+    integrity.warn(source, events);
+    let facts = facts(&connection, &catalogue, journal_mode, events)
+        .map_err(|cause| failed(format!("cannot read the settings of `{shown}`"), cause))?;
+    Ok((facts, rows(&connection, &catalogue)?))
+}
+
+/// The time a check of this file may take.
+pub(super) fn time_for(file: &Path) -> Duration {
+    let mebibytes = std::fs::metadata(file).map_or(0, |file| file.len() >> 20);
+    LEAST_TIME + TIME_PER_MIB * u32::try_from(mebibytes).unwrap_or(u32::MAX / 2)
+}
+
+impl Integrity {
+    /// Tells what is odd without being damage.
+    pub(super) fn warn(&self, source: &Path, events: &Events) {
+        if self.rule_breaks > 0 {
+            events.warn(format!(
+                "rows of `{}` break NOT NULL, CHECK or type rules of its own schema ({} times); they are kept as they are",
+                source.display(),
+                self.rule_breaks
+            ));
+        }
+        if !self.unchecked.is_empty() {
+            events.warn(format!(
+                "indexes of {} in `{}` need a function or collation that only the app has, and were not checked",
+                self.unchecked.join(", "),
+                source.display()
+            ));
+        }
+    }
+}
+
+/// Runs `integrity_check`, table by table where the whole cannot be done.
+pub(super) fn integrity(connection: &Connection, catalogue: &Catalogue) -> rusqlite::Result<Integrity> {
+    let mut found = Integrity::default();
+    match collect(connection, &format!("PRAGMA main.integrity_check({MOST_FINDINGS})"), &mut found) {
+        Ok(()) => return Ok(found),
+        Err(cause) if is_damage(&cause) => found.damage.push(cause.to_string()),
+        Err(cause) if needs_the_app(&cause) => {
+            found = Integrity::default();
+            by_table(connection, catalogue, &mut found)?;
+        }
+        Err(cause) => return Err(cause),
+    }
+    Ok(found)
+}
+
+/// Checks each table on its own, without CHECK rules: those may call functions that only the app has.
+fn by_table(connection: &Connection, catalogue: &Catalogue, found: &mut Integrity) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "ignore_check_constraints", true)?;
+    for table in catalogue.tables.iter().chain(&catalogue.inner) {
+        match collect(connection, &format!("PRAGMA main.integrity_check({})", quoted(&table.name)), found) {
+            Ok(()) => {}
+            Err(cause) if is_damage(&cause) => found.damage.push(format!("{}: {cause}", table.name)),
+            Err(cause) if needs_the_app(&cause) => found.unchecked.push(format!("`{}`", table.name)),
+            Err(cause) => return Err(cause),
+        }
+    }
+    connection.pragma_update(None, "ignore_check_constraints", false)
+}
+
+fn needs_the_app(cause: &rusqlite::Error) -> bool {
+    cause.sqlite_error_code() == Some(ErrorCode::Unknown)
+}
+
+fn collect(connection: &Connection, check: &str, found: &mut Integrity) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(check)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let line: String = row.get(0)?;
+        if line == "ok" {
+        } else if breaks_a_rule(&line) {
+            found.rule_breaks += 1;
+        } else if found.damage.len() < NAMED_FINDINGS {
+            found.damage.push(line);
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn breaks_a_rule(line: &str) -> bool {
+    let [null, check, non, of_type] = RULE_BREAKS;
+    // "non-TEXT value in t.c" and "TEXT value in t.c", but "non-unique entry in index" is damage.
+    line.starts_with(null)
+        || line.starts_with(check)
+        || line.split_once(of_type).is_some_and(|(kind, _)| {
+            matches!(kind.strip_prefix(non).unwrap_or(kind), "INT" | "INTEGER" | "REAL" | "TEXT" | "BLOB" | "NUMERIC")
+        })
+}
+
+fn facts(
+    connection: &Connection,
+    catalogue: &Catalogue,
+    journal_mode: &str,
+    events: &Events,
+) -> rusqlite::Result<SqliteFacts> {
+    let number = |name: &str| connection.pragma_query_value(Some("main"), name, |row| row.get::<_, i64>(0));
+    Ok(SqliteFacts {
+        application_id: number("application_id")?,
+        user_version: number("user_version")?,
+        page_size: number("page_size")?.unsigned_abs(),
+        encoding: connection.pragma_query_value(Some("main"), "encoding", |row| row.get(0))?,
+        auto_vacuum: number("auto_vacuum")?,
+        journal_mode: journal_mode.to_owned(),
+        library: rusqlite::version().to_owned(),
+        foreign_key_violations: foreign_keys(connection, catalogue, events)?,
+    })
+}
+
+/// Rows whose foreign key points at nothing, by table. Tables whose keys contradict the schema are warned of.
+fn foreign_keys(
+    connection: &Connection,
+    catalogue: &Catalogue,
+    events: &Events,
+) -> rusqlite::Result<BTreeMap<String, u64>> {
+    let mut found = BTreeMap::new();
+    for table in catalogue.tables.iter().filter(|table| !table.is_virtual) {
+        let check = || {
+            let mut statement =
+                connection.prepare(&format!("PRAGMA main.foreign_key_check({})", quoted(&table.name)))?;
+            let mut rows = statement.query([])?;
+            let mut count = 0;
+            while rows.next()?.is_some() {
+                count += 1;
+            }
+            Ok(count)
+        };
+        match check() {
+            Ok(0) => {}
+            Ok(count) => drop(found.insert(table.name.clone(), count)),
+            // "foreign key mismatch": the parent's columns are no key, which SQLite lets a schema say.
+            Err(cause) if needs_the_app(&cause) => {
+                events.warn(format!("the foreign keys of table `{}` cannot be checked: {cause}", table.name));
+            }
+            Err(cause) => return Err(cause),
+        }
+    }
+    Ok(found)
+}
+
+/// Rows of every table that records are made of.
+pub(super) fn rows(connection: &Connection, catalogue: &Catalogue) -> Result<BTreeMap<String, u64>> {
+    let counted = catalogue.tables.iter().map(|table| {
+        let count = connection
+            .query_row(&format!("SELECT count(*) FROM main.{}", quoted(&table.name)), [], |row| row.get::<_, i64>(0))
+            .map_err(|cause| failed(format!("cannot count the rows of table `{}`", table.name), cause))?;
+        Ok((table.name.clone(), count.unsigned_abs()))
+    });
+    counted.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_against_the_schema_s_rules_are_told_from_damage() {
+        for line in ["NULL value in t.c", "CHECK constraint failed in t", "non-INTEGER value in t.c", "TEXT value in t.c"] {
+            assert!(breaks_a_rule(line), "{line}");
+        }
+        for line in [
+            "row 3 missing from index i",
+            "non-unique entry in index i",
+            "Tree 2 page 3 cell 0: invalid page number 9",
+            "wrong # of entries in index i",
+        ] {
+            assert!(!breaks_a_rule(line), "{line}");
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! The files of a point: what is unchanged since the base is reused, the rest is copied, then all is compared.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::Path;
+
+use futures::stream::{self, StreamExt};
+use sha2::{Digest, Sha256};
+
+use super::compare::{self, Compared};
+use super::rules::Rules;
+use crate::bucket::sorted::Sorted;
+use crate::bucket::transfer::{self, Copied, Target};
+use crate::bucket::{Address, Object, Reader, StoreOptions};
+use crate::error::{Error, Result};
+use crate::event::{Events, Stage};
+use crate::listing::{FileEntry, FileKind, ListingReader, ListingWriter, Place, Side, Written, hex};
+use crate::local::{Scratch, create_private};
+use crate::point::{Copies, Count, FileRules, FilesPart, Finding, FindingKind, Part, StoredObject};
+use crate::vault::draft::Draft;
+use crate::vault::{RecoveryPoint, layout};
+
+/// Files between the first whose copy is not done and the last that was begun.
+const WINDOW: usize = 1_024;
+/// How often copies that are not as they should be are made again before the backup fails.
+const REPAIRS: u32 = 3;
+/// The most wrong files that one message names.
+const NAMED: usize = 10;
+/// The script that brings the files back with stock tools.
+const SCRIPT: &str = include_str!("restore-files.sh");
+
+/// What to take.
+#[derive(Debug, Clone)]
+pub struct FilesPlan {
+    /// The source's bucket or folder.
+    pub source: Reader,
+    /// The source as it was named.
+    pub address: Address,
+    /// Which files, and their categories.
+    pub rules: FileRules,
+    /// Reuse what is unchanged, or copy all.
+    pub copies: Copies,
+    /// What to do about files that were listed and are gone when they are copied.
+    pub vanished: Vanished,
+}
+
+/// What to do about files that were listed and are gone when they are copied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Vanished {
+    /// Fail the run, naming them.
+    #[default]
+    Fail,
+    /// Record them in the manifest as findings, and go on.
+    Record,
+}
+
+/// What was taken.
+#[derive(Debug)]
+pub struct FilesCapture {
+    /// The part for the manifest.
+    pub part: FilesPart,
+    /// What was left out or gone.
+    pub findings: Vec<Finding>,
+}
+
+/// One line of work: a file, and the earlier copy that may serve.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Job {
+    object: Object,
+    category: String,
+    reuse: Option<FileEntry>,
+}
+
+#[derive(Default)]
+struct Tally {
+    categories: BTreeMap<String, Count>,
+    total: Count,
+    copied: Count,
+    reused: Count,
+    excluded: Count,
+    proofs: BTreeMap<crate::listing::ProofKind, u64>,
+    findings: Vec<Finding>,
+}
+
+/// Takes the files into a draft: listed now, so after the instant of the database.
+pub async fn capture(
+    plan: &FilesPlan,
+    draft: &Draft,
+    base: Option<&RecoveryPoint>,
+    scratch: &Scratch,
+    events: &Events,
+) -> Result<FilesCapture> {
+    let rules = Rules::new(&plan.rules)?;
+    events.started(Stage::ListFiles, None, None);
+    let listed = plan.source.list(rules.prefix(), scratch.path(), events).await?;
+    let base = match base {
+        Some(point) => Some(point.listing(scratch).await?),
+        None => None,
+    };
+    let work = scratch.file("files.work");
+    let mut tally = Tally::default();
+    let to_copy = sort_out(listed, base, &rules, &work, &mut tally)?;
+    events.ended(Stage::ListFiles);
+
+    let mut path = scratch.file("files.jsonl.zst");
+    events.started(Stage::CopyFiles, Some(to_copy.files), Some(to_copy.bytes));
+    let mut written = copy_all(plan, draft, &work, &path, &mut tally, events).await?;
+    events.ended(Stage::CopyFiles);
+
+    for round in 1.. {
+        let compared = check(draft, &path, events).await?;
+        if compared.wrong.is_empty() {
+            break;
+        }
+        if round > REPAIRS {
+            return Err(Error::Changed { what: format!("copies in the vault do not stay as they were written: {}", names(&compared)) });
+        }
+        events.warn(format!("{} copies are not as they were recorded and are made again", compared.wrong.len()));
+        let next = scratch.file(&format!("files-{round}.jsonl.zst"));
+        tally = Tally { findings: tally.findings, excluded: tally.excluded, ..Tally::default() };
+        written = copy_again(plan, draft, &path, &next, &compared, &mut tally, events).await?;
+        path = next;
+    }
+    let listing = store_listing(draft, &path, written, events).await?;
+    let script = store_script(draft, scratch, events).await?;
+    Ok(FilesCapture { part: part(plan, tally.categories, tally.total, tally.copied, tally.reused, tally.excluded, tally.proofs, listing, script), findings: tally.findings })
+}
+
+#[expect(clippy::too_many_arguments, reason = "one value for each field of the part, no other caller")]
+fn part(
+    plan: &FilesPlan,
+    categories: BTreeMap<String, Count>,
+    total: Count,
+    copied: Count,
+    reused: Count,
+    excluded: Count,
+    proofs: BTreeMap<crate::listing::ProofKind, u64>,
+    listing: StoredObject,
+    script: StoredObject,
+) -> FilesPart {
+    let kept: &[&str] = if plan.source.is_folder() {
+        &["mode", "owner", "modified", "symbolic links", "empty folders"]
+    } else {
+        &["content-type", "cache-control", "content-disposition", "content-encoding", "content-language", "expires", "user metadata", "tags", "storage class"]
+    };
+    FilesPart {
+        source: plan.address.to_string(),
+        endpoint: plan.source.endpoint().map(str::to_owned),
+        rules: plan.rules.clone(),
+        copies: plan.copies,
+        listing,
+        script,
+        categories,
+        total,
+        copied,
+        reused,
+        excluded,
+        proofs,
+        properties: kept.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// Decides for every listed file: left out, reused, or to be copied; nothing is copied before all are decided.
+fn sort_out(
+    listed: Sorted,
+    base: Option<ListingReader>,
+    rules: &Rules,
+    work: &Path,
+    tally: &mut Tally,
+) -> Result<Count> {
+    let what = || format!("cannot write `{}`", work.display());
+    let mut out = BufWriter::new(create_private(work)?);
+    let mut base = base.map(|base| base.peekable());
+    let mut to_copy = Count::default();
+    let mut frozen = Vec::new();
+    for object in listed {
+        let object = object?;
+        if !rules.takes(&object.key) {
+            tally.excluded.add(object.side.size);
+            continue;
+        }
+        if let FileKind::Special(kind) = &object.kind {
+            let detail = format!("a {kind} is recorded and not opened");
+            tally.findings.push(Finding { part: Some(Part::Files), kind: FindingKind::LeftOut, name: object.key, detail });
+            continue;
+        }
+        if is_frozen(&object.side) {
+            frozen.push(object.key);
+            continue;
+        }
+        let earlier = base.as_mut().map(|base| find(base, &object.key)).transpose()?.flatten();
+        let reuse = earlier.filter(|earlier| unchanged(earlier, &object));
+        if reuse.is_none() && object.kind == FileKind::File {
+            to_copy.add(object.side.size);
+        }
+        let category = rules.category(&object.key).to_owned();
+        serde_json::to_writer(&mut out, &Job { object, category, reuse }).map_err(|cause| Error::local(what(), cause.into()))?;
+        out.write_all(b"\n").map_err(|cause| Error::local(what(), cause))?;
+    }
+    out.flush().map_err(|cause| Error::local(what(), cause))?;
+    if let Some(first) = frozen.first() {
+        let count = frozen.len();
+        return Err(Error::usage_hint(
+            format!("{count} objects lie in an archive class that cannot be copied, the first is {first:?}"),
+            "restore them from the archive first, or leave them out with `exclude`",
+        ));
+    }
+    Ok(to_copy)
+}
+
+/// Classes whose objects S3 neither reads nor copies until they are restored from the archive.
+fn is_frozen(side: &Side) -> bool {
+    matches!(side.class.as_deref(), Some("GLACIER" | "DEEP_ARCHIVE"))
+}
+
+fn find(base: &mut std::iter::Peekable<ListingReader>, key: &str) -> Result<Option<FileEntry>> {
+    while let Some(next) = base.peek() {
+        match next {
+            Ok(entry) if entry.key.as_bytes() > key.as_bytes() => return Ok(None),
+            _ => {}
+        }
+        let entry = base.next().expect("it was just looked at")?;
+        if entry.key == key {
+            return Ok(Some(entry));
+        }
+    }
+    Ok(None)
+}
+
+/// Size, ETag, last modified, storage class; for folders also inode and time of change.
+fn unchanged(earlier: &FileEntry, now: &Object) -> bool {
+    let (before, after) = (&earlier.source, &now.side);
+    earlier.kind == now.kind
+        && (earlier.at.is_some() || earlier.kind != FileKind::File)
+        && before.size == after.size
+        && before.etag == after.etag
+        && before.modified == after.modified
+        && before.class == after.class
+        && before.unix == after.unix
+}
+
+async fn copy_all(plan: &FilesPlan, draft: &Draft, work: &Path, path: &Path, tally: &mut Tally, events: &Events) -> Result<Written> {
+    let what = || format!("cannot read `{}`", work.display());
+    let file = std::fs::File::open(work).map_err(|cause| Error::local(what(), cause))?;
+    let jobs = BufReader::new(file).lines().map(|line| {
+        let line = line.map_err(|cause| Error::local(what(), cause))?;
+        serde_json::from_str::<Job>(&line).map_err(|cause| Error::local(what(), cause.into()))
+    });
+    let mut listing = ListingWriter::create(path)?;
+    let mut vanished = Vec::new();
+    {
+        let mut done = stream::iter(jobs).map(async |job| carry_out(plan, draft, job?, events).await).buffered(WINDOW);
+        while let Some(outcome) = done.next().await {
+            match outcome? {
+                Outcome::Reused(entry) => tally.take(&entry, true, &mut listing)?,
+                Outcome::Copied(entry) => tally.take(&entry, false, &mut listing)?,
+                Outcome::Vanished(key) => vanished.push(key),
+            }
+        }
+    }
+    gone(plan, vanished, tally, events)?;
+    listing.finish()
+}
+
+/// Makes again what is wrong, wherever its copy lay, and writes the listing anew.
+async fn copy_again(
+    plan: &FilesPlan,
+    draft: &Draft,
+    before: &Path,
+    after: &Path,
+    compared: &Compared,
+    tally: &mut Tally,
+    events: &Events,
+) -> Result<Written> {
+    let mut listing = ListingWriter::create(after)?;
+    let mut vanished = Vec::new();
+    for entry in ListingReader::open(before, "the listing just written")? {
+        let entry = entry?;
+        if !compared.wrong.contains_key(&entry.key) {
+            let mine = entry.at.as_ref().and_then(Place::vault_key).is_some_and(|key| key.starts_with(&layout::point(draft.id())));
+            tally.take(&entry, !mine, &mut listing)?;
+            continue;
+        }
+        let object = Object { key: entry.key, side: Side { checksum: None, ..entry.source }, kind: entry.kind };
+        let job = Job { object, category: entry.category, reuse: None };
+        match carry_out(plan, draft, job, events).await? {
+            Outcome::Copied(entry) | Outcome::Reused(entry) => tally.take(&entry, false, &mut listing)?,
+            Outcome::Vanished(key) => vanished.push(key),
+        }
+    }
+    gone(plan, vanished, tally, events)?;
+    listing.finish()
+}
+
+enum Outcome {
+    Reused(Box<FileEntry>),
+    Copied(Box<FileEntry>),
+    Vanished(String),
+}
+
+async fn carry_out(plan: &FilesPlan, draft: &Draft, job: Job, events: &Events) -> Result<Outcome> {
+    let Job { object, category, reuse } = job;
+    if let Some(mut earlier) = reuse {
+        earlier.category = category;
+        return Ok(Outcome::Reused(Box::new(earlier)));
+    }
+    if object.kind != FileKind::File {
+        let entry = FileEntry {
+            key: object.key,
+            category,
+            kind: object.kind,
+            source: object.side,
+            copy: None,
+            at: None,
+            proof: None,
+            headers: BTreeMap::new(),
+        };
+        return Ok(Outcome::Copied(Box::new(entry)));
+    }
+    let prefix = draft.vault().full("");
+    let key = layout::copy(&prefix, draft.id(), &category, &object.key);
+    let target = Target {
+        key: format!("{prefix}{key}"),
+        fallback: Some(format!("{prefix}{}", layout::long(draft.id(), &object.key))),
+        options: StoreOptions {
+            class: object.side.class.clone(),
+            encryption: draft.vault().rules().copies_encryption.clone(),
+            headers: BTreeMap::new(),
+        },
+        like: None,
+    };
+    match transfer::copy(&plan.source, &object, &draft.copies(), &target).await? {
+        Copied::Vanished => Ok(Outcome::Vanished(object.key)),
+        Copied::Done(done) => {
+            events.advanced(Stage::CopyFiles, 1, done.source.size);
+            Ok(Outcome::Copied(Box::new(FileEntry {
+                key: object.key,
+                category,
+                kind: FileKind::File,
+                source: done.source,
+                copy: Some(done.copy),
+                at: Some(Place::Vault { point: draft.id().clone(), key: done.key[prefix.len()..].to_owned() }),
+                proof: Some(done.proof),
+                headers: done.headers,
+            })))
+        }
+    }
+}
+
+impl Tally {
+    fn take(&mut self, entry: &FileEntry, reused: bool, listing: &mut ListingWriter) -> Result<()> {
+        listing.push(entry)?;
+        if entry.kind == FileKind::Folder {
+            return Ok(());
+        }
+        let size = entry.source.size;
+        self.total.add(size);
+        self.categories.entry(entry.category.clone()).or_default().add(size);
+        if reused { self.reused.add(size) } else { self.copied.add(size) }
+        if let Some(proof) = entry.proof {
+            *self.proofs.entry(proof).or_default() += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Files that were listed and are gone are named, and fail the run unless recording them was asked for.
+fn gone(plan: &FilesPlan, vanished: Vec<String>, tally: &mut Tally, events: &Events) -> Result<()> {
+    if vanished.is_empty() {
+        return Ok(());
+    }
+    if plan.vanished == Vanished::Fail {
+        let some: Vec<_> = vanished.iter().take(NAMED).map(|key| format!("{key:?}")).collect();
+        return Err(Error::Changed {
+            what: format!("{} files were listed and gone when they were copied: {}", vanished.len(), some.join(", ")),
+        });
+    }
+    events.warn(format!("{} files vanished while they were copied; the manifest names them", vanished.len()));
+    tally.findings.extend(vanished.into_iter().map(|name| Finding {
+        part: Some(Part::Files),
+        kind: FindingKind::Missing,
+        name,
+        detail: "it was listed and gone when it was copied".to_owned(),
+    }));
+    Ok(())
+}
+
+async fn check(draft: &Draft, path: &Path, events: &Events) -> Result<Compared> {
+    events.started(Stage::CompareFiles, None, None);
+    let compared = compare::compare(draft.vault(), || ListingReader::open(path, "the listing just written"), events).await?;
+    events.ended(Stage::CompareFiles);
+    Ok(compared)
+}
+
+fn names(compared: &Compared) -> String {
+    let some: Vec<_> = compared.wrong.values().take(NAMED).map(|finding| format!("{:?} ({})", finding.name, finding.detail)).collect();
+    some.join(", ")
+}
+
+async fn store_listing(draft: &Draft, path: &Path, written: Written, events: &Events) -> Result<StoredObject> {
+    let object = StoredObject { key: layout::listing(draft.id()), bytes: written.bytes, sha256: written.sha256 };
+    draft.add_file(object, path, "application/zstd", Stage::CompareFiles, events).await
+}
+
+async fn store_script(draft: &Draft, scratch: &Scratch, events: &Events) -> Result<StoredObject> {
+    let path = scratch.file("restore-files.sh");
+    let what = || format!("cannot write `{}`", path.display());
+    create_private(&path)?.write_all(SCRIPT.as_bytes()).map_err(|cause| Error::local(what(), cause))?;
+    let object = StoredObject {
+        key: layout::script(draft.id()),
+        bytes: SCRIPT.len() as u64,
+        sha256: hex(&Sha256::digest(SCRIPT.as_bytes())),
+    };
+    draft.add_file(object, &path, "text/x-shellscript", Stage::CompareFiles, events).await
+}

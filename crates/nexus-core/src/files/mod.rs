@@ -1,0 +1,6 @@
+//! The app's files: which belong to a point, how they are captured, compared and put back.
+
+pub mod capture;
+pub mod compare;
+pub mod restore;
+pub mod rules;

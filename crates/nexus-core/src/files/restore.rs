@@ -1,0 +1,342 @@
+//! The files of a point put back: one listing of the target against the point's, and only what differs is copied.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use futures::stream::{self, StreamExt};
+use serde::{Deserialize, Serialize};
+
+use super::rules::{Rules, Selection};
+use crate::bucket::transfer::{self, Copied, Target};
+use crate::bucket::{Address, Object, Reader, StoreOptions, Writer};
+use crate::error::{Error, Result};
+use crate::event::{Events, Stage};
+use crate::listing::{FileEntry, FileKind, Side};
+use crate::local::{Scratch, create_private};
+use crate::point::{Count, FilesPart};
+use crate::vault::{RecoveryPoint, layout};
+
+/// Files between the first whose copy is not done and the last that was begun.
+const WINDOW: usize = 1_024;
+/// Keys removed at once.
+const BATCH: usize = 1_000;
+
+/// Where the files go, and which.
+#[derive(Debug, Clone)]
+pub struct FilesTarget {
+    /// The bucket or folder.
+    pub reader: Reader,
+    /// The same as it was named.
+    pub address: Address,
+    /// Which files.
+    pub selection: Selection,
+    /// What to do with files that the point would have and has not.
+    pub extra: Extra,
+}
+
+/// What to do with files in the target that the point would have and has not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Extra {
+    /// Leave them.
+    #[default]
+    Keep,
+    /// Remove them: exactly the state then.
+    Delete,
+}
+
+/// What putting the files back would do; nothing is done yet.
+#[derive(Debug)]
+pub struct FilesPlanned {
+    /// Files that are as they were.
+    pub same: Count,
+    /// Files that are missing in the target.
+    pub missing: Count,
+    /// Files that are there and differ.
+    pub different: Count,
+    /// Files that the point would have and has not.
+    pub extra: Count,
+    /// Prefixes of the target that hold other vaults or backups, below which nothing is called extra.
+    pub spared: Vec<String>,
+    work: PathBuf,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct FilesRestored {
+    /// Files copied back.
+    pub copied: Count,
+    /// Files removed.
+    pub removed: Count,
+    /// Files of the selection that are as they were, by a listing made afterwards.
+    pub equal: Count,
+    /// Files of the selection.
+    pub wanted: Count,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Job {
+    Put(Box<FileEntry>),
+    Remove(String),
+}
+
+/// Compares the target with the point; writes only into `scratch`.
+pub async fn plan(point: &RecoveryPoint, target: &FilesTarget, scratch: &Scratch, events: &Events) -> Result<FilesPlanned> {
+    let part = files(point)?;
+    let rules = Rules::new(&part.rules)?;
+    target.reader.check().await?;
+    let mapping = Mapping::new(&part.rules.prefix, &target.address);
+    let spared = spared(target, &mapping, scratch, events).await?;
+    let work = scratch.file("restore.work");
+    let mut out = BufWriter::new(create_private(&work)?);
+    let mut planned = FilesPlanned {
+        same: Count::default(),
+        missing: Count::default(),
+        different: Count::default(),
+        extra: Count::default(),
+        spared,
+        work,
+    };
+    let mut job = |job: &Job| -> Result<()> {
+        serde_json::to_writer(&mut out, job).map_err(|cause| Error::local("cannot write the plan", cause.into()))?;
+        out.write_all(b"\n").map_err(|cause| Error::local("cannot write the plan", cause))
+    };
+    let mut there = target.reader.list(&mapping.to, scratch.path(), events).await?.peekable();
+    for entry in point.listing(scratch).await? {
+        let entry = entry?;
+        while let Some(object) = before(&mut there, &mapping, Some(&entry.key))? {
+            planned.surplus(&object, &rules, &mapping, target, &mut job)?;
+        }
+        let object = at(&mut there, &mapping, &entry.key)?;
+        if !target.selection.takes(&entry.category, &entry.key) {
+            continue;
+        }
+        let size = entry.source.size;
+        match object {
+            Some(object) if is_same(&entry, &object, target).await? => planned.same.add(size),
+            Some(_) => {
+                planned.different.add(size);
+                job(&Job::Put(Box::new(entry)))?;
+            }
+            None => {
+                planned.missing.add(size);
+                job(&Job::Put(Box::new(entry)))?;
+            }
+        }
+    }
+    while let Some(object) = before(&mut there, &mapping, None)? {
+        planned.surplus(&object, &rules, &mapping, target, &mut job)?;
+    }
+    out.flush().map_err(|cause| Error::local("cannot write the plan", cause))?;
+    Ok(planned)
+}
+
+/// Carries a plan out, then compares once more.
+pub async fn carry_out(
+    point: &RecoveryPoint,
+    target: &FilesTarget,
+    planned: &FilesPlanned,
+    scratch: &Scratch,
+    events: &Events,
+) -> Result<FilesRestored> {
+    let part = files(point)?;
+    let mapping = Mapping::new(&part.rules.prefix, &target.address);
+    let writer = target.reader.writer(&mapping.to);
+    let (files, bytes) = (planned.missing.files + planned.different.files, planned.missing.bytes + planned.different.bytes);
+    events.started(Stage::RestoreFiles, Some(files), Some(bytes));
+    let mut restored = FilesRestored::default();
+    {
+        let puts = jobs(&planned.work)?.filter_map(|job| match job {
+            Ok(Job::Put(entry)) => Some(Ok(entry)),
+            Ok(Job::Remove(_)) => None,
+            Err(error) => Some(Err(error)),
+        });
+        let mut done = stream::iter(puts)
+            .map(async |entry| put(point, entry?.as_ref(), &mapping, &writer, events).await)
+            .buffer_unordered(WINDOW);
+        while let Some(outcome) = done.next().await {
+            restored.copied.add(outcome?);
+        }
+    }
+    if target.extra == Extra::Delete {
+        restored.removed = remove(planned, &mapping, writer, events).await?;
+    }
+    events.ended(Stage::RestoreFiles);
+    let again = Scratch::create(scratch.path())?;
+    let after = plan(point, target, &again, events).await?;
+    restored.equal = after.same;
+    for count in [after.same, after.missing, after.different] {
+        restored.wanted.files += count.files;
+        restored.wanted.bytes += count.bytes;
+    }
+    Ok(restored)
+}
+
+async fn remove(planned: &FilesPlanned, mapping: &Mapping, writer: Writer, events: &Events) -> Result<Count> {
+    let remover = writer.remover();
+    let mut removed = Count::default();
+    let mut batch = Vec::new();
+    // Longest first within a batch, so that a folder's content goes before the folder.
+    for job in jobs(&planned.work)? {
+        let Job::Remove(key) = job? else { continue };
+        removed.add(0);
+        batch.push(mapping.target(&key));
+        if batch.len() == BATCH {
+            batch.reverse();
+            remover.remove(&batch).await?;
+            batch.clear();
+        }
+    }
+    batch.reverse();
+    remover.remove(&batch).await?;
+    events.note(format!("{} files that the point does not have were removed", removed.files));
+    Ok(removed)
+}
+
+async fn put(point: &RecoveryPoint, entry: &FileEntry, mapping: &Mapping, writer: &Writer, events: &Events) -> Result<u64> {
+    let key = mapping.target(&entry.key);
+    let (Some(copy), Some(place)) = (&entry.copy, entry.at.as_ref().and_then(|at| at.vault_key())) else {
+        writer.make(&key, &entry.kind, &entry.source)?;
+        return Ok(0);
+    };
+    let vault = point.vault();
+    let object = Object { key: vault.full(place), side: Side { checksum: None, ..copy.clone() }, kind: FileKind::File };
+    let target = Target {
+        key,
+        fallback: None,
+        options: StoreOptions { class: entry.source.class.clone(), encryption: None, headers: entry.headers.clone() },
+        like: Some(entry.source.clone()),
+    };
+    match transfer::copy(vault.reader(), &object, writer, &target).await? {
+        Copied::Done(done) if done.copy.size == entry.source.size => {
+            events.advanced(Stage::RestoreFiles, 1, entry.source.size);
+            Ok(entry.source.size)
+        }
+        Copied::Done(_) => Err(Error::damaged(format!("the copy {} is not as it was written", vault.name(place)))),
+        Copied::Vanished => Err(Error::damaged(format!("the copy {} is not there", vault.name(place)))),
+    }
+}
+
+impl FilesPlanned {
+    fn surplus(
+        &mut self,
+        object: &Object,
+        rules: &Rules,
+        mapping: &Mapping,
+        target: &FilesTarget,
+        job: &mut impl FnMut(&Job) -> Result<()>,
+    ) -> Result<()> {
+        let key = mapping.source(&object.key);
+        let spared = self.spared.iter().any(|prefix| object.key.starts_with(prefix.as_str()));
+        let ours = rules.takes(&key) && target.selection.takes(rules.category(&key), &key);
+        if spared || !ours || matches!(object.kind, FileKind::Special(_)) {
+            return Ok(());
+        }
+        self.extra.add(object.side.size);
+        if target.extra == Extra::Delete { job(&Job::Remove(key)) } else { Ok(()) }
+    }
+}
+
+/// True when the target holds the file as it was.
+async fn is_same(entry: &FileEntry, object: &Object, target: &FilesTarget) -> Result<bool> {
+    if entry.kind != object.kind {
+        return Ok(false);
+    }
+    if entry.kind != FileKind::File {
+        let mode = |side: &Side| side.unix.as_ref().map(|unix| unix.mode);
+        return Ok(entry.kind != FileKind::Folder || mode(&entry.source) == mode(&object.side));
+    }
+    if entry.source.size != object.side.size {
+        return Ok(false);
+    }
+    if let Some(etag) = &object.side.etag {
+        let copy = entry.copy.as_ref().and_then(|copy| copy.etag.as_ref());
+        let known = entry.source.etag.as_ref() == Some(etag) || copy == Some(etag);
+        let sha = entry.source.checksum.is_some() || entry.copy.as_ref().is_some_and(|copy| copy.checksum.is_some());
+        if known || !sha {
+            return Ok(known);
+        }
+    }
+    // Without an ETag to go by the bytes are read: a time of change proves nothing about content.
+    let recorded = entry.source.checksum.as_ref().or(entry.copy.as_ref().and_then(|copy| copy.checksum.as_ref()));
+    let Some(recorded) = recorded else {
+        return Ok(matches_md5(entry, object, target).await?.unwrap_or(false));
+    };
+    let hash = target.reader.hash(&object.key).await?;
+    Ok(hash.is_some_and(|hash| *recorded == format!("sha256:{}", hash.sha256)))
+}
+
+/// Compares a folder's file with an MD5-shaped ETag; `None` when there is none to compare with.
+async fn matches_md5(entry: &FileEntry, object: &Object, target: &FilesTarget) -> Result<Option<bool>> {
+    let etag = entry.source.etag.as_deref().filter(|etag| crate::listing::is_md5_shaped(etag));
+    let Some(etag) = etag else { return Ok(None) };
+    let read = target.reader.hashes(&object.key).await?;
+    Ok(read.map(|(_, md5)| md5 == etag))
+}
+
+/// The source's keys and the target's: one prefix for another.
+struct Mapping {
+    from: String,
+    to: String,
+}
+
+impl Mapping {
+    fn new(source_prefix: &str, target: &Address) -> Self {
+        Self { from: source_prefix.to_owned(), to: target.prefix().to_owned() }
+    }
+
+    fn target(&self, key: &str) -> String {
+        format!("{}{}", self.to, key.strip_prefix(&self.from).unwrap_or(key))
+    }
+
+    fn source(&self, key: &str) -> String {
+        format!("{}{}", self.from, key.strip_prefix(&self.to).unwrap_or(key))
+    }
+}
+
+type There = std::iter::Peekable<crate::bucket::sorted::Sorted>;
+
+/// The next object of the target that comes before `key`, or any when there is no key left.
+fn before(there: &mut There, mapping: &Mapping, key: Option<&str>) -> Result<Option<Object>> {
+    let Some(next) = there.peek() else { return Ok(None) };
+    let earlier = match (next, key) {
+        (Err(_), _) | (Ok(_), None) => true,
+        (Ok(object), Some(key)) => mapping.source(&object.key).as_bytes() < key.as_bytes(),
+    };
+    if earlier { there.next().transpose() } else { Ok(None) }
+}
+
+fn at(there: &mut There, mapping: &Mapping, key: &str) -> Result<Option<Object>> {
+    let same = there.peek().is_some_and(|next| next.as_ref().is_ok_and(|object| mapping.source(&object.key) == key));
+    if same { there.next().transpose() } else { Ok(None) }
+}
+
+/// Prefixes of the target that hold vaults, ours or another app's, or backups of older scripts.
+async fn spared(target: &FilesTarget, mapping: &Mapping, scratch: &Scratch, events: &Events) -> Result<Vec<String>> {
+    let mut prefixes = BTreeSet::new();
+    for object in target.reader.list(&mapping.to, scratch.path(), events).await? {
+        let key = object?.key;
+        if let Some(prefix) = key.strip_suffix(layout::DESCRIPTOR).filter(|prefix| prefix.ends_with('/')) {
+            prefixes.insert(prefix.to_owned());
+        }
+        if layout::stamp_of_database(&key).is_some_and(|stamp| stamp.bytes().filter(u8::is_ascii_digit).count() == 14)
+            && let Some(at) = key.find(layout::DATABASE)
+        {
+            // The scripts' folder beside theirs holds the rest of a backup; at the bucket's root only the copies are known.
+            prefixes.insert(if at == 0 { layout::DATABASE.to_owned() } else { key[..at].to_owned() });
+        }
+    }
+    Ok(prefixes.into_iter().collect())
+}
+
+fn jobs(work: &Path) -> Result<impl Iterator<Item = Result<Job>> + use<>> {
+    let broken = |cause: std::io::Error| Error::local("cannot read the plan back", cause);
+    let file = std::fs::File::open(work).map_err(broken)?;
+    Ok(BufReader::new(file).lines().map(move |line| {
+        serde_json::from_str(&line.map_err(broken)?).map_err(|cause| broken(cause.into()))
+    }))
+}
+
+fn files(point: &RecoveryPoint) -> Result<&FilesPart> {
+    point.manifest().parts.files.as_ref().ok_or_else(|| Error::missing(format!("{} has no files", point.id())))
+}

@@ -1,0 +1,25 @@
+//! The workshop of Nexus Backup: recovery points of an application, captured, verified, restored.
+//!
+//! No terminal, no arguments, no environment, no clock of its own. Modules in reading order:
+
+// The nouns.
+pub mod clock;
+pub mod error;
+pub mod event;
+pub mod listing;
+pub mod local;
+pub mod point;
+
+// Bytes outside, and the vault that lies there.
+pub mod bucket;
+pub mod vault;
+
+// The systems of an app.
+pub mod database;
+pub mod files;
+pub mod records;
+
+// The verbs.
+pub mod backup;
+pub mod restore;
+pub mod verify;

@@ -1,0 +1,134 @@
+//! Files on this machine: private ones, durable ones, and scratch that goes away.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// How scratch folders begin; only folders with this name and no living owner are ever swept.
+const SCRATCH_PREFIX: &str = ".nexus-scratch-";
+/// The file in a scratch folder whose lock says that its owner lives.
+const LOCK: &str = "lock";
+
+/// Creates a new file that only its owner may read; an existing one is refused.
+pub fn create_private(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .read(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|cause| Error::local(format!("cannot create `{}`", path.display()), cause))
+}
+
+/// Creates a folder, and what it lies in, that only its owner may enter. An existing one is left as it is.
+pub fn create_private_folder(path: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|cause| Error::local(format!("cannot create the folder `{}`", path.display()), cause))
+}
+
+/// Writes a file so that it is there whole or not at all: beside it, synced, renamed, the folder synced.
+pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
+    let what = || format!("cannot write `{}`", path.display());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .prefix(".nexus-")
+        .tempfile_in(folder)
+        .map_err(|cause| Error::local(what(), cause))?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(|cause| Error::local(what(), cause))?;
+    file.persist(path).map_err(|cause| Error::local(what(), cause.error))?;
+    sync_folder(folder)
+}
+
+/// Makes renames in a folder last.
+pub fn sync_folder(folder: &Path) -> Result<()> {
+    File::open(folder)
+        .and_then(|file| file.sync_all())
+        .map_err(|cause| Error::local(format!("cannot sync the folder `{}`", folder.display()), cause))
+}
+
+/// Bytes free for an unprivileged writer on the file system that holds `path`.
+pub fn free_bytes(path: &Path) -> Result<u64> {
+    let what = || format!("cannot ask for the free space at `{}`", path.display());
+    let answer = rustix::fs::statvfs(path).map_err(|cause| Error::local(what(), cause.into()))?;
+    Ok(answer.f_bavail.saturating_mul(answer.f_frsize))
+}
+
+/// A private folder for work in progress, gone when this is dropped; after a kill, swept by the next run.
+#[derive(Debug)]
+pub struct Scratch {
+    folder: PathBuf,
+    // Held for its lock: a folder whose lock nobody holds has lost its owner.
+    _lock: File,
+}
+
+impl Scratch {
+    /// Makes one inside `parent` and sweeps those there whose owners are gone.
+    pub fn create(parent: &Path) -> Result<Self> {
+        create_private_folder(parent)?;
+        sweep(parent);
+        let folder = tempfile::Builder::new()
+            .prefix(SCRATCH_PREFIX)
+            .tempdir_in(parent)
+            .map_err(|cause| Error::local(format!("cannot create a scratch folder in `{}`", parent.display()), cause))?
+            .keep();
+        let lock = create_private(&folder.join(LOCK))?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+            .map_err(|cause| Error::local(format!("cannot lock `{}`", folder.display()), cause.into()))?;
+        Ok(Self { folder, _lock: lock })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A path in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // A folder that cannot be removed now is swept by the next run.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Removes scratch folders whose owner no longer holds the lock.
+fn sweep(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(SCRATCH_PREFIX));
+        if !ours {
+            continue;
+        }
+        // A folder without its lock file is one being made this instant, or one being removed.
+        let Ok(lock) = File::open(entry.path().join(LOCK)) else { continue };
+        if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scratch_of_a_dead_owner_is_swept_and_that_of_a_living_one_is_not() {
+        let parent = tempfile::tempdir().expect("a temporary folder");
+        let living = Scratch::create(parent.path()).expect("scratch");
+        let dead = parent.path().join(format!("{SCRATCH_PREFIX}dead"));
+        create_private_folder(&dead).expect("a folder");
+        fs::write(dead.join(LOCK), "").expect("a file");
+        let other = Scratch::create(parent.path()).expect("scratch");
+        assert!(living.path().exists() && other.path().exists() && !dead.exists());
+    }
+}

@@ -1,0 +1,855 @@
+//! The nouns of a vault: point ids, the claim, the manifest, journal entries. Versioned JSON, no I/O.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::{Timestamp, tz::TimeZone};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::listing::{ProofKind, hex};
+
+/// The format of everything written by this release.
+pub const FORMAT: u32 = 1;
+
+/// The label of the points that restore takes of the present state before it changes anything.
+pub const SAFETY_LABEL: &str = "before-restore";
+
+/// What kind of run a point comes from: `[a-z0-9-]`, 1 to 32 characters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Label(String);
+
+impl Label {
+    /// The label's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// True for the points that restore takes before it changes anything.
+    pub fn is_safety(&self) -> bool {
+        self.0 == SAFETY_LABEL
+    }
+}
+
+impl FromStr for Label {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if (1..=32).contains(&text.len()) && text.bytes().all(allowed) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(Error::usage_hint(
+            format!("{text:?} is not a label"),
+            "a label is 1 to 32 characters of a-z, 0-9 and `-`, for example `reimport`",
+        ))
+    }
+}
+
+impl TryFrom<String> for Label {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Label> for String {
+    fn from(label: Label) -> Self {
+        label.0
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name of a recovery point: `<label>_<YYYYMMDD_HHMMSS>` in UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PointId {
+    label: Label,
+    stamp: String,
+}
+
+impl PointId {
+    /// The id of a point with this label claimed at this second.
+    pub fn new(label: Label, at: Timestamp) -> Self {
+        let stamp = at.to_zoned(TimeZone::UTC).strftime("%Y%m%d_%H%M%S").to_string();
+        Self { label, stamp }
+    }
+
+    /// The label.
+    pub fn label(&self) -> &Label {
+        &self.label
+    }
+
+    /// `YYYYMMDD_HHMMSS`, in UTC.
+    pub fn stamp(&self) -> &str {
+        &self.stamp
+    }
+
+    /// The second in which the id was claimed.
+    pub fn claimed(&self) -> Timestamp {
+        parse_stamp(&self.stamp).expect("checked when the id was made")
+    }
+}
+
+fn parse_stamp(stamp: &str) -> Option<Timestamp> {
+    let shape = stamp.len() == 15
+        && stamp.bytes().enumerate().all(|(at, byte)| if at == 8 { byte == b'_' } else { byte.is_ascii_digit() });
+    if !shape {
+        return None;
+    }
+    let time = jiff::civil::DateTime::strptime("%Y%m%d_%H%M%S", stamp).ok()?;
+    time.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+}
+
+impl FromStr for PointId {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let parts = text.split_once('_').and_then(|(label, stamp)| Some((label.parse().ok()?, stamp)));
+        match parts {
+            Some((label, stamp)) if parse_stamp(stamp).is_some() => Ok(Self { label, stamp: stamp.to_owned() }),
+            _ => Err(Error::usage_hint(
+                format!("{text:?} is not a point id"),
+                "ids look like `reimport_20251115_064233`; `nexus list` shows them",
+            )),
+        }
+    }
+}
+
+impl TryFrom<String> for PointId {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<PointId> for String {
+    fn from(id: PointId) -> Self {
+        id.to_string()
+    }
+}
+
+impl fmt::Display for PointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_{}", self.label, self.stamp)
+    }
+}
+
+impl PartialOrd for PointId {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Older points come first.
+impl Ord for PointId {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (&self.stamp, &self.label).cmp(&(&other.stamp, &other.label))
+    }
+}
+
+/// One of the three parts of a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// The database.
+    Database,
+    /// The app's files.
+    Files,
+    /// Every row as JSON.
+    Records,
+}
+
+impl Part {
+    /// All three, in the order they are shown.
+    pub const ALL: [Self; 3] = [Self::Database, Self::Files, Self::Records];
+
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Database => "database",
+            Self::Files => "files",
+            Self::Records => "records",
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Part {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|part| part.name() == text).ok_or_else(|| {
+            Error::usage_hint(format!("{text:?} is not a part"), "the parts are database, files and records")
+        })
+    }
+}
+
+/// `vault.json`: says that a vault is one, and whose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VaultDescriptor {
+    /// The format of what lies in the vault.
+    pub format: u32,
+    /// The one app it belongs to.
+    pub app: String,
+    /// When it was first used.
+    pub created: Timestamp,
+    /// Tells our own write from another's when an answer was lost.
+    pub nonce: String,
+    /// What wrote it.
+    pub software: String,
+}
+
+/// `started.json`: claims a point's id before anything else is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The format.
+    pub format: u32,
+    /// The claimed id.
+    pub point: PointId,
+    /// The app.
+    pub app: String,
+    /// Tells our own write from another's when an answer was lost.
+    pub nonce: String,
+    /// What wrote it.
+    pub software: String,
+    /// When, by the clock of the machine that runs the backup.
+    pub started: Timestamp,
+    /// The parts it will take.
+    pub parts: Vec<Part>,
+    /// The points whose copies it may come to depend on: its base, and a broken-off point it takes over.
+    #[serde(default)]
+    pub reuses: Vec<PointId>,
+}
+
+/// `manifest.json`: how a claim ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Ending {
+    /// The claim was given up; the point does not exist and never will.
+    Abandoned(Abandoned),
+    /// The point.
+    Committed(Box<Manifest>),
+}
+
+/// The word that a claim was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Abandoned {
+    /// The format.
+    pub format: u32,
+    /// The claimed id.
+    pub point: PointId,
+    /// Why and when.
+    pub abandoned: Abandonment,
+}
+
+/// Why and when a claim was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Abandonment {
+    /// When.
+    pub at: Timestamp,
+    /// In a person's words.
+    pub reason: String,
+    /// Tells our own write from another's when an answer was lost.
+    pub nonce: String,
+}
+
+/// The document that is the point: written last, once, never changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The format.
+    pub format: u32,
+    /// The point's id.
+    pub point: PointId,
+    /// The app.
+    pub app: String,
+    /// The claim's nonce.
+    pub nonce: String,
+    /// What wrote it.
+    pub software: String,
+    /// When the claim was made.
+    pub started: Timestamp,
+    /// The moment the database part shows; without one, the moment the files' listing began.
+    pub instant: Timestamp,
+    /// When everything was in place.
+    pub committed: Timestamp,
+    /// The point whose copies were reused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<PointId>,
+    /// How long each part was meant to be kept when it was made, in seconds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept_for: BTreeMap<Part, u64>,
+    /// What was taken.
+    pub parts: Parts,
+    /// What was found wrong while taking it, and recorded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+}
+
+impl Manifest {
+    /// The parts it has.
+    pub fn present(&self) -> Vec<Part> {
+        Part::ALL.into_iter().filter(|part| self.has(*part)).collect()
+    }
+
+    /// True when the part was taken.
+    pub fn has(&self, part: Part) -> bool {
+        match part {
+            Part::Database => self.parts.database.is_some(),
+            Part::Files => self.parts.files.is_some(),
+            Part::Records => self.parts.records.is_some(),
+        }
+    }
+
+    /// When a part's time is over by the retention it was made with.
+    pub fn expires(&self, part: Part) -> Option<Timestamp> {
+        let seconds = i64::try_from(*self.kept_for.get(&part)?).ok()?;
+        self.point.claimed().checked_add(jiff::SignedDuration::from_secs(seconds)).ok()
+    }
+}
+
+/// The parts of a point.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Parts {
+    /// The database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabasePart>,
+    /// The files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<FilesPart>,
+    /// The records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<RecordsPart>,
+}
+
+/// An object that this point wrote, with what proves it whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredObject {
+    /// The key, relative to the vault's prefix.
+    pub key: String,
+    /// Bytes.
+    pub bytes: u64,
+    /// SHA-256 of the bytes, hexadecimal.
+    pub sha256: String,
+}
+
+/// The database of a point.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DatabasePart {
+    /// What kind, and what only that kind has.
+    #[serde(flatten)]
+    pub kind: DatabaseKind,
+    /// Where it came from, without secrets: `sqlite:////srv/clinic/db.sqlite3`.
+    pub source: String,
+    /// The object that holds it.
+    pub object: StoredObject,
+    /// Rows by table at the instant.
+    pub tables: BTreeMap<String, u64>,
+    /// How long the source was read-locked, in milliseconds.
+    pub read_milliseconds: u64,
+}
+
+/// What only one kind of database has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum DatabaseKind {
+    /// One SQLite file.
+    Sqlite {
+        /// What its header and pragmas said.
+        sqlite: SqliteFacts,
+    },
+}
+
+/// What a SQLite file is beyond its rows. Source: <https://www.sqlite.org/pragma.html>.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SqliteFacts {
+    /// `PRAGMA application_id`.
+    pub application_id: i64,
+    /// `PRAGMA user_version`.
+    pub user_version: i64,
+    /// `PRAGMA page_size`, bytes.
+    pub page_size: u64,
+    /// `PRAGMA encoding`.
+    pub encoding: String,
+    /// `PRAGMA auto_vacuum`: 0 none, 1 full, 2 incremental.
+    pub auto_vacuum: i64,
+    /// `PRAGMA journal_mode` of the source: `wal`, `delete`, …
+    pub journal_mode: String,
+    /// The library that made the copy.
+    pub library: String,
+    /// Rows whose foreign key points at nothing, by table; recorded, not an error.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub foreign_key_violations: BTreeMap<String, u64>,
+}
+
+/// The files of a point.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FilesPart {
+    /// Where they came from: `s3://bucket/prefix` or `file:///srv/media`.
+    pub source: String,
+    /// The S3 endpoint they came from, when it is not the provider's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// The rules by which they were chosen and sorted.
+    pub rules: FileRules,
+    /// `incremental` or `full`.
+    pub copies: Copies,
+    /// The listing.
+    pub listing: StoredObject,
+    /// `restore-files.sh`: the way back with stock tools.
+    pub script: StoredObject,
+    /// Files and bytes by category.
+    pub categories: BTreeMap<String, Count>,
+    /// All together.
+    pub total: Count,
+    /// Copied into this point.
+    pub copied: Count,
+    /// Unchanged since an earlier point, whose copies are reused.
+    pub reused: Count,
+    /// In the source, left out by the rules.
+    pub excluded: Count,
+    /// How many files each kind of proof stands for.
+    pub proofs: BTreeMap<ProofKind, u64>,
+    /// What is kept of each object beside its bytes.
+    pub properties: Vec<String>,
+}
+
+/// How copies are made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Copies {
+    /// What is unchanged since the base point is reused.
+    #[default]
+    Incremental,
+    /// Every point holds all its copies.
+    Full,
+}
+
+impl fmt::Display for Copies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Incremental => "incremental",
+            Self::Full => "full",
+        })
+    }
+}
+
+/// The rules by which files were chosen and sorted; restore needs them to know what it may call extra.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRules {
+    /// The source's prefix; the empty one is the whole bucket or folder.
+    pub prefix: String,
+    /// Globs on the key that leave a file out.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Prefixes left out because they hold a vault.
+    #[serde(default)]
+    pub vaults: Vec<String>,
+    /// Categories in order, each with its globs; the rest is `other`.
+    pub categories: Vec<CategoryRule>,
+}
+
+/// One category and the globs of the keys that belong to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CategoryRule {
+    /// Its name, which is the folder of its copies.
+    pub name: String,
+    /// Globs on the key.
+    pub globs: Vec<String>,
+}
+
+/// A number of files and their bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// How many.
+    pub files: u64,
+    /// Their bytes together.
+    pub bytes: u64,
+}
+
+impl Count {
+    /// Counts one more file.
+    pub fn add(&mut self, bytes: u64) {
+        self.files += 1;
+        self.bytes += bytes;
+    }
+}
+
+/// The records of a point.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordsPart {
+    /// The local folder they were written to, when they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
+    /// True when the vault holds them too.
+    pub in_vault: bool,
+    /// The tables, in the order of their names.
+    pub tables: Vec<RecordTable>,
+    /// Tables of the database that have no records file, each with the reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub skipped: BTreeMap<String, String>,
+    /// `backup_summary.json`: its bytes and hash.
+    pub summary: FileHash,
+    /// All rows together.
+    pub rows: u64,
+}
+
+/// A file by its bytes and hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileHash {
+    /// Bytes.
+    pub bytes: u64,
+    /// SHA-256, hexadecimal.
+    pub sha256: String,
+}
+
+/// One table as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordTable {
+    /// The name its records go by.
+    pub name: String,
+    /// The table's own name in the database.
+    pub table: String,
+    /// The file: one JSON array, one record a line.
+    pub file: String,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// SHA-256, hexadecimal.
+    pub sha256: String,
+    /// The columns in the order of the records' fields.
+    pub columns: Vec<RecordColumn>,
+    /// The columns the rows are ordered by; empty: by rowid.
+    pub order: Vec<String>,
+    /// True when each record starts with its `$rowid`, because the table has no primary key.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rowid: bool,
+    /// The last value an AUTOINCREMENT or a sequence gave out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<i64>,
+}
+
+/// One column of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordColumn {
+    /// Its name.
+    pub name: String,
+    /// Its declared type.
+    #[serde(rename = "type")]
+    pub declared: String,
+    /// True when the database computes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub generated: bool,
+}
+
+/// Something wrong that was found: a value, not an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The part it belongs to; the manifest and the journal belong to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
+    /// What kind of wrong.
+    pub kind: FindingKind,
+    /// The key, file or table.
+    pub name: String,
+    /// How it shows.
+    pub detail: String,
+}
+
+/// Kinds of wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FindingKind {
+    /// It is not there.
+    Missing,
+    /// It has other bytes than it had.
+    Changed,
+    /// It is there and cannot be read.
+    Unreadable,
+    /// It does not agree with something else in the point.
+    Inconsistent,
+    /// It was recorded as it was and left out: a socket, a device.
+    LeftOut,
+    /// A row points at nothing.
+    Dangling,
+    /// A kind that a newer release knows.
+    #[serde(other)]
+    Unknown,
+}
+
+/// How deep a check looked. Deeper ones contain the shallower ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Depth {
+    /// One listing against the manifest.
+    Quick,
+    /// Database and records read and hashed, every file's checksum or ETag compared.
+    Default,
+    /// Every byte read.
+    Full,
+    /// Restored into scratch and checked there.
+    Drill,
+}
+
+impl fmt::Display for Depth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Quick => "quick",
+            Self::Default => "default",
+            Self::Full => "full",
+            Self::Drill => "drill",
+        })
+    }
+}
+
+/// The three verdicts; there is no fourth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Everything looked at is as it was.
+    Verified,
+    /// Something is not.
+    Failed,
+    /// It could not be looked at.
+    CouldNotVerify,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Verified => "verified",
+            Self::Failed => "failed",
+            Self::CouldNotVerify => "could not verify",
+        })
+    }
+}
+
+/// What a check looked at, how deep, when, with which result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// How deep.
+    pub depth: Depth,
+    /// The result.
+    pub verdict: Verdict,
+    /// The parts that were looked at.
+    pub parts: Vec<Part>,
+    /// Files looked at.
+    pub files: u64,
+    /// Rows counted in record files.
+    pub rows: u64,
+    /// Bytes read to find out.
+    pub bytes_read: u64,
+    /// How long it took, in milliseconds.
+    pub milliseconds: u64,
+    /// How many findings there were.
+    pub findings_total: u64,
+    /// The first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+}
+
+/// One thing that happened to a point after its claim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalEntry {
+    /// The format.
+    pub format: u32,
+    /// The point.
+    pub point: PointId,
+    /// When.
+    pub at: Timestamp,
+    /// Tells our own write from another's.
+    pub nonce: String,
+    /// What wrote it.
+    pub software: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: JournalEvent,
+}
+
+/// What can happen to a point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum JournalEvent {
+    /// Its backup was still running.
+    Alive,
+    /// It was looked at.
+    Verified(Proof),
+    /// It was restored into scratch and looked at.
+    Drilled(Proof),
+    /// It was restored.
+    Restored {
+        /// The parts that were.
+        parts: Vec<Part>,
+    },
+    /// Somebody depends on its copies for a while.
+    Hold {
+        /// Who: `restore`, `drill`, `rehearse`.
+        by: String,
+        /// The point of the state before, when one was taken; an interrupted restore that is run again takes no other.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        safety: Option<PointId>,
+    },
+    /// A hold ended.
+    Released {
+        /// The nonce of the hold.
+        hold: String,
+    },
+    /// It is kept for ever.
+    Pinned {
+        /// Why.
+        reason: String,
+    },
+    /// It is no longer kept for ever.
+    Unpinned,
+    /// Prune announces that parts will go.
+    Expiring {
+        /// The parts.
+        parts: Vec<Part>,
+    },
+    /// Prune takes an announcement back.
+    Withdrawn {
+        /// The nonce of the announcement.
+        announcement: String,
+    },
+    /// Parts are gone.
+    Expired {
+        /// The parts.
+        parts: Vec<Part>,
+    },
+    /// Something a newer release wrote.
+    #[serde(other)]
+    Unknown,
+}
+
+impl JournalEvent {
+    /// The word that the entry's key bears.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Verified(_) => "verified",
+            Self::Drilled(_) => "drilled",
+            Self::Restored { .. } => "restored",
+            Self::Hold { .. } => "hold",
+            Self::Released { .. } => "released",
+            Self::Pinned { .. } => "pinned",
+            Self::Unpinned => "unpinned",
+            Self::Expiring { .. } => "expiring",
+            Self::Withdrawn { .. } => "withdrawn",
+            Self::Expired { .. } => "expired",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Before a document's last field; what stands before it is what the check covers.
+const CHECK: &str = ",\n  \"check\": \"";
+/// What follows the check's 64 digits.
+const END: &str = "\"\n}\n";
+
+/// Reads a stored document: refuses newer formats before it tries to understand them, then a wrong check.
+///
+/// # Errors
+///
+/// [`Error::Newer`] when the document's `format` is past [`FORMAT`]; [`Error::Damaged`] when a byte of it is not as
+/// it was written, or it is not such a document.
+pub fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
+    #[derive(Deserialize)]
+    struct Head {
+        format: u32,
+    }
+    let damaged = |cause: serde_json::Error| Error::damaged_by(format!("{what} cannot be understood"), cause);
+    let head: Head = serde_json::from_slice(bytes).map_err(damaged)?;
+    if head.format > FORMAT {
+        return Err(Error::Newer {
+            what: format!("{what} has format {}, this nexus reads up to {FORMAT}", head.format),
+        });
+    }
+    if !is_whole(bytes) {
+        return Err(Error::damaged(format!("{what} is not as it was written: its check does not hold")));
+    }
+    serde_json::from_slice(bytes).map_err(damaged)
+}
+
+/// True when the check at a document's end is the SHA-256 of all that stands before it.
+fn is_whole(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let Some(body) = text.strip_suffix(END) else { return false };
+    let Some((before, check)) = body.rsplit_once(CHECK) else { return false };
+    check == hex(&Sha256::digest(before.as_bytes()))
+}
+
+/// A stored document's bytes: readable JSON whose last field, `check`, is the SHA-256 of all that stands before it.
+pub fn document<T: Serialize>(value: &T) -> Vec<u8> {
+    let text = serde_json::to_string_pretty(value).expect("our own types have string keys and no failing parts");
+    let before = text.strip_suffix("\n}").expect("every document is an object with fields");
+    format!("{before}{CHECK}{}{END}", hex(&Sha256::digest(before.as_bytes()))).into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_as_it_is_written() {
+        let id: PointId = "reimport_20251115_064233".parse().expect("an id");
+        assert_eq!(id.to_string(), "reimport_20251115_064233");
+        assert_eq!(id.claimed().to_string(), "2025-11-15T06:42:33Z");
+    }
+
+    #[test]
+    fn what_is_not_an_id_is_refused() {
+        for text in ["", "reimport", "reimport_2025", "Re_20251115_064233", "a_20251315_064233", "a_20251115-064233"] {
+            assert!(text.parse::<PointId>().is_err(), "{text:?} was taken");
+        }
+    }
+
+    #[test]
+    fn an_id_orders_by_time_before_label() {
+        let older: PointId = "z_20251115_064233".parse().expect("an id");
+        let newer: PointId = "a_20251115_064234".parse().expect("an id");
+        assert!(older < newer);
+    }
+
+    #[test]
+    fn a_newer_document_is_refused_before_it_is_understood() {
+        let error = parse::<Claim>(br#"{"format": 2, "surprise": true}"#, "a claim").expect_err("newer");
+        assert!(matches!(error, Error::Newer { .. }));
+    }
+
+    #[test]
+    fn an_abandoned_claim_is_not_taken_for_a_point() {
+        let abandonment = Abandonment { at: Timestamp::UNIX_EPOCH, reason: "x".into(), nonce: "n".into() };
+        let point = "a_20251115_064233".parse().expect("an id");
+        let bytes = document(&Ending::Abandoned(Abandoned { format: FORMAT, point, abandoned: abandonment }));
+        assert!(matches!(parse::<Ending>(&bytes, "it").expect("an ending"), Ending::Abandoned(_)));
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_document_is_found() {
+        let descriptor = VaultDescriptor {
+            format: FORMAT,
+            app: "clinic".into(),
+            created: Timestamp::UNIX_EPOCH,
+            nonce: "n".into(),
+            software: "nexus".into(),
+        };
+        let bytes = document(&descriptor);
+        assert_eq!(parse::<VaultDescriptor>(&bytes, "it").expect("whole"), descriptor);
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            assert!(parse::<VaultDescriptor>(&flipped, "it").is_err(), "byte {at} was not missed");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The app's records: every row as JSON, one array a table, one record a line.
+
+pub mod export;
+mod names;

@@ -1,0 +1,332 @@
+//! Restore: a plan first, then files, then the database, last, which makes it visible; then the comparison.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::backup::blocking;
+use crate::clock::Clock;
+use crate::database::Database;
+use crate::database::sqlite::{Condition, PutAside, Restore, Restored, SqliteDatabase};
+use crate::error::{Error, Result};
+use crate::event::{Events, Stage};
+use crate::files::restore::{self as files, FilesPlanned, FilesRestored, FilesTarget};
+use crate::local::{self, Scratch};
+use crate::point::{Depth, Finding, JournalEvent, Part, PointId, Verdict};
+use crate::records::export::SUMMARY_FILE;
+use crate::vault::{RecoveryPoint, layout};
+use crate::verify::{self, VerifyRequest};
+
+/// A hold that a broken-off restore left counts as its own for this long.
+const RESUMABLE: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+/// The most findings that one message names.
+const NAMED: usize = 5;
+
+/// What goes where.
+#[derive(Debug, Clone)]
+pub struct RestoreRequest {
+    /// The files' target, when they are to be restored.
+    pub files: Option<FilesTarget>,
+    /// The database's target, when it is to be restored.
+    pub database: Option<Database>,
+    /// The folder for the record files, when they are wanted.
+    pub records: Option<PathBuf>,
+    /// How long to wait for the database's locks.
+    pub lock_wait: Duration,
+}
+
+impl RestoreRequest {
+    /// The parts that are asked for.
+    pub fn parts(&self) -> Vec<Part> {
+        let asked = [
+            (Part::Database, self.database.is_some()),
+            (Part::Files, self.files.is_some()),
+            (Part::Records, self.records.is_some()),
+        ];
+        asked.into_iter().filter(|(_, asked)| *asked).map(|(part, _)| part).collect()
+    }
+}
+
+/// What a restore will do; nothing is done yet, and everything it needs from the vault was looked at.
+#[derive(Debug)]
+pub struct RestorePlan {
+    /// The point.
+    pub point: RecoveryPoint,
+    /// What was asked for.
+    pub request: RestoreRequest,
+    /// What becomes of the files.
+    pub files: Option<FilesPlanned>,
+    /// What becomes of the database.
+    pub database: Option<DatabasePlanned>,
+    /// The point of the state before that a broken-off restore of this point has taken already.
+    pub resumes: Option<PointId>,
+    scratch: Scratch,
+}
+
+/// What becomes of the database.
+#[derive(Debug)]
+pub struct DatabasePlanned {
+    /// Where it goes.
+    pub target: String,
+    /// What is there now.
+    pub condition: Condition,
+    /// Rows that will be there.
+    pub rows: u64,
+    copy: PathBuf,
+}
+
+/// What was done, compared afterwards.
+#[derive(Debug)]
+pub struct RestoreReport {
+    /// The database, compared table by table.
+    pub database: Option<Restored>,
+    /// What was put aside byte for byte because it was broken.
+    pub put_aside: Option<PutAside>,
+    /// The files, compared by a listing.
+    pub files: Option<FilesRestored>,
+    /// Record files written, each with its hash compared.
+    pub records: Option<u64>,
+    /// Why the journal does not say that it was restored, if it does not.
+    pub unrecorded: Option<Error>,
+}
+
+impl RestorePlan {
+    /// The parts whose present state would be lost, so that a safety point must hold it.
+    pub fn at_risk(&self) -> Vec<Part> {
+        let mut parts = Vec::new();
+        if self.database.as_ref().is_some_and(|planned| matches!(planned.condition, Condition::Healthy { .. })) {
+            parts.push(Part::Database);
+        }
+        let changes = |planned: &FilesPlanned| planned.different.files + planned.extra.files > 0;
+        if self.files.as_ref().is_some_and(changes) {
+            parts.push(Part::Files);
+        }
+        parts
+    }
+
+    /// Takes the database for broken after all: it will be put aside.
+    pub fn treat_database_as_broken(&mut self, reason: String) {
+        if let Some(planned) = &mut self.database {
+            planned.condition = Condition::Broken(reason);
+        }
+    }
+}
+
+/// Makes the plan: looks at the point at default depth, fetches the database's copy, compares the files' target.
+///
+/// # Errors
+///
+/// [`Error::Damaged`] when the point is not as it was written: nothing was changed.
+pub async fn plan(
+    point: RecoveryPoint,
+    request: RestoreRequest,
+    scratch: &Path,
+    clock: &Clock,
+    events: &Events,
+) -> Result<RestorePlan> {
+    let scratch = Scratch::create(scratch)?;
+    let parts = request.parts();
+    if parts.is_empty() {
+        return Err(Error::usage("nothing was asked to be restored"));
+    }
+    if let Some(part) = parts.iter().find(|part| point.entries().going().contains(part)) {
+        return Err(Error::usage_hint(format!("the {part} of {} expired", point.id()), "restore what is left with --only"));
+    }
+    look_at_point(&point, &parts, &request, &scratch, events).await?;
+    let database = match &request.database {
+        Some(target) => Some(plan_database(&point, target, &request, &scratch).await?),
+        None => None,
+    };
+    let files = match &request.files {
+        Some(target) => Some(files::plan(&point, target, &scratch, events).await?),
+        None => None,
+    };
+    let resumes = broken_off(&point, clock);
+    Ok(RestorePlan { point, request, files, database, resumes, scratch })
+}
+
+/// Refuses before the first write what the default depth shows.
+async fn look_at_point(
+    point: &RecoveryPoint,
+    parts: &[Part],
+    request: &RestoreRequest,
+    scratch: &Scratch,
+    events: &Events,
+) -> Result<()> {
+    // The database is left out here: its copy is fetched whole for the restore itself, and hashed on the way.
+    let looked: Vec<Part> = parts.iter().copied().filter(|part| *part != Part::Database).collect();
+    if looked.is_empty() {
+        return Ok(());
+    }
+    let look = VerifyRequest { depth: Depth::Default, parts: looked };
+    let verified = verify::check(point, &look, scratch.path(), events).await?;
+    if let (Verdict::CouldNotVerify, Some(error)) = (verified.proof.verdict, verified.trouble) {
+        return Err(error);
+    }
+    let matter: Vec<&Finding> = verified.proof.findings.iter().filter(|finding| matters(finding, point, request)).collect();
+    if matter.is_empty() {
+        return Ok(());
+    }
+    let some: Vec<_> = matter.iter().take(NAMED).map(|finding| format!("{}: {}", finding.name, finding.detail)).collect();
+    Err(Error::damaged(format!("{} is damaged, {} findings: {}", point.id(), matter.len(), some.join("; "))))
+}
+
+/// Damage to files that were not selected does not stand in the way of those that were.
+fn matters(finding: &Finding, point: &RecoveryPoint, request: &RestoreRequest) -> bool {
+    let Some(target) = request.files.as_ref().filter(|target| finding.part == Some(Part::Files) && !target.selection.is_all()) else {
+        return finding.part.is_some();
+    };
+    let Some(files) = &point.manifest().parts.files else { return true };
+    let is_listing = finding.name == files.listing.key;
+    let rules = crate::files::rules::Rules::new(&files.rules);
+    is_listing || rules.map_or(true, |rules| target.selection.takes(rules.category(&finding.name), &finding.name))
+}
+
+async fn plan_database(
+    point: &RecoveryPoint,
+    target: &Database,
+    request: &RestoreRequest,
+    scratch: &Scratch,
+) -> Result<DatabasePlanned> {
+    let Some(part) = &point.manifest().parts.database else {
+        return Err(Error::missing(format!("{} has no database", point.id())));
+    };
+    let vault = point.vault();
+    let copy = scratch.file("database.db");
+    let what = vault.name(&part.object.key);
+    match vault.reader().download(&vault.full(&part.object.key), &copy).await? {
+        None => return Err(Error::damaged(format!("{what} is not there"))),
+        Some(hash) if hash.sha256 != part.object.sha256 => {
+            return Err(Error::damaged(format!("{what} is not as it was written: its SHA-256 is another")));
+        }
+        Some(_) => {}
+    }
+    let Database::Sqlite(database) = target.clone();
+    let wait = request.lock_wait;
+    let condition = blocking(move || database.condition(wait)).await?;
+    Ok(DatabasePlanned { target: target.location(), condition, rows: part.tables.values().sum(), copy })
+}
+
+/// The safety point of a restore of this point that began lately and never ended.
+fn broken_off(point: &RecoveryPoint, clock: &Clock) -> Option<PointId> {
+    let entries = &point.entries().read;
+    let released = |nonce: &str| {
+        entries.iter().any(|entry| matches!(&entry.event, JournalEvent::Released { hold } if hold == nonce))
+    };
+    entries.iter().rev().find_map(|entry| match &entry.event {
+        JournalEvent::Hold { by, safety: Some(safety) }
+            if by == "restore" && !released(&entry.nonce) && clock.now().duration_since(entry.at) < RESUMABLE =>
+        {
+            Some(safety.clone())
+        }
+        _ => None,
+    })
+}
+
+/// Carries a plan out: files, then the database, then the records; compares; says so in the journal.
+pub async fn restore(plan: RestorePlan, safety: Option<PointId>, clock: &Clock, events: &Events) -> Result<RestoreReport> {
+    let hold = JournalEvent::Hold { by: "restore".to_owned(), safety };
+    let held = match plan.point.journal().add(hold, clock).await {
+        Ok(entry) => Some(entry.nonce),
+        // Whoever may only read the vault must still get the data back.
+        Err(error @ Error::Denied { .. }) => {
+            events.warn(format!("{error}: a prune that runs now would not know of this restore"));
+            None
+        }
+        Err(error) => return Err(error),
+    };
+    if let Some(part) = plan.point.journal().entries().await?.going().iter().find(|part| plan.request.parts().contains(part)) {
+        return Err(Error::usage(format!("the {part} of {} are being pruned this moment", plan.point.id())));
+    }
+    let mut report = RestoreReport { database: None, put_aside: None, files: None, records: None, unrecorded: None };
+    if let (Some(target), Some(planned)) = (&plan.request.files, &plan.files) {
+        let restored = files::carry_out(&plan.point, target, planned, &plan.scratch, events).await?;
+        if restored.equal != restored.wanted {
+            let (equal, wanted) = (restored.equal.files, restored.wanted.files);
+            return Err(Error::Changed { what: format!("only {equal} of {wanted} files are as they were, so the database was left alone") });
+        }
+        report.files = Some(restored);
+    }
+    if let (Some(Database::Sqlite(target)), Some(planned)) = (plan.request.database.clone(), &plan.database) {
+        let (aside, restored) = restore_database(&plan, target, planned, clock, events).await?;
+        report.put_aside = aside;
+        report.database = Some(restored);
+    }
+    if let Some(folder) = &plan.request.records {
+        report.records = Some(restore_records(&plan.point, folder, &plan.scratch, events).await?);
+    }
+    report.unrecorded = record(&plan, held, clock).await.err();
+    Ok(report)
+}
+
+async fn record(plan: &RestorePlan, held: Option<String>, clock: &Clock) -> Result<()> {
+    let journal = plan.point.journal();
+    journal.add(JournalEvent::Restored { parts: plan.request.parts() }, clock).await?;
+    if let Some(hold) = held {
+        journal.add(JournalEvent::Released { hold }, clock).await?;
+    }
+    Ok(())
+}
+
+async fn restore_database(
+    plan: &RestorePlan,
+    target: SqliteDatabase,
+    planned: &DatabasePlanned,
+    clock: &Clock,
+    events: &Events,
+) -> Result<(Option<PutAside>, Restored)> {
+    let (copy, wait, told) = (planned.copy.clone(), plan.request.lock_wait, events.clone());
+    let broken = matches!(planned.condition, Condition::Broken(_) | Condition::Empty);
+    let absent = planned.condition == Condition::Absent;
+    let stamp = PointId::new(plan.point.id().label().clone(), clock.now()).stamp().to_owned();
+    blocking(move || {
+        // A log without its database would be played into the new one: it goes aside as well.
+        let aside = if broken || absent { Some(target.put_aside(&format!("broken-{stamp}"))?) } else { None };
+        let ownership = aside.as_ref().and_then(|aside| aside.ownership);
+        let restored = Restore { copy: &copy, target: &target, lock_wait: wait, ownership }.carry_out(&told)?;
+        Ok((aside.filter(|aside| !aside.moved.is_empty()), restored))
+    })
+    .await
+}
+
+async fn restore_records(point: &RecoveryPoint, folder: &Path, scratch: &Scratch, events: &Events) -> Result<u64> {
+    let Some(records) = &point.manifest().parts.records else {
+        return Err(Error::missing(format!("{} has no records", point.id())));
+    };
+    if !records.in_vault {
+        return Err(Error::missing(format!("the records of {} were kept on the machine that made it only", point.id())));
+    }
+    local::create_private_folder(folder)?;
+    let vault = point.vault();
+    let summary = (SUMMARY_FILE, &records.summary.sha256);
+    let files = records.tables.iter().map(|table| (table.file.as_str(), &table.sha256)).chain([summary]);
+    let mut count = 0;
+    events.started(Stage::RestoreRecords, Some(records.tables.len() as u64 + 1), None);
+    for (name, sha256) in files {
+        let key = layout::record(point.id(), name);
+        let spool = scratch.file(&format!("record-{count}"));
+        let hash = vault.reader().download(&vault.full(&key), &spool).await?;
+        if hash.as_ref().map(|hash| &hash.sha256) != Some(sha256) {
+            return Err(Error::damaged(format!("{} is not as it was written", vault.name(&key))));
+        }
+        place(&spool, &folder.join(name))?;
+        events.advanced(Stage::RestoreRecords, 1, hash.map_or(0, |hash| hash.bytes));
+        count += 1;
+    }
+    local::sync_folder(folder)?;
+    events.ended(Stage::RestoreRecords);
+    Ok(count)
+}
+
+/// Moves a file into place whole, across file systems where it must.
+fn place(from: &Path, to: &Path) -> Result<()> {
+    let what = || format!("cannot write `{}`", to.display());
+    let beside = to.with_extension("nexus-unfinished");
+    let moved = std::fs::copy(from, &beside).and_then(|_| {
+        std::fs::File::open(&beside)?.sync_all()?;
+        std::fs::rename(&beside, to)
+    });
+    if moved.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    moved.map_err(|cause| Error::local(what(), cause))
+}

@@ -1,0 +1,157 @@
+//! One unseen point: its claim, the right to add to it, and the one write that makes it a point.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{SOFTWARE, Standing, Vault, layout};
+use crate::bucket::upload::Progress;
+use crate::bucket::{StoreOptions, Writer};
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::event::{Events, Stage};
+use crate::point::{
+    Abandoned, Abandonment, Claim, Ending, FORMAT, JournalEvent, Label, Manifest, Part, PointId, StoredObject, document,
+};
+
+/// How many seconds are tried for a free id.
+const SECONDS: u32 = 30;
+/// How often a running backup says that it lives.
+pub const ALIVE: Duration = Duration::from_secs(3_600);
+
+/// The right to add to one point that nobody sees yet.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    vault: Vault,
+    claim: Claim,
+}
+
+impl Vault {
+    /// Claims an id: `started.json`, created where none is, before anything else is written.
+    ///
+    /// Time stamps are unique in a vault, so a second that any other point or database copy bears is waited out.
+    pub async fn begin(&self, label: &Label, parts: &[Part], reuses: &[PointId], clock: &Clock) -> Result<Draft> {
+        for _ in 0..SECONDS {
+            let id = PointId::new(label.clone(), clock.now());
+            if self.is_free(&id, false).await? {
+                let claim = Claim {
+                    format: FORMAT,
+                    point: id.clone(),
+                    app: self.app().to_owned(),
+                    nonce: clock.nonce(),
+                    software: SOFTWARE.to_owned(),
+                    started: clock.now(),
+                    parts: parts.to_vec(),
+                    reuses: reuses.to_vec(),
+                };
+                if self.create(&layout::claim(&id), document(&claim)).await? {
+                    let draft = Draft { vault: self.clone(), claim };
+                    // Another label may have claimed the same second between the look and the claim.
+                    if self.is_free(&id, true).await? {
+                        return Ok(draft);
+                    }
+                    draft.abandon("another run claimed the same second", clock).await?;
+                }
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        Err(Error::Busy { what: format!("no second was free for a new point in {} for {SECONDS} s", self.address()) })
+    }
+
+    /// True when no other point or database copy bears this stamp, and, before the claim, not this very id either.
+    async fn is_free(&self, id: &PointId, claimed: bool) -> Result<bool> {
+        let others = self.ids().await?.into_iter().filter(|other| other.stamp() == id.stamp());
+        if others.into_iter().any(|other| !claimed || other != *id) {
+            return Ok(false);
+        }
+        let copies = self.small_listing(layout::DATABASE).await?;
+        Ok(!copies.iter().any(|key| layout::stamp_of_database(key) == Some(id.stamp())))
+    }
+}
+
+impl Draft {
+    /// The claimed id.
+    pub fn id(&self) -> &PointId {
+        &self.claim.point
+    }
+
+    /// The claim.
+    pub fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
+    /// The vault.
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// Says once that the backup still runs.
+    pub async fn alive(&self, clock: &Clock) -> Result<()> {
+        super::Journal::new(self.vault.clone(), self.id().clone()).add(JournalEvent::Alive, clock).await.map(|_| ())
+    }
+
+    /// The right to write copies below the point.
+    pub(crate) fn copies(&self) -> Writer {
+        self.vault.reader().writer(&self.vault.full(&layout::point(self.id())))
+    }
+
+    /// Stores the database's copy.
+    pub async fn add_database(&self, file: &Path, bytes: u64, sha256: &str, events: &Events) -> Result<StoredObject> {
+        let key = layout::sqlite(self.vault.app(), self.id());
+        let options = StoreOptions {
+            class: self.vault.rules().database_class.clone(),
+            encryption: self.vault.rules().encryption.clone(),
+            headers: [("content-type".to_owned(), "application/vnd.sqlite3".to_owned())].into(),
+        };
+        let object = StoredObject { key, bytes, sha256: sha256.to_owned() };
+        self.add(object, file, &options, Stage::UploadDatabase, events).await
+    }
+
+    /// Stores one of the point's own files under a key of the layout.
+    pub async fn add_file(&self, object: StoredObject, file: &Path, content_type: &str, stage: Stage, events: &Events) -> Result<StoredObject> {
+        let options = StoreOptions {
+            class: None,
+            encryption: self.vault.rules().encryption.clone(),
+            headers: [("content-type".to_owned(), content_type.to_owned())].into(),
+        };
+        self.add(object, file, &options, stage, events).await
+    }
+
+    async fn add(&self, object: StoredObject, file: &Path, options: &StoreOptions, stage: Stage, events: &Events) -> Result<StoredObject> {
+        let key = self.vault.full(&object.key);
+        let progress = Progress { events, stage, sha256: &object.sha256 };
+        if self.vault.writer().upload_new(&key, file, options, &progress).await? {
+            return Ok(object);
+        }
+        Err(Error::Exists { what: format!("{} is there already, written by another run", self.vault.name(&object.key)) })
+    }
+
+    /// The commit: one write that makes the point. What was claimed and what is there must be the same point.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exists`] when the claim was abandoned meanwhile: nothing was committed.
+    pub async fn commit(&self, manifest: &Manifest) -> Result<super::RecoveryPoint> {
+        let key = layout::manifest(self.id());
+        let ending = Ending::Committed(Box::new(manifest.clone()));
+        if !self.vault.create(&key, document(&ending)).await? {
+            return Err(Error::Exists {
+                what: format!("the claim of {} was ended by another run, so nothing was committed", self.id()),
+            });
+        }
+        // Read back: the point is what the vault says, not what we meant to write.
+        let state = self.vault.state(self.id().clone()).await?;
+        match state.map(|state| (state.standing, state.journal)) {
+            Some((Standing::Committed(written), journal)) if *written == *manifest => {
+                Ok(super::RecoveryPoint { vault: self.vault.clone(), manifest: *written, journal })
+            }
+            _ => Err(Error::damaged(format!("{} does not read back as it was written", self.vault.name(&key)))),
+        }
+    }
+
+    /// Gives the claim up, so that nobody waits for it; a point that was committed stays one.
+    pub async fn abandon(&self, reason: &str, clock: &Clock) -> Result<()> {
+        let abandoned = Abandonment { at: clock.now(), reason: reason.to_owned(), nonce: clock.nonce() };
+        let ending = Ending::Abandoned(Abandoned { format: FORMAT, point: self.id().clone(), abandoned });
+        self.vault.create(&layout::manifest(self.id()), document(&ending)).await.map(|_| ())
+    }
+}

@@ -1,0 +1,354 @@
+//! Verify: what a point says of itself against what the vault holds, at a stated depth, with a proof in its journal.
+
+use std::path::Path;
+use std::time::Instant;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::event::{Events, Stage};
+use crate::files::compare;
+use crate::listing::{FileEntry, is_md5_shaped};
+use crate::local::Scratch;
+use crate::point::{
+    Claim, Depth, FileHash, FilesPart, Finding, FindingKind, JournalEvent, Part, Proof, RecordsPart, StoredObject,
+    Verdict, parse,
+};
+use crate::records::export::SUMMARY_FILE;
+use crate::vault::{RecoveryPoint, layout};
+
+/// The most findings that a proof lists; it counts all.
+const LISTED: usize = 1_000;
+/// Objects read at once at full depth.
+const AT_ONCE: usize = 16;
+
+/// What to look at.
+#[derive(Debug, Clone)]
+pub struct VerifyRequest {
+    /// How deep.
+    pub depth: Depth,
+    /// Which parts; empty: all that the point has.
+    pub parts: Vec<Part>,
+}
+
+impl VerifyRequest {
+    /// The look that proves a new point: all parts at default depth.
+    pub fn after_backup() -> Self {
+        Self { depth: Depth::Default, parts: Vec::new() }
+    }
+}
+
+/// What a look came to.
+#[derive(Debug)]
+pub struct Verified {
+    /// What was looked at and found.
+    pub proof: Proof,
+    /// Why it could not be looked at, where the verdict says so.
+    pub trouble: Option<Error>,
+    /// Why the proof could not be added to the journal, if it could not.
+    pub unrecorded: Option<Error>,
+    /// True when local record files were there and looked at too.
+    pub local_records: bool,
+}
+
+/// Looks, and adds what it saw to the point's journal.
+pub async fn verify(
+    point: &RecoveryPoint,
+    request: &VerifyRequest,
+    scratch: &Path,
+    clock: &Clock,
+    events: &Events,
+) -> Result<Verified> {
+    let mut verified = check(point, request, scratch, events).await?;
+    let entry = JournalEvent::Verified(verified.proof.clone());
+    verified.unrecorded = point.journal().add(entry, clock).await.err();
+    Ok(verified)
+}
+
+/// Looks, and tells nobody.
+pub async fn check(point: &RecoveryPoint, request: &VerifyRequest, scratch: &Path, events: &Events) -> Result<Verified> {
+    let begun = Instant::now();
+    let scratch = Scratch::create(scratch)?;
+    let present = point.manifest().present();
+    let parts: Vec<Part> = if request.parts.is_empty() { present.clone() } else { request.parts.clone() };
+    if let Some(part) = parts.iter().find(|part| !present.contains(part)) {
+        return Err(Error::usage(format!("{} has no {part} to look at", point.id())));
+    }
+    events.started(Stage::Verify, None, None);
+    let mut look = Look { point, depth: request.depth, findings: Vec::new(), files: 0, rows: 0, bytes: 0, local: false };
+    let trouble = look.all(&parts, &scratch, events).await.err();
+    events.ended(Stage::Verify);
+    let verdict = match (&trouble, look.findings.is_empty()) {
+        // Damage that was seen stays damage, even when the look broke off later.
+        (_, false) => Verdict::Failed,
+        (None, true) => Verdict::Verified,
+        (Some(_), true) => Verdict::CouldNotVerify,
+    };
+    let proof = Proof {
+        depth: request.depth,
+        verdict,
+        parts,
+        files: look.files,
+        rows: look.rows,
+        bytes_read: look.bytes,
+        milliseconds: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        findings_total: look.findings.len() as u64,
+        findings: look.findings.into_iter().take(LISTED).collect(),
+    };
+    Ok(Verified { proof, trouble, unrecorded: None, local_records: look.local })
+}
+
+struct Look<'a> {
+    point: &'a RecoveryPoint,
+    depth: Depth,
+    findings: Vec<Finding>,
+    files: u64,
+    rows: u64,
+    bytes: u64,
+    local: bool,
+}
+
+impl Look<'_> {
+    async fn all(&mut self, parts: &[Part], scratch: &Scratch, events: &Events) -> Result<()> {
+        self.documents().await?;
+        if self.depth == Depth::Quick {
+            return self.quickly(parts, scratch).await;
+        }
+        let manifest = self.point.manifest();
+        if let (Some(database), true) = (&manifest.parts.database, parts.contains(&Part::Database)) {
+            self.object(Part::Database, &database.object, events).await?;
+        }
+        if let (Some(records), true) = (&manifest.parts.records, parts.contains(&Part::Records)) {
+            self.records(records, events).await?;
+        }
+        if let (Some(files), true) = (&manifest.parts.files, parts.contains(&Part::Files)) {
+            self.files(files, scratch, events).await?;
+        }
+        Ok(())
+    }
+
+    fn find(&mut self, part: Option<Part>, kind: FindingKind, name: impl Into<String>, detail: impl Into<String>) {
+        self.findings.push(Finding { part, kind, name: name.into(), detail: detail.into() });
+    }
+
+    /// The claim and the journal: small, and read at every depth.
+    async fn documents(&mut self) -> Result<()> {
+        let (point, vault) = (self.point, self.point.vault());
+        let key = layout::claim(point.id());
+        match vault.read(&key).await? {
+            None => self.find(None, FindingKind::Missing, &key, "the claim is not there"),
+            Some(bytes) => {
+                self.bytes += bytes.len() as u64;
+                match parse::<Claim>(&bytes, &vault.name(&key)) {
+                    Err(error) => self.find(None, FindingKind::Changed, &key, error.to_string()),
+                    Ok(claim) if claim.nonce != point.manifest().nonce || claim.point != *point.id() => {
+                        self.find(None, FindingKind::Inconsistent, &key, "it is the claim of another point");
+                    }
+                    Ok(_) => {}
+                }
+            }
+        }
+        for (key, reason) in point.journal().entries().await?.unreadable {
+            self.find(None, FindingKind::Changed, key, reason);
+        }
+        Ok(())
+    }
+
+    /// One listing against the manifest: is everything there, with the size it had?
+    async fn quickly(&mut self, parts: &[Part], scratch: &Scratch) -> Result<()> {
+        let vault = self.point.vault();
+        for (part, object) in self.objects(parts) {
+            match vault.reader().head(&vault.full(&object.key)).await? {
+                None => self.find(Some(part), FindingKind::Missing, object.key, "it is not there"),
+                Some(there) if there.side.size != object.bytes => {
+                    let detail = format!("it has {} bytes, not {}", there.side.size, object.bytes);
+                    self.find(Some(part), FindingKind::Changed, object.key, detail);
+                }
+                Some(_) => {}
+            }
+        }
+        if parts.contains(&Part::Files) && self.findings.is_empty() {
+            self.compare(scratch, &Events::none()).await?;
+        }
+        Ok(())
+    }
+
+    /// The objects that the point itself consists of, but for its files' copies.
+    fn objects(&self, parts: &[Part]) -> Vec<(Part, StoredObject)> {
+        let manifest = self.point.manifest();
+        let mut objects = Vec::new();
+        if let Some(database) = &manifest.parts.database {
+            objects.push((Part::Database, database.object.clone()));
+        }
+        if let Some(records) = manifest.parts.records.as_ref().filter(|records| records.in_vault) {
+            objects.extend(record_files(self.point, records).map(|object| (Part::Records, object)));
+        }
+        if let Some(files) = &manifest.parts.files {
+            objects.push((Part::Files, files.listing.clone()));
+            objects.push((Part::Files, files.script.clone()));
+        }
+        objects.retain(|(part, _)| parts.contains(part));
+        objects
+    }
+
+    /// Reads one object from end to end.
+    async fn object(&mut self, part: Part, object: &StoredObject, events: &Events) -> Result<bool> {
+        let vault = self.point.vault();
+        let hash = vault.reader().hash(&vault.full(&object.key)).await?;
+        if let Some(hash) = &hash {
+            self.bytes += hash.bytes;
+            events.advanced(Stage::Verify, 1, hash.bytes);
+        }
+        let expected = FileHash { bytes: object.bytes, sha256: object.sha256.clone() };
+        Ok(self.judge(part, &object.key, &expected, hash.as_ref()))
+    }
+
+    fn judge(&mut self, part: Part, name: &str, expected: &FileHash, hash: Option<&FileHash>) -> bool {
+        match hash {
+            None => self.find(Some(part), FindingKind::Missing, name, "it is not there"),
+            Some(hash) if hash.bytes != expected.bytes => {
+                self.find(Some(part), FindingKind::Changed, name, format!("it has {} bytes, not {}", hash.bytes, expected.bytes));
+            }
+            Some(hash) if hash.sha256 != expected.sha256 => {
+                self.find(Some(part), FindingKind::Changed, name, "its SHA-256 is not the one it had");
+            }
+            Some(_) => return true,
+        }
+        false
+    }
+
+    async fn records(&mut self, records: &RecordsPart, events: &Events) -> Result<()> {
+        if records.in_vault {
+            for object in record_files(self.point, records) {
+                if self.object(Part::Records, &object, events).await? {
+                    self.rows += rows_of(records, &object.key);
+                }
+            }
+        }
+        let Some(folder) = records.folder.as_deref().map(Path::new).filter(|folder| folder.is_dir()) else {
+            // On another machine, or cleared away: no damage as long as the vault holds them.
+            return Ok(());
+        };
+        self.local = true;
+        for object in record_files(self.point, records) {
+            let file = object.key.rsplit('/').next().unwrap_or(&object.key).to_owned();
+            let path = folder.join(&file);
+            let hash = match hash_local(&path) {
+                Ok(hash) => hash,
+                Err(cause) => return Err(Error::local(format!("cannot read `{}`", path.display()), cause)),
+            };
+            self.bytes += hash.as_ref().map_or(0, |hash| hash.bytes);
+            let expected = FileHash { bytes: object.bytes, sha256: object.sha256 };
+            if self.judge(Part::Records, &path.display().to_string(), &expected, hash.as_ref()) && !records.in_vault {
+                self.rows += rows_of(records, &object.key);
+            }
+        }
+        Ok(())
+    }
+
+    async fn files(&mut self, files: &FilesPart, scratch: &Scratch, events: &Events) -> Result<()> {
+        self.object(Part::Files, &files.script, events).await?;
+        if !self.compare(scratch, events).await? {
+            return Ok(());
+        }
+        if self.depth >= Depth::Full {
+            self.every_byte(scratch, events).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the listing and compares what it names with what the vault lists; false when the listing is no use.
+    async fn compare(&mut self, scratch: &Scratch, events: &Events) -> Result<bool> {
+        let (point, Some(files)) = (self.point, &self.point.manifest().parts.files) else { return Ok(false) };
+        match point.listing(scratch).await {
+            Ok(_) => self.bytes += files.listing.bytes,
+            Err(error @ Error::Damaged { .. }) => {
+                self.find(Some(Part::Files), FindingKind::Changed, &files.listing.key, error.to_string());
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        }
+        let path = scratch.file(&format!("{}.jsonl.zst", point.id()));
+        let what = point.vault().name(&files.listing.key);
+        let open = || crate::listing::ListingReader::open(&path, what.clone());
+        let compared = compare::compare(point.vault(), open, events).await?;
+        self.files += compared.all.files;
+        self.findings.extend(compared.wrong.into_values());
+        let recorded: u64 = files.total.files;
+        let listed = open()?.filter(|entry| entry.as_ref().is_ok_and(|entry| entry.kind != crate::listing::FileKind::Folder)).count();
+        if listed as u64 != recorded {
+            let detail = format!("it has {listed} lines for files, the manifest counts {recorded}");
+            self.find(Some(Part::Files), FindingKind::Inconsistent, &files.listing.key, detail);
+        }
+        Ok(true)
+    }
+
+    /// Reads every copy and compares its bytes with what is known of them.
+    async fn every_byte(&mut self, scratch: &Scratch, events: &Events) -> Result<()> {
+        let point = self.point;
+        let lacking: std::collections::BTreeSet<String> = self.findings.iter().map(|finding| finding.name.clone()).collect();
+        let entries = point.listing(scratch).await?.filter(|entry| {
+            entry.as_ref().map_or(true, |entry| entry.at.is_some() && !lacking.contains(&entry.key))
+        });
+        let read: Vec<Finding> = Vec::new();
+        let (bytes, found) = stream::iter(entries)
+            .map(async |entry| content(point, &entry?, events).await)
+            .buffer_unordered(AT_ONCE)
+            .try_fold((0_u64, read), async |(bytes, mut found), (count, finding)| {
+                found.extend(finding);
+                Ok((bytes + count, found))
+            })
+            .await?;
+        self.bytes += bytes;
+        self.findings.extend(found);
+        Ok(())
+    }
+}
+
+/// Reads one copy from end to end; says how many bytes that were, and what is wrong with them.
+async fn content(point: &RecoveryPoint, entry: &FileEntry, events: &Events) -> Result<(u64, Option<Finding>)> {
+    let Some(key) = entry.at.as_ref().and_then(|at| at.vault_key()) else { return Ok((0, None)) };
+    let finding = |kind, detail: String| Some(Finding { part: Some(Part::Files), kind, name: entry.key.clone(), detail });
+    let read = point.vault().reader().hashes(&point.vault().full(key)).await?;
+    let Some((hash, md5)) = read else {
+        return Ok((0, finding(FindingKind::Missing, format!("its copy {key} is not there"))));
+    };
+    events.advanced(Stage::Verify, 1, hash.bytes);
+    let copy = entry.copy.as_ref();
+    let sha = [copy, Some(&entry.source)].into_iter().flatten().find_map(|side| side.checksum.as_deref()?.strip_prefix("sha256:"));
+    let etag = copy.and_then(|copy| copy.etag.as_deref()).filter(|etag| is_md5_shaped(etag));
+    // An MD5-shaped ETag counts only when the original had the same: an encrypting service's is a random number.
+    let etag = etag.filter(|_| entry.proof == Some(crate::listing::ProofKind::Etag));
+    let wrong = hash.bytes != entry.source.size
+        || sha.is_some_and(|sha| sha != hash.sha256)
+        || (sha.is_none() && etag.is_some_and(|etag| etag != md5));
+    let found = if wrong { finding(FindingKind::Changed, format!("its copy {key} has other bytes than it had")) } else { None };
+    Ok((hash.bytes, found))
+}
+
+fn record_files<'a>(point: &'a RecoveryPoint, records: &'a RecordsPart) -> impl Iterator<Item = StoredObject> + use<'a> {
+    let object = |file: &str, bytes, sha256: &str| StoredObject {
+        key: layout::record(point.id(), file),
+        bytes,
+        sha256: sha256.to_owned(),
+    };
+    let tables = records.tables.iter().map(move |table| object(&table.file, table.bytes, &table.sha256));
+    tables.chain([object(SUMMARY_FILE, records.summary.bytes, &records.summary.sha256)])
+}
+
+fn rows_of(records: &RecordsPart, key: &str) -> u64 {
+    records.tables.iter().find(|table| key.rsplit('/').next() == Some(table.file.as_str())).map_or(0, |table| table.rows)
+}
+
+fn hash_local(path: &Path) -> std::io::Result<Option<FileHash>> {
+    use sha2::{Digest, Sha256};
+    let mut file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(cause) => return Err(cause),
+    };
+    let mut sha = Sha256::new();
+    let bytes = std::io::copy(&mut file, &mut sha)?;
+    Ok(Some(FileHash { bytes, sha256: crate::listing::hex(&sha.finalize()) }))
+}

@@ -1,0 +1,132 @@
+//! Faults: what a service or the network does wrong, and to which request.
+
+/// Something that goes wrong with one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Status 500 with `InternalError`; not carried out.
+    Status500,
+    /// Status 503 with `SlowDown`; not carried out.
+    Status503SlowDown,
+    /// Status 200 with an `<Error>` in the body; not carried out.
+    ///
+    /// Amazon S3 does this to `CopyObject`, `UploadPartCopy` and `CompleteMultipartUpload`, whose
+    /// status is sent before the work is done; any other operation gets status 500.
+    ErrorInside200,
+    /// Status 200 without a body and without header fields; not carried out.
+    Empty200,
+    /// The connection is closed without an answer; not carried out.
+    Reset,
+    /// The connection is closed without an answer, after the request was carried out.
+    LostAnswer,
+    /// The connection is closed after half of the answer's body; carried out.
+    ///
+    /// An answer without a body is lost.
+    CutBody,
+    /// Never answered, not carried out.
+    Stall,
+    /// Never answered, after the request was carried out.
+    StallAfter,
+}
+
+/// Which requests a fault strikes; requests are counted from the moment the rule is added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FaultAt {
+    /// The n-th request, counted from 1; once.
+    Nth(u64),
+    /// The n-th request and every later one.
+    From(u64),
+    /// The n-th request of one operation, by its S3 name; once.
+    Operation { name: String, nth: u64 },
+    /// Every k-th request.
+    Every(u64),
+}
+
+/// The rules that are in force, with what each has seen.
+#[derive(Debug, Default)]
+pub(crate) struct FaultRules {
+    rules: Vec<Rule>,
+    fired: u64,
+}
+
+#[derive(Debug)]
+struct Rule {
+    fault: Fault,
+    at: FaultAt,
+    seen: u64,
+}
+
+impl FaultRules {
+    pub fn add(&mut self, fault: Fault, at: FaultAt) {
+        self.rules.push(Rule { fault, at, seen: 0 });
+    }
+
+    pub fn clear(&mut self) {
+        self.rules.clear();
+    }
+
+    /// How many requests have been struck.
+    pub fn fired(&self) -> u64 {
+        self.fired
+    }
+
+    /// Forgets how many requests have been struck.
+    pub fn reset_fired(&mut self) {
+        self.fired = 0;
+    }
+
+    /// The fault that strikes the next request: of several, that of the oldest rule.
+    pub fn strike(&mut self, operation: &str) -> Option<Fault> {
+        let mut struck = None;
+        for rule in &mut self.rules {
+            if rule.strikes(operation) {
+                struck = struck.or(Some(rule.fault));
+            }
+        }
+        self.fired += u64::from(struck.is_some());
+        struck
+    }
+}
+
+impl Rule {
+    fn strikes(&mut self, operation: &str) -> bool {
+        if let FaultAt::Operation { name, .. } = &self.at
+            && name != operation
+        {
+            return false;
+        }
+        self.seen += 1;
+        match &self.at {
+            FaultAt::Nth(nth) | FaultAt::Operation { nth, .. } => self.seen == *nth,
+            FaultAt::From(nth) => self.seen >= *nth,
+            FaultAt::Every(every) => self.seen.is_multiple_of(*every),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn struck(at: FaultAt, operations: &[&str]) -> Vec<bool> {
+        let mut rules = FaultRules::default();
+        rules.add(Fault::Reset, at);
+        operations
+            .iter()
+            .map(|operation| rules.strike(operation).is_some())
+            .collect()
+    }
+
+    #[test]
+    fn each_rule_strikes_the_requests_it_names() {
+        let (t, f) = (true, false);
+        let four = ["A", "B", "A", "A"];
+        assert_eq!(struck(FaultAt::Nth(2), &four), [f, t, f, f]);
+        assert_eq!(struck(FaultAt::From(3), &four), [f, f, t, t]);
+        assert_eq!(struck(FaultAt::Every(2), &four), [f, t, f, t]);
+        let name = "A".to_owned();
+        assert_eq!(
+            struck(FaultAt::Operation { name, nth: 2 }, &four),
+            [f, f, t, f]
+        );
+    }
+}

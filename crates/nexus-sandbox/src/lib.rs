@@ -1,0 +1,28 @@
+//! An S3 service in this process, strict like Amazon S3, and clinic-sized data to fill it with.
+//!
+//! The demo runs on it and the tests lean on it, so it must never be more lenient than the real
+//! thing: a request that Amazon S3 refuses is refused here, with the same code. It keeps everything
+//! in memory and never touches a file or another machine.
+
+mod checksum;
+pub mod clinic;
+mod condition;
+mod exchange;
+mod fault;
+mod listing;
+mod object;
+mod operation_name;
+mod operations;
+mod options;
+mod percent;
+mod service;
+mod store;
+mod timestamps;
+mod upload;
+
+pub use checksum::{Algorithm, Checksum, Span};
+pub use fault::{Fault, FaultAt};
+pub use object::{Encryption, Fields, NewObject, STANDARD, StoredObject};
+pub use options::{Quirks, ServiceOptions};
+pub use service::Service;
+pub use store::{NoSuchBucket, Store};

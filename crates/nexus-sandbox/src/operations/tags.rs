@@ -1,0 +1,96 @@
+//! The tags of objects.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use s3s::dto::{
+    DeleteObjectTaggingInput, DeleteObjectTaggingOutput, GetObjectTaggingInput,
+    GetObjectTaggingOutput, PutObjectTaggingInput, PutObjectTaggingOutput, Tag,
+};
+use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
+
+use super::{Operations, only_null_version};
+use crate::percent::decoded;
+
+/// The most tags on an object.
+const MOST_TAGS: usize = 10;
+
+impl Operations {
+    pub(super) async fn get_object_tagging(
+        &self,
+        request: S3Request<GetObjectTaggingInput>,
+    ) -> S3Result<GetObjectTaggingOutput> {
+        let input = request.input;
+        only_null_version(input.version_id.as_deref())?;
+        let object = self.store.object(&input.bucket, &input.key)?;
+        Ok(GetObjectTaggingOutput {
+            tag_set: object
+                .tags
+                .iter()
+                .map(|(name, value)| Tag {
+                    key: Some(name.clone()),
+                    value: Some(value.clone()),
+                })
+                .collect(),
+            version_id: None,
+        })
+    }
+
+    pub(super) async fn put_object_tagging(
+        &self,
+        request: S3Request<PutObjectTaggingInput>,
+    ) -> S3Result<PutObjectTaggingOutput> {
+        let input = request.input;
+        only_null_version(input.version_id.as_deref())?;
+        let mut tags = BTreeMap::new();
+        for tag in input.tagging.tag_set {
+            tags.insert(tag.key.unwrap_or_default(), tag.value.unwrap_or_default());
+        }
+        must_be_few(&tags)?;
+        self.set_tags(&input.bucket, &input.key, tags)?;
+        Ok(PutObjectTaggingOutput::default())
+    }
+
+    pub(super) async fn delete_object_tagging(
+        &self,
+        request: S3Request<DeleteObjectTaggingInput>,
+    ) -> S3Result<DeleteObjectTaggingOutput> {
+        let input = request.input;
+        only_null_version(input.version_id.as_deref())?;
+        self.set_tags(&input.bucket, &input.key, BTreeMap::new())?;
+        Ok(DeleteObjectTaggingOutput::default())
+    }
+
+    fn set_tags(&self, bucket: &str, key: &str, tags: BTreeMap<String, String>) -> S3Result<()> {
+        self.store.with_bucket(bucket, |bucket| {
+            let object = bucket.objects.get_mut(key).ok_or(S3ErrorCode::NoSuchKey)?;
+            Arc::make_mut(object).tags = tags;
+            Ok(())
+        })
+    }
+}
+
+/// The tags of an `x-amz-tagging` header, which is written as a query is.
+pub(super) fn tags_of_header(header: Option<&str>) -> S3Result<BTreeMap<String, String>> {
+    let tags = header
+        .unwrap_or_default()
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decoded(name), decoded(value))
+        })
+        .collect();
+    must_be_few(&tags)?;
+    Ok(tags)
+}
+
+fn must_be_few(tags: &BTreeMap<String, String>) -> S3Result<()> {
+    if tags.len() <= MOST_TAGS {
+        return Ok(());
+    }
+    Err(S3Error::with_message(
+        S3ErrorCode::InvalidTag,
+        "Object tags cannot be greater than 10",
+    ))
+}

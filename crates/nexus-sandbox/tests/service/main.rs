@@ -1,0 +1,11 @@
+//! The service as a client sees it: what it takes, what it refuses, and how it fails when told to.
+
+mod checksums;
+mod clinic;
+mod conditions;
+mod copies;
+mod faults;
+mod keys;
+mod listings;
+mod rig;
+mod uploads;

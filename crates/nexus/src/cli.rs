@@ -1,0 +1,430 @@
+//! What a person types: verbs and flags, with their help. Nothing here decides anything.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueHint};
+use nexus_core::point::{Copies, Label, Part};
+
+const ABOUT: &str = "One verified, restorable recovery point of an application before anything destructive happens to it.";
+
+const LONG_ABOUT: &str = "\
+One verified, restorable recovery point of an application before anything destructive happens to it:
+its database (SQLite), its files (an S3 bucket or a folder) and its records (every row as JSON),
+taken at one instant, proven restorable, kept in a vault (an S3 bucket with a prefix, or a folder).";
+
+const AFTER: &str = "\
+Exit status:
+  0    done
+  1    done, and the answer is bad: damage was found, or a backup could not be proven
+  2    not done: usage, configuration, something missing or unreachable
+  130  interrupted
+
+Settings come from flags, then NEXUS_* variables, then the configuration file (`nexus.toml` here, or
+--config), then DATABASE_URL, AWS_* variables and profiles. Data goes to stdout, everything else to stderr.
+
+Start with `nexus demo`, or with `nexus init` in your application's folder.";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "nexus", version, about = ABOUT, long_about = LONG_ABOUT, after_help = AFTER, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Back up, wreck, restore and compare a clinic-sized application, here and now, with times
+    Demo(DemoArgs),
+    /// Write a commented nexus.toml from what is found here
+    Init(InitArgs),
+    /// Make a recovery point: all parts, committed and verified
+    Backup(BackupArgs),
+    /// List the recovery points of a vault, newest first
+    List(ListArgs),
+    /// Show one recovery point: its parts, counts, proofs, expiry and the command that restores it
+    Show(ShowArgs),
+    /// Check a recovery point against what was recorded when it was made
+    Verify(VerifyArgs),
+    /// Bring a recovery point back
+    Restore(RestoreArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one page a verb into a folder
+    Man(ManArgs),
+}
+
+impl Verb {
+    /// Its word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Demo(_) => "demo",
+            Self::Init(_) => "init",
+            Self::Backup(_) => "backup",
+            Self::List(_) => "list",
+            Self::Show(_) => "show",
+            Self::Verify(_) => "verify",
+            Self::Restore(_) => "restore",
+            Self::Completions(_) => "completions",
+            Self::Man(_) => "man",
+        }
+    }
+
+    /// How it reports.
+    pub fn output(&self) -> OutputArgs {
+        let json_only = |json: bool| OutputArgs { json, ..OutputArgs::default() };
+        match self {
+            Self::Demo(args) => args.output.clone(),
+            Self::Init(args) => json_only(args.json),
+            Self::Backup(args) => args.output.clone(),
+            Self::List(args) => args.output.clone(),
+            Self::Show(args) => args.output.clone(),
+            Self::Verify(args) => args.output.clone(),
+            Self::Restore(args) => args.output.clone(),
+            Self::Completions(args) => json_only(args.json),
+            Self::Man(args) => json_only(args.json),
+        }
+    }
+}
+
+/// How a verb reports.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// Print pure JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// No progress and no notes; warnings and errors stay
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Append everything that happens, with times, to this file (mode 0600)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub log_file: Option<PathBuf>,
+}
+
+/// Where the vault is and how to reach it.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Vault")]
+pub struct VaultArgs {
+    /// The configuration file [env: NEXUS_CONFIG] [default: nexus.toml, when it is here]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Where points are kept: s3://bucket/prefix or a folder [env: NEXUS_VAULT]
+    #[arg(long, value_name = "URL")]
+    pub vault: Option<String>,
+    /// The S3 endpoint, when it is not AWS [env: AWS_ENDPOINT_URL_S3]
+    #[arg(long, value_name = "URL", alias = "endpoint-url")]
+    pub endpoint: Option<String>,
+    /// The region [env: AWS_REGION]
+    #[arg(long)]
+    pub region: Option<String>,
+    /// The profile of the AWS configuration files [env: AWS_PROFILE]
+    #[arg(long)]
+    pub profile: Option<String>,
+}
+
+/// What is protected.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Application")]
+pub struct SourceArgs {
+    /// The application's name; a vault belongs to one [env: NEXUS_APP]
+    #[arg(long, value_name = "NAME")]
+    pub app: Option<String>,
+    /// The database: a path, sqlite:////absolute/path [env: NEXUS_DATABASE, then DATABASE_URL]
+    #[arg(long, value_name = "URL")]
+    pub database: Option<String>,
+    /// The files: s3://bucket/prefix or a folder [env: NEXUS_FILES]
+    #[arg(long, value_name = "URL")]
+    pub files: Option<String>,
+    /// The local folder for records as JSON [env: NEXUS_RECORDS]
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub records: Option<PathBuf>,
+}
+
+const DEMO_AFTER: &str = "\
+Examples:
+  nexus demo                the whole story, in a temporary folder, under two minutes
+  nexus demo --keep         leave the service running, with commands to try
+  nexus demo --json | jq .steps
+
+Nothing of yours is read or written: the demo brings its own S3 service, credentials and data.";
+
+/// `demo`.
+#[derive(Debug, Args)]
+#[command(after_help = DEMO_AFTER)]
+pub struct DemoArgs {
+    /// Leave the S3 service running afterwards and print commands to try; Ctrl-C ends it
+    #[arg(long)]
+    pub keep: bool,
+    /// Put one row or one object wrong after the restore, to see the comparison fail
+    #[arg(long, hide = true, value_parser = ["row", "object"])]
+    pub plant: Option<String>,
+    /// A tenth of the data, for tests
+    #[arg(long, hide = true)]
+    pub small: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+const INIT_AFTER: &str = "\
+Examples:
+  nexus init                                        from DATABASE_URL and the AWS settings found
+  nexus init --files s3://clinic-documents --vault s3://clinic-backup/nexus
+  nexus init --dry-run                              show it, write nothing";
+
+/// `init`.
+#[derive(Debug, Args)]
+#[command(after_help = INIT_AFTER)]
+pub struct InitArgs {
+    /// Where to write it; an existing file is refused
+    #[arg(long, short, value_name = "FILE", default_value = "nexus.toml", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
+    /// Print it on stdout, write nothing
+    #[arg(long, alias = "print")]
+    pub dry_run: bool,
+    /// Where points shall be kept: s3://bucket/prefix or a folder [env: NEXUS_VAULT]
+    #[arg(long, value_name = "URL")]
+    pub vault: Option<String>,
+    /// The S3 endpoint, when it is not AWS [env: AWS_ENDPOINT_URL_S3]
+    #[arg(long, value_name = "URL", alias = "endpoint-url")]
+    pub endpoint: Option<String>,
+    /// The region [env: AWS_REGION]
+    #[arg(long)]
+    pub region: Option<String>,
+    /// The profile of the AWS configuration files [env: AWS_PROFILE]
+    #[arg(long)]
+    pub profile: Option<String>,
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Print pure JSON on stdout
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+const BACKUP_AFTER: &str = "\
+Examples:
+  nexus backup                                      all parts, as nexus.toml says
+  nexus backup --label reimport                     a name for the occasion
+  nexus backup --only database,records
+  nexus backup --copies full                        a point that `aws s3 cp --recursive` brings back
+  nexus backup --app clinic --database db.sqlite3 --files s3://clinic-documents --vault s3://clinic-backup/nexus
+
+Exit status: 0 committed and verified; 1 committed, but the proof failed; 2 no new point.";
+
+/// `backup`.
+#[derive(Debug, Args)]
+#[command(after_help = BACKUP_AFTER)]
+pub struct BackupArgs {
+    /// What the point is for: a-z, 0-9 and `-` [env: NEXUS_LABEL] [default: backup]
+    #[arg(long)]
+    pub label: Option<Label>,
+    /// Only these parts
+    #[arg(long, value_name = "PARTS", value_delimiter = ',', value_parser = parts())]
+    pub only: Vec<Part>,
+    /// incremental: unchanged files are reused from the last point; full: every file is copied
+    #[arg(long, value_parser = copies())]
+    pub copies: Option<Copies>,
+    /// Show what would be taken from where; write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub source: SourceArgs,
+    #[command(flatten)]
+    pub vault: VaultArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+const LIST_AFTER: &str = "\
+Examples:
+  nexus list
+  nexus list --all                                  unfinished, abandoned and safety points too
+  nexus list --json | jq -r '.points[] | select(.state == \"proven\") | .id'
+
+States: proven (verified at default depth or deeper), unproven, failed (the last check found damage),
+unfinished (never committed).";
+
+/// `list`.
+#[derive(Debug, Args)]
+#[command(after_help = LIST_AFTER)]
+pub struct ListArgs {
+    /// Also unfinished and abandoned points, safety points, and what else lies in the vault
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub vault: VaultArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+const POINT_HELP: &str = "`latest`, `latest:<label>`, a point's id, or an unambiguous beginning of one";
+
+const SHOW_AFTER: &str = "\
+Examples:
+  nexus show
+  nexus show latest:reimport
+  nexus show reimport_20251115_064233 --json | jq .manifest.parts.files.categories";
+
+/// `show`.
+#[derive(Debug, Args)]
+#[command(after_help = SHOW_AFTER)]
+pub struct ShowArgs {
+    #[arg(help = POINT_HELP, default_value = "latest")]
+    pub point: String,
+    #[command(flatten)]
+    pub vault: VaultArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+const VERIFY_AFTER: &str = "\
+Examples:
+  nexus verify                                      the latest point, at default depth
+  nexus verify --quick reimport                     one listing against the manifest
+  nexus verify --full latest                        every byte of every file
+  nexus verify --only database,records
+
+Depths: --quick proves that everything is there with its size; the default also reads and hashes database and
+records and compares every file's checksum or ETag; --full also reads every file. Only the default and --full
+prove a point. Record files of this machine are hashed too, where they are here.
+
+Exit status: 0 verified; 1 damage found, each finding named; 2 could not look.";
+
+/// `verify`.
+#[derive(Debug, Args)]
+#[command(after_help = VERIFY_AFTER)]
+pub struct VerifyArgs {
+    #[arg(help = POINT_HELP, default_value = "latest")]
+    pub point: String,
+    /// Only these parts
+    #[arg(long, value_name = "PARTS", value_delimiter = ',', value_parser = parts())]
+    pub only: Vec<Part>,
+    /// One listing against the manifest; proves little
+    #[arg(long, conflicts_with = "full")]
+    pub quick: bool,
+    /// Read every byte of every part
+    #[arg(long)]
+    pub full: bool,
+    /// The local folder of records as JSON [env: NEXUS_RECORDS] [default: the one the point names]
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub records: Option<PathBuf>,
+    #[command(flatten)]
+    pub vault: VaultArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+const RESTORE_AFTER: &str = "\
+Examples:
+  nexus restore latest --dry-run                    what would be done
+  nexus restore reimport_20251115_064233            everything, to where it came from
+  nexus restore latest --delete-extra               exactly the state then: files that came later go
+  nexus restore latest --only files --category images
+  nexus restore latest --only files --key 'documents/2024/**'
+  nexus restore latest --only database --to-database /tmp/then.sqlite3
+  nexus restore latest --to-files s3://staging-media --to-database staging.sqlite3
+
+The vault is all it needs: --vault is enough on a machine without nexus.toml. Before anything is changed, a
+safety point of the present state is taken, labelled `before-restore`. On a terminal the point's id is asked
+for; elsewhere --yes is needed. A restore that was interrupted is run again with the same command.
+
+Exit status: 0 restored and compared; 1 restored, but the comparison differs; 2 not restored.";
+
+/// `restore`.
+#[derive(Debug, Args)]
+#[command(after_help = RESTORE_AFTER)]
+pub struct RestoreArgs {
+    #[arg(help = POINT_HELP)]
+    pub point: String,
+    /// Only these parts; `records` is put back only when it is named here
+    #[arg(long, value_name = "PARTS", value_delimiter = ',', value_parser = parts())]
+    pub only: Vec<Part>,
+    /// Only files of this category; may be given more than once
+    #[arg(long, value_name = "CATEGORY")]
+    pub category: Vec<String>,
+    /// Only files whose key matches this glob; may be given more than once
+    #[arg(long, value_name = "GLOB")]
+    pub key: Vec<String>,
+    /// Remove files that came after the point
+    #[arg(long)]
+    pub delete_extra: bool,
+    /// Take no safety point of the present state first
+    #[arg(long)]
+    pub no_safety_point: bool,
+    /// Show the plan; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Ask nothing
+    #[arg(long, short)]
+    pub yes: bool,
+    /// The answer to the question asked when a target is not the point's own: the target's name
+    #[arg(long, value_name = "NAME")]
+    pub confirm: Option<String>,
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub vault: VaultArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Where `restore` writes instead of to the point's own source.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Elsewhere")]
+pub struct TargetArgs {
+    /// Restore the database there, not over its source
+    #[arg(long, value_name = "URL")]
+    pub to_database: Option<String>,
+    /// Restore the files there, not over their source
+    #[arg(long, value_name = "URL")]
+    pub to_files: Option<String>,
+    /// Put the record files into this folder
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub to_records: Option<PathBuf>,
+}
+
+const COMPLETIONS_AFTER: &str = "\
+Examples:
+  nexus completions bash > ~/.local/share/bash-completion/completions/nexus
+  nexus completions zsh  > \"${fpath[1]}/_nexus\"
+  nexus completions fish > ~/.config/fish/completions/nexus.fish";
+
+/// `completions`.
+#[derive(Debug, Args)]
+#[command(after_help = COMPLETIONS_AFTER)]
+pub struct CompletionsArgs {
+    /// Which shell
+    pub shell: clap_complete::Shell,
+    /// Print pure JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+const MAN_AFTER: &str = "\
+Examples:
+  nexus man | man -l -
+  nexus man --output ~/.local/share/man/man1        nexus.1, nexus-backup.1, …";
+
+/// `man`.
+#[derive(Debug, Args)]
+#[command(after_help = MAN_AFTER)]
+pub struct ManArgs {
+    /// Write one page for each verb into this folder
+    #[arg(long, short, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub output: Option<PathBuf>,
+    /// Print pure JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn parts() -> impl TypedValueParser<Value = Part> {
+    PossibleValuesParser::new(Part::ALL.map(Part::name)).try_map(|text| text.parse::<Part>())
+}
+
+fn copies() -> impl TypedValueParser<Value = Copies> {
+    PossibleValuesParser::new(["incremental", "full"])
+        .map(|text| if text == "full" { Copies::Full } else { Copies::Incremental })
+}

@@ -1,0 +1,234 @@
+//! `init`: a commented nexus.toml from what is found: flags, `NEXUS_*`, `DATABASE_URL`, AWS settings, a database here.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use nexus_core::bucket::Address;
+use nexus_core::database::Database;
+use nexus_core::error::{Error, Result};
+use nexus_core::vault::layout;
+use serde_json::json;
+
+use crate::cli::{InitArgs, VaultArgs};
+use crate::failure::Outcome;
+use crate::settings::{Environment, Settings};
+use crate::terminal::Terminal;
+use crate::wording::{command_line, without_passwords};
+
+/// How a SQLite file begins (<https://www.sqlite.org/fileformat.html>).
+const MAGIC: &[u8] = b"SQLite format 3\0";
+/// A folder with more entries than this is not searched for a database.
+const MOST_ENTRIES: usize = 10_000;
+
+/// Writes the file, or prints it.
+pub fn run(args: &InitArgs, environment: &Environment, terminal: &Terminal) -> Result<Outcome> {
+    let found = Found::look(args, environment)?;
+    let text = found.text();
+    let path = environment.folder.join(&args.output);
+    if !args.dry_run {
+        write_new(&path, &text)?;
+    }
+    for note in &found.notes {
+        terminal.note(note);
+    }
+    if terminal.wants_json() {
+        terminal.json(&json!({
+            "path": path.display().to_string(),
+            "written": !args.dry_run,
+            "config": text,
+            "notes": found.notes,
+        }));
+    } else if args.dry_run {
+        terminal.raw(&text);
+    } else {
+        terminal.raw(&format!("{}\n", path.display()));
+        terminal.note(&format!("next: {}", next(&args.output, found.vault.is_some())));
+    }
+    Ok(Outcome::Done)
+}
+
+fn next(output: &Path, complete: bool) -> String {
+    let output = output.display().to_string();
+    let mut words = vec!["nexus", "backup", "--dry-run"];
+    if output != crate::settings::CONFIG_NAME {
+        words.extend(["--config", &output]);
+    }
+    let command = command_line(words);
+    if complete { format!("`{command}`") } else { format!("name a vault in it, then `{command}`") }
+}
+
+fn write_new(path: &Path, text: &str) -> Result<()> {
+    let what = format!("cannot write `{}`", path.display());
+    let file = OpenOptions::new().write(true).create_new(true).open(path);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+    written.map_err(|cause| match cause.kind() {
+        std::io::ErrorKind::AlreadyExists => Error::usage_hint(
+            format!("`{}` is there already, and is left as it is", path.display()),
+            "write to another file with --output, or compare with `nexus init --dry-run`",
+        ),
+        _ => Error::local(what, cause),
+    })
+}
+
+/// What the file will say.
+struct Found {
+    app: String,
+    database: Option<String>,
+    files: Option<String>,
+    records: Option<String>,
+    vault: Option<String>,
+    endpoint: Option<String>,
+    region: Option<String>,
+    profile: Option<String>,
+    notes: Vec<String>,
+}
+
+impl Found {
+    fn look(args: &InitArgs, environment: &Environment) -> Result<Self> {
+        let flags = VaultArgs {
+            // An existing configuration is not what a new one is made from.
+            config: Some("/dev/null".into()),
+            vault: args.vault.clone(),
+            endpoint: args.endpoint.clone(),
+            region: args.region.clone(),
+            profile: args.profile.clone(),
+        };
+        let settings = Settings::load(environment, &flags, &args.source)?;
+        let mut notes = Vec::new();
+        let app = match &settings.app {
+            Some(app) => app.value.clone(),
+            None => folder_name(&environment.folder),
+        };
+        layout::check_app(&app)?;
+        let database = database(&settings, environment, &mut notes)?;
+        let files = settings.files.as_ref().map(|files| {
+            notes.push(format!("files from {}: {}", files.origin, files.value));
+            files.value.to_string()
+        });
+        let files = files.or_else(|| bucket_of_django(environment, &mut notes));
+        Ok(Self {
+            app,
+            database,
+            files,
+            records: settings.records.as_ref().map(|folder| folder.value.display().to_string()),
+            vault: settings.vault.as_ref().map(|vault| vault.value.to_string()),
+            endpoint: settings.s3.endpoint.map(|setting| setting.value),
+            region: settings.s3.region.map(|setting| setting.value),
+            profile: settings.s3.profile.map(|setting| setting.value),
+            notes,
+        })
+    }
+
+    fn text(&self) -> String {
+        let example = match self.files.as_deref().and_then(|files| files.strip_prefix("s3://")) {
+            Some(rest) => format!("s3://{}-backup/{}", rest.split('/').next().unwrap_or(rest), self.app),
+            None => format!("/srv/backup/{}", self.app),
+        };
+        let lines = [
+            "# What `nexus backup` takes, and where it keeps it. docs/config.md has every key.".to_owned(),
+            "# Flags and NEXUS_* variables stand over this file; relative paths start at its folder.".to_owned(),
+            format!("app = {}", quoted(&self.app)),
+            "# label = \"backup\"                  # the first word of a point's id".to_owned(),
+            String::new(),
+            "[database]".to_owned(),
+            entry("url", self.database.as_deref(), "sqlite:////srv/app/db.sqlite3"),
+            "# lock-wait = \"60s\"".to_owned(),
+            String::new(),
+            "[files]".to_owned(),
+            entry("source", self.files.as_deref(), "s3://bucket/prefix"),
+            "# exclude = [\"tmp/**\"]              # the vault's own prefix is always excluded".to_owned(),
+            "# copies = \"incremental\"            # \"full\": every point holds all its copies".to_owned(),
+            "# [files.categories]                # first match wins; the default goes by extension".to_owned(),
+            "# images = [\"*.jpg\", \"*.png\"]".to_owned(),
+            String::new(),
+            "[records]".to_owned(),
+            entry("folder", self.records.as_deref(), "backups"),
+            "# vault = true                      # the vault holds them too".to_owned(),
+            String::new(),
+            "[vault]".to_owned(),
+            "# Another bucket, better another account, outlives the one it protects.".to_owned(),
+            entry("url", self.vault.as_deref(), &example),
+            String::new(),
+            "[retention]                         # without a value: kept for ever".to_owned(),
+            "# database = \"30d\"".to_owned(),
+            "# files = \"7d\"".to_owned(),
+            "# records = \"90d\"".to_owned(),
+            String::new(),
+            "[s3]                                # without a value: as the AWS tools find it".to_owned(),
+            entry("endpoint", self.endpoint.as_deref(), "https://s3.example.com"),
+            entry("region", self.region.as_deref(), "eu-central-1"),
+            entry("profile", self.profile.as_deref(), "backup"),
+        ];
+        lines.join("\n") + "\n"
+    }
+}
+
+/// A key with its value, or an example of one behind `#`.
+fn entry(key: &str, value: Option<&str>, example: &str) -> String {
+    match value {
+        Some(value) => format!("{key} = {}", quoted(value)),
+        None => format!("# {key} = {}", quoted(example)),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// The folder's name as an app's: what is not allowed in one becomes `-`.
+fn folder_name(folder: &Path) -> String {
+    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
+    let name: String = name.chars().take(64).map(|letter| if allowed(letter) { letter } else { '-' }).collect();
+    let name = name.trim_matches(['.', '-']);
+    if name.is_empty() { "app".to_owned() } else { name.to_owned() }
+}
+
+/// The database of the settings, or the only SQLite file that lies here.
+fn database(settings: &Settings, environment: &Environment, notes: &mut Vec<String>) -> Result<Option<String>> {
+    if let Some(setting) = &settings.database {
+        let text = &setting.value.text;
+        if without_passwords(text) != *text {
+            notes.push(format!("the database URL from {} holds a password, so it is not written down", setting.origin));
+            return Ok(None);
+        }
+        let location = Database::parse(text, &setting.value.base)?.location();
+        notes.push(format!("database from {}: {location}", setting.origin));
+        return Ok(Some(location));
+    }
+    match databases_here(&environment.folder).as_slice() {
+        [only] => {
+            let location = Database::parse(&only.display().to_string(), &environment.folder)?.location();
+            notes.push(format!("database found here: {location}"));
+            Ok(Some(location))
+        }
+        [] => Ok(None),
+        several => {
+            notes.push(format!("{} SQLite files lie here: name one with --database", several.len()));
+            Ok(None)
+        }
+    }
+}
+
+fn databases_here(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let named = |path: &Path| {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        extension.is_some_and(|extension| ["sqlite3", "sqlite", "db"].contains(&extension))
+    };
+    let is_database = |path: &PathBuf| {
+        let mut start = [0; MAGIC.len()];
+        path.is_file() && File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == MAGIC
+    };
+    let paths = entries.take(MOST_ENTRIES).flatten().map(|entry| entry.path());
+    paths.filter(|path| named(path)).filter(is_database).collect()
+}
+
+/// The bucket by the variable that Django's S3 storage is usually configured with.
+fn bucket_of_django(environment: &Environment, notes: &mut Vec<String>) -> Option<String> {
+    let bucket = environment.variable("AWS_STORAGE_BUCKET_NAME")?;
+    let address = Address::parse(&format!("s3://{bucket}"), &environment.folder).ok()?;
+    notes.push(format!("files from AWS_STORAGE_BUCKET_NAME: {address}"));
+    Some(address.to_string())
+}

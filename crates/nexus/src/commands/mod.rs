@@ -1,0 +1,42 @@
+//! The verbs as a person meets them: settings in, core called, a page or JSON out.
+
+mod completions;
+mod init;
+mod list;
+mod man;
+mod show;
+mod state;
+mod summary;
+
+use nexus_core::error::Result;
+
+use crate::cli::{SourceArgs, VaultArgs, Verb};
+use crate::failure::{Outcome, Situation};
+use crate::interrupt::Interrupt;
+use crate::run::{self, Run};
+use crate::settings::{Environment, Settings};
+use crate::terminal::Terminal;
+
+/// Carries a verb out; `situation` learns what is known of the run, in case it fails.
+pub async fn carry_out(
+    verb: Verb,
+    environment: &Environment,
+    terminal: &Terminal,
+    interrupt: &Interrupt,
+    situation: &mut Situation,
+) -> Result<Outcome> {
+    let name = verb.name();
+    let mut prepare = |vault: &VaultArgs, source: &SourceArgs| {
+        let settings = Settings::load(environment, vault, source)?;
+        *situation = run::situation(name, &settings);
+        Run::prepare(settings, environment, terminal)
+    };
+    match verb {
+        Verb::Completions(args) => Ok(completions::run(&args, terminal)),
+        Verb::Man(args) => man::run(&args, terminal),
+        Verb::Init(args) => init::run(&args, environment, terminal),
+        Verb::List(args) => list::run(&prepare(&args.vault, &SourceArgs::default())?, &args).await,
+        Verb::Show(args) => show::run(&prepare(&args.vault, &SourceArgs::default())?, &args).await,
+        _ => Ok(Outcome::Done),
+    }
+}

@@ -1,0 +1,108 @@
+//! `show`: one point in full.
+
+use jiff::Timestamp;
+use nexus_core::error::Result;
+use nexus_core::point::{JournalEntry, Manifest};
+use nexus_core::vault::{Found, RecoveryPoint};
+use serde::Serialize;
+
+use super::state::{self, State};
+use super::summary;
+use crate::cli::ShowArgs;
+use crate::failure::Outcome;
+use crate::page::Page;
+use crate::run::Run;
+use crate::wording;
+
+/// A point for programs.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    id: String,
+    state: State,
+    vault: String,
+    bytes: u64,
+    proven: Option<Timestamp>,
+    manifest: &'a Manifest,
+    journal: &'a [JournalEntry],
+    restore_command: String,
+}
+
+/// Shows it. A point whose last check failed is a bad answer.
+pub async fn run(run: &Run, args: &ShowArgs) -> Result<Outcome> {
+    let vault = run.vault().await?;
+    let found = vault.find(&args.point, &[]).await?;
+    passed_over(run, &found);
+    let point = &found.point;
+    let manifest = point.manifest();
+    let state = State::committed(manifest, point.entries());
+    let proven = point.entries().proven(manifest).map(|(at, _)| at);
+    let shown = Shown {
+        id: point.id().to_string(),
+        state,
+        vault: vault.address().to_string(),
+        bytes: state::size(manifest),
+        proven,
+        manifest,
+        journal: &point.entries().read,
+        restore_command: summary::restore_command(run, point),
+    };
+    run.terminal.answer(&page(run, point, state), &shown);
+    for (key, reason) in &point.entries().unreadable {
+        run.terminal.warn(&format!("the journal entry {key} cannot be read: {reason}"));
+    }
+    Ok(Outcome::of(state != State::Failed))
+}
+
+/// Names the newer points that `latest` did not mean.
+pub fn passed_over(run: &Run, found: &Found) {
+    for (id, reason) in &found.passed_over {
+        run.terminal.warn(&format!("{id} is newer and was not chosen: {reason}"));
+    }
+}
+
+fn page(run: &Run, point: &RecoveryPoint, state: State) -> Page {
+    let manifest = point.manifest();
+    let now = run.clock.now();
+    let mut page = Page::new();
+    page.heading(point.id().to_string());
+    page.field("state", state.cell());
+    page.field("app", manifest.app.clone());
+    page.field("vault", point.vault().address().to_string());
+    page.field("instant", format!("{} ({} ago)", wording::moment(manifest.instant), wording::distance(manifest.instant, now)));
+    page.field("size", wording::size(state::size(manifest)));
+    if let Some(base) = &manifest.base {
+        page.field("base", base.to_string());
+    }
+    page.field("made by", manifest.software.clone());
+    summary::database(&mut page, point, now);
+    summary::files(&mut page, point, now);
+    summary::records(&mut page, point, now);
+    summary::findings(&mut page, "Found while it was made", &manifest.findings, None);
+    proofs(&mut page, point);
+    page.heading("Restore");
+    page.line(format!("  {}", summary::restore_command(run, point)));
+    page
+}
+
+fn proofs(page: &mut Page, point: &RecoveryPoint) {
+    page.heading("Checks");
+    let mut any = false;
+    for (at, proof) in point.entries().proofs().rev() {
+        if !any {
+            page.columns(["  WHEN", "DEPTH", "VERDICT", "PARTS", "READ", "TOOK"]);
+        }
+        any = true;
+        let parts: Vec<_> = proof.parts.iter().map(|part| part.name()).collect();
+        page.row([
+            format!("  {}", wording::moment(at)).into(),
+            proof.depth.to_string().into(),
+            summary::verdict(proof.verdict),
+            parts.join(",").into(),
+            wording::size(proof.bytes_read).into(),
+            wording::took(proof.milliseconds).into(),
+        ]);
+    }
+    if !any {
+        page.line("  none yet: `nexus verify` makes one");
+    }
+}

@@ -1,0 +1,132 @@
+//! The parts of a point in words: what `backup` ends with and `show` shows.
+
+use jiff::Timestamp;
+use nexus_core::point::{DatabaseKind, Finding, Part, Verdict};
+use nexus_core::vault::RecoveryPoint;
+
+use super::state::part_expiry;
+use crate::page::{Cell, Page, Style};
+use crate::run::Run;
+use crate::wording::{command_line, count, counted, size, word};
+
+/// Tables listed at most; the rest is counted, and in the JSON.
+const MOST_TABLES: usize = 40;
+/// Findings listed at most.
+const MOST_FINDINGS: usize = 50;
+
+/// The complete command that brings a point back from here.
+pub fn restore_command(run: &Run, point: &RecoveryPoint) -> String {
+    let id = point.id().to_string();
+    let reach = run.reach();
+    command_line(["nexus", "restore", &id].into_iter().chain(reach.iter().map(String::as_str)))
+}
+
+/// The database's block.
+pub fn database(page: &mut Page, point: &RecoveryPoint, now: Timestamp) {
+    let manifest = point.manifest();
+    let Some(part) = &manifest.parts.database else { return };
+    page.heading("Database backup");
+    page.field("location", point.vault().name(&part.object.key));
+    page.field("source", part.source.clone());
+    page.field("size", size(part.object.bytes));
+    page.field("sha256", part.object.sha256.clone());
+    let DatabaseKind::Sqlite { sqlite } = &part.kind;
+    let dangling: u64 = sqlite.foreign_key_violations.values().sum();
+    page.field("kind", format!("SQLite, journal mode {}, page size {}", sqlite.journal_mode, sqlite.page_size));
+    if dangling > 0 {
+        let text = format!("{} of foreign keys, as in the source", counted(dangling, "violation"));
+        page.field("integrity", Cell::styled(text, Style::Doubtful));
+    }
+    let rows = part.tables.values().sum();
+    page.field("tables", format!("{} with {}", count(part.tables.len() as u64), counted(rows, "row")));
+    page.field("expires", part_expiry(manifest, Part::Database, now));
+}
+
+/// The files' block.
+pub fn files(page: &mut Page, point: &RecoveryPoint, now: Timestamp) {
+    let manifest = point.manifest();
+    let Some(part) = &manifest.parts.files else { return };
+    page.heading("S3 Backup Summary");
+    page.field("location", point.vault().name(&format!("{}/", point.id())));
+    page.field("source", part.source.clone());
+    if let Some(endpoint) = &part.endpoint {
+        page.field("endpoint", endpoint.clone());
+    }
+    for (category, of) in &part.categories {
+        page.field("category", format!("{category}: {}, {}", counted(of.files, "file"), size(of.bytes)));
+    }
+    page.field("total", format!("{}, {}", counted(part.total.files, "file"), size(part.total.bytes)));
+    page.field("copied", format!("{}, {}", counted(part.copied.files, "file"), size(part.copied.bytes)));
+    if part.reused.files > 0 {
+        let base = manifest.base.as_ref().map(|base| format!(" from {base}")).unwrap_or_default();
+        page.field("reused", format!("{}, {}{base}", counted(part.reused.files, "file"), size(part.reused.bytes)));
+    }
+    if part.excluded.files > 0 {
+        page.field("left out", format!("{}, {} by the rules", counted(part.excluded.files, "file"), size(part.excluded.bytes)));
+    }
+    let proofs: Vec<_> = part.proofs.iter().map(|(kind, number)| format!("{} by {}", count(*number), word(kind))).collect();
+    if !proofs.is_empty() {
+        page.field("compared", proofs.join(", "));
+    }
+    page.field("copies", part.copies.to_string());
+    page.field("expires", part_expiry(manifest, Part::Files, now));
+}
+
+/// The records' block.
+pub fn records(page: &mut Page, point: &RecoveryPoint, now: Timestamp) {
+    let manifest = point.manifest();
+    let Some(part) = &manifest.parts.records else { return };
+    page.heading("Backup Summary");
+    if part.in_vault {
+        page.field("location", point.vault().name(&format!("{}/records/", point.id())));
+    }
+    if let Some(folder) = &part.folder {
+        page.field("folder", folder.clone());
+    }
+    let bytes = part.tables.iter().map(|table| table.bytes).sum();
+    page.field("size", size(bytes));
+    page.field("rows", format!("{} in {}", counted(part.rows, "row"), counted(part.tables.len() as u64, "table")));
+    page.field("expires", part_expiry(manifest, Part::Records, now));
+    for (name, reason) in &part.skipped {
+        page.field("left out", Cell::styled(format!("{name}: {reason}"), Style::Doubtful));
+    }
+    page.columns(["  TABLE", "ROWS", "SIZE"]);
+    for table in part.tables.iter().take(MOST_TABLES) {
+        page.row([format!("  {}", table.name).into(), count(table.rows).into(), size(table.bytes).into()]);
+    }
+    if part.tables.len() > MOST_TABLES {
+        page.line(format!("  … and {} more", count((part.tables.len() - MOST_TABLES) as u64)));
+    }
+}
+
+/// What was found wrong; `total` when there is more than is at hand.
+pub fn findings(page: &mut Page, title: &str, findings: &[Finding], total: Option<u64>) {
+    if findings.is_empty() {
+        return;
+    }
+    let total = total.unwrap_or(findings.len() as u64);
+    page.heading(format!("{title}: {}", count(total)));
+    for finding in findings.iter().take(MOST_FINDINGS) {
+        let part = finding.part.map_or("point", Part::name);
+        page.row([
+            format!("  {part}").into(),
+            Cell::styled(word(&finding.kind), Style::Bad),
+            finding.name.clone().into(),
+            finding.detail.clone().into(),
+        ]);
+    }
+    let shown = findings.len().min(MOST_FINDINGS) as u64;
+    if total > shown {
+        page.line(format!("  … and {} more", count(total - shown)));
+    }
+}
+
+/// A verdict for a page.
+pub fn verdict(verdict: Verdict) -> Cell {
+    let style = match verdict {
+        Verdict::Verified => Style::Good,
+        Verdict::Failed => Style::Bad,
+        Verdict::CouldNotVerify => Style::Doubtful,
+    };
+    Cell::styled(verdict.to_string(), style)
+}

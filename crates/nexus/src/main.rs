@@ -1,0 +1,106 @@
+//! `nexus`: reads the command line, runs the verb, tells how it ended. An index; the work is elsewhere.
+
+mod cli;
+mod commands;
+mod config;
+mod connect;
+mod failure;
+mod interrupt;
+mod page;
+mod run;
+mod settings;
+mod span;
+mod terminal;
+mod wording;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use nexus_core::error::{Error, Result};
+
+use cli::{Cli, OutputArgs};
+use failure::{Failure, INTERRUPTED, NOT_DONE, Situation};
+use interrupt::Interrupt;
+use settings::Environment;
+use terminal::Terminal;
+
+/// Threads for work that blocks: files and databases, not sockets.
+const BLOCKING_THREADS: usize = 4;
+/// How long such work may take to end after a signal.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    let environment = environment();
+    let no_colour = environment.variable("NO_COLOR").is_some();
+    let plain = Terminal::unlogged(&OutputArgs::default(), no_colour);
+    let cli = match Cli::try_parse_from(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            plain.usage(&error);
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(NOT_DONE));
+        }
+    };
+    let output = cli.verb.output();
+    let opened = Terminal::open(&output, no_colour);
+    let terminal = match &opened {
+        Ok(terminal) => terminal.clone(),
+        Err(_) => Terminal::unlogged(&output, no_colour),
+    };
+    let mut situation = Situation { verb: cli.verb.name(), ..Situation::default() };
+    let ended = opened.and_then(|terminal| carry_out(cli, &environment, &terminal, &mut situation));
+    terminal.clear();
+    let status = match ended {
+        Ok(status) => status,
+        Err(error) => told(&error, &situation, &terminal),
+    };
+    match terminal.check() {
+        Ok(()) => ExitCode::from(status),
+        Err(error) => ExitCode::from(told(&error, &situation, &terminal)),
+    }
+}
+
+/// Runs the verb until it ends or a signal comes.
+fn carry_out(cli: Cli, environment: &Environment, terminal: &Terminal, situation: &mut Situation) -> Result<u8> {
+    let mut interrupt = Interrupt::listen()?;
+    // One thread serves all sockets: the work is the service's, and each thread more costs this machine.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+        .map_err(|cause| Error::local("cannot start the runtime", cause))?;
+    let ended = runtime.block_on(async {
+        let verb = commands::carry_out(cli.verb, environment, terminal, &interrupt, situation);
+        let mut interrupt = interrupt.clone();
+        tokio::select! {
+            biased;
+            ended = verb => Some(ended),
+            () = interrupt.came() => None,
+        }
+    });
+    runtime.shutdown_timeout(LAST_WAIT);
+    match ended {
+        Some(ended) => Ok(ended?.status()),
+        None => {
+            terminal.warn("interrupted; what was committed is whole, and the same command can be run again");
+            Ok(INTERRUPTED)
+        }
+    }
+}
+
+fn told(error: &Error, situation: &Situation, terminal: &Terminal) -> u8 {
+    let failure = Failure::of(error, situation);
+    terminal.error(&failure.lines, failure.hint.as_deref());
+    if terminal.wants_json() {
+        terminal.json(&failure.json());
+    }
+    failure.status
+}
+
+/// The environment of this process; what is not UTF-8 is read as far as it can be.
+fn environment() -> Environment {
+    let text = |text: OsString| text.to_string_lossy().into_owned();
+    let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
+    Environment { variables, folder: std::env::current_dir().unwrap_or_else(|_| "/".into()) }
+}

@@ -1,0 +1,124 @@
+//! One run of a verb: its settings, terminal, clock, connections and private scratch folder.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use nexus_core::bucket::{Address, Reader};
+use nexus_core::clock::Clock;
+use nexus_core::error::{Error, Result};
+use nexus_core::event::Events;
+use nexus_core::local::Scratch;
+use nexus_core::vault::{StoreRules, Vault};
+
+use crate::connect::Connections;
+use crate::failure::Situation;
+use crate::settings::{Environment, Origin, Setting, Settings};
+use crate::terminal::Terminal;
+
+/// What the verbs work with.
+pub struct Run {
+    /// The settings.
+    pub settings: Settings,
+    /// The terminal.
+    pub terminal: Terminal,
+    /// The clock and the source of nonces.
+    pub clock: Clock,
+    /// Tells the terminal what happens.
+    pub events: Events,
+    /// A private folder that goes away with the run.
+    pub scratch: Scratch,
+    connections: Connections,
+}
+
+impl Run {
+    /// Prepares a run; connects to nothing yet.
+    pub fn prepare(settings: Settings, environment: &Environment, terminal: &Terminal) -> Result<Self> {
+        let temporary = environment.variable("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
+        let scratch = Scratch::create(&environment.folder.join(temporary))?;
+        let connections = Connections::new(settings.s3.clone(), seed()?);
+        let (events, terminal) = (terminal.events(), terminal.clone());
+        Ok(Self { settings, terminal, clock: clock(), events, scratch, connections })
+    }
+
+    /// The right to read what lies at an address.
+    pub async fn reader(&self, address: &Address) -> Result<Reader> {
+        self.connections.reader(address).await
+    }
+
+    /// Opens the vault, which must be there; where an app is named, it must be that app's.
+    pub async fn vault(&self) -> Result<Vault> {
+        let address = self.settings.vault()?;
+        let reader = self.reader(address).await?;
+        let app = self.settings.app.as_ref().map(|app| app.value.as_str());
+        Vault::open(&reader, address, app, self.store_rules(), self.scratch.path().to_path_buf()).await
+    }
+
+    /// How what is written is stored.
+    pub fn store_rules(&self) -> StoreRules {
+        let class = &self.settings.database_class;
+        StoreRules {
+            encryption: self.settings.encryption.header(),
+            database_class: (class != "STANDARD").then(|| class.clone()),
+            copies_encryption: self.settings.rules.encryption.and_then(crate::config::Encryption::header),
+        }
+    }
+
+    /// The flags with which another `nexus` reaches the same vault from here.
+    pub fn reach(&self) -> Vec<String> {
+        reach(&self.settings)
+    }
+}
+
+/// The flags with which another `nexus` reaches the same vault from here; what the environment says, it says again.
+fn reach(settings: &Settings) -> Vec<String> {
+    let Some(vault) = &settings.vault else { return Vec::new() };
+    let mut words = vec!["--vault".to_owned(), vault.value.to_string()];
+    if !matches!(vault.value, Address::S3 { .. }) {
+        return words;
+    }
+    if let Some(endpoint) = &settings.s3.endpoint {
+        words.extend(["--endpoint".to_owned(), endpoint.value.clone()]);
+    }
+    let lasting = |setting: &&Setting<String>| !matches!(setting.origin, Origin::Variable(_));
+    if let Some(region) = settings.s3.region.as_ref().filter(lasting) {
+        words.extend(["--region".to_owned(), region.value.clone()]);
+    }
+    if let Some(profile) = settings.s3.profile.as_ref().filter(lasting) {
+        words.extend(["--profile".to_owned(), profile.value.clone()]);
+    }
+    words
+}
+
+/// What a failure of this run may point to.
+pub fn situation(verb: &'static str, settings: &Settings) -> Situation {
+    let bucket = match settings.vault.as_ref().map(|vault| &vault.value) {
+        Some(Address::S3 { bucket, prefix }) => Some(format!("s3://{bucket}/{prefix}")),
+        _ => None,
+    };
+    Situation {
+        verb,
+        reach: reach(settings),
+        bucket,
+        endpoint: settings.s3.endpoint.as_ref().map(|endpoint| endpoint.value.clone()),
+        profile: settings.s3.profile.as_ref().map(|profile| profile.value.clone()),
+    }
+}
+
+/// The machine's clock, and nonces from its source of randomness.
+fn clock() -> Clock {
+    Clock::new(Timestamp::now, || {
+        let mut bytes = [0; 8];
+        // Without randomness the time must do: a nonce need only differ from the other runs' ones.
+        if getrandom::fill(&mut bytes).is_err() {
+            bytes = Timestamp::now().as_nanosecond().to_le_bytes()[..8].try_into().unwrap_or_default();
+        }
+        format!("{:016x}", u64::from_le_bytes(bytes))
+    })
+}
+
+fn seed() -> Result<u64> {
+    let mut bytes = [0; 8];
+    let failed = |cause: getrandom::Error| Error::local("cannot get random numbers", cause.into());
+    getrandom::fill(&mut bytes).map_err(failed)?;
+    Ok(u64::from_le_bytes(bytes))
+}
