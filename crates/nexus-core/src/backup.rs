@@ -119,8 +119,15 @@ async fn look_before(plan: &BackupPlan) -> Result<()> {
             Part::Records => plan.records.is_some() && plan.database.is_some(),
         };
         if !configured {
-            let hint = format!("name it in the config or by a flag, or leave it out with --only; `nexus init` writes a config with all three. Missing: {part}");
-            return Err(Error::usage_hint(format!("the {part} are to be backed up and nothing says where they are").replace("the database are", "the database is").replace("where they are", "where to find them"), hint));
+            let hint = format!(
+                "name it in the config or by a flag, or leave it out with --only; `nexus init` writes a config with all three. Missing: {part}"
+            );
+            return Err(Error::usage_hint(
+                format!("the {part} are to be backed up and nothing says where they are")
+                    .replace("the database are", "the database is")
+                    .replace("where they are", "where to find them"),
+                hint,
+            ));
         }
     }
     if let Some(files) = plan.files.as_ref().filter(|_| plan.parts.contains(&Part::Files)) {
@@ -143,7 +150,12 @@ fn prepare_records_folder(folder: &Path) -> Result<()> {
     if ignore.exists() { Ok(()) } else { local::write_durably(&ignore, b"*\n") }
 }
 
-async fn capture_database(plan: &BackupPlan, scratch: &Scratch, clock: &Clock, events: &Events) -> Result<Option<Copy>> {
+async fn capture_database(
+    plan: &BackupPlan,
+    scratch: &Scratch,
+    clock: &Clock,
+    events: &Events,
+) -> Result<Option<Copy>> {
     if !plan.parts.contains(&Part::Database) && !plan.parts.contains(&Part::Records) {
         return Ok(None);
     }
@@ -158,16 +170,22 @@ async fn capture_database(plan: &BackupPlan, scratch: &Scratch, clock: &Clock, e
 
 /// The newest point whose copies may serve: committed, same source, files not going, no failed verdict.
 async fn base(vault: &Vault, plan: &BackupPlan) -> Result<Option<RecoveryPoint>> {
-    let Some(files) = plan.files.as_ref().filter(|files| files.copies == Copies::Incremental && plan.parts.contains(&Part::Files)) else {
+    let Some(files) =
+        plan.files.as_ref().filter(|files| files.copies == Copies::Incremental && plan.parts.contains(&Part::Files))
+    else {
         return Ok(None);
     };
     let (source, endpoint) = (files.address.to_string(), files.source.endpoint());
-    for state in vault.points().await? {
-        let fits = state.manifest().and_then(|manifest| manifest.parts.files.as_ref()).is_some_and(|part| {
-            part.source == source && part.endpoint.as_deref() == endpoint
-        });
-        let sound = !state.journal.failed() && !state.journal.going().contains(&Part::Files) && state.journal.unreadable.is_empty();
-        if fits && sound && !state.id.label().is_safety() {
+    for id in vault.ids().await?.into_iter().rev().filter(|id| !id.label().is_safety()) {
+        let Some(state) = vault.state(id).await? else { continue };
+        let fits = state
+            .manifest()
+            .and_then(|manifest| manifest.parts.files.as_ref())
+            .is_some_and(|part| part.source == source && part.endpoint.as_deref() == endpoint);
+        let sound = !state.journal.failed()
+            && !state.journal.going().contains(&Part::Files)
+            && state.journal.unreadable.is_empty();
+        if fits && sound {
             return Ok(Some(vault.find(&state.id.to_string(), &[]).await?.point));
         }
     }
@@ -191,9 +209,11 @@ async fn fill(
     let work = async {
         let begun = Instant::now();
         let timed = |part| (part, milliseconds(begun));
-        let database = async { Ok::<_, Error>((store_database(draft, plan, copy, events).await?, timed(Part::Database))) };
+        let database =
+            async { Ok::<_, Error>((store_database(draft, plan, copy, events).await?, timed(Part::Database))) };
         let records = async { Ok((export_records(draft, plan, copy, &exported, events).await?, timed(Part::Records))) };
-        let files = async { Ok((capture_files(draft, plan, base.as_ref(), scratch, events).await?, timed(Part::Files))) };
+        let files =
+            async { Ok((capture_files(draft, plan, base.as_ref(), scratch, events).await?, timed(Part::Files))) };
         futures::try_join!(database, records, files)
     };
     let work = std::pin::pin!(work);
@@ -202,7 +222,8 @@ async fn fill(
         Either::Left((done, _)) => done?,
         Either::Right((error, _)) => return Err(error),
     };
-    let mut times: BTreeMap<Part, u64> = [first, second, third].into_iter().filter(|(part, _)| plan.parts.contains(part)).collect();
+    let mut times: BTreeMap<Part, u64> =
+        [first, second, third].into_iter().filter(|(part, _)| plan.parts.contains(part)).collect();
     if let (Some(copy), Some(time)) = (copy, times.get_mut(&Part::Database)) {
         *time += copy.milliseconds;
     }
@@ -237,7 +258,12 @@ async fn keep_alive(draft: &Draft, clock: &Clock) -> Error {
     }
 }
 
-async fn store_database(draft: &Draft, plan: &BackupPlan, copy: Option<&Copy>, events: &Events) -> Result<Option<DatabasePart>> {
+async fn store_database(
+    draft: &Draft,
+    plan: &BackupPlan,
+    copy: Option<&Copy>,
+    events: &Events,
+) -> Result<Option<DatabasePart>> {
     let (Some(copy), true) = (copy, plan.parts.contains(&Part::Database)) else { return Ok(None) };
     let captured = &copy.captured;
     events.started(Stage::UploadDatabase, None, Some(captured.bytes));
@@ -400,7 +426,12 @@ fn manifest(
         instant: copy.map_or(claim.started, |copy| copy.instant),
         committed: clock.now(),
         base: base.map(|base| base.id().clone()),
-        kept_for: plan.kept_for.iter().filter(|(part, _)| plan.parts.contains(part)).map(|(part, time)| (*part, *time)).collect(),
+        kept_for: plan
+            .kept_for
+            .iter()
+            .filter(|(part, _)| plan.parts.contains(part))
+            .map(|(part, time)| (*part, *time))
+            .collect(),
         parts: Parts { database, files, records },
         findings,
     }
@@ -410,7 +441,9 @@ fn manifest(
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome,
-        Err(cause) => Err(Error::Local { what: "a working thread ended without an answer".into(), cause: Some(cause.into()) }),
+        Err(cause) => {
+            Err(Error::Local { what: "a working thread ended without an answer".into(), cause: Some(cause.into()) })
+        }
     }
 }
 

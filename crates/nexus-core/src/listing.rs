@@ -255,7 +255,8 @@ impl ListingReader {
     pub fn open(path: &Path, what: impl Into<String>) -> Result<Self> {
         let what = what.into();
         let file = File::open(path).map_err(|cause| Error::local(format!("cannot read {what}"), cause))?;
-        let decoder = zstd::Decoder::new(file).map_err(|cause| Error::damaged_by(format!("{what} cannot be read"), cause))?;
+        let decoder =
+            zstd::Decoder::new(file).map_err(|cause| Error::damaged_by(format!("{what} cannot be read"), cause))?;
         Ok(Self { lines: BufReader::with_capacity(256 * 1024, decoder), line: Vec::new(), last: None, what })
     }
 

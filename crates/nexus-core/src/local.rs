@@ -36,10 +36,8 @@ pub fn create_private_folder(path: &Path) -> Result<()> {
 pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
     let what = || format!("cannot write `{}`", path.display());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".nexus-")
-        .tempfile_in(folder)
-        .map_err(|cause| Error::local(what(), cause))?;
+    let mut file =
+        tempfile::Builder::new().prefix(".nexus-").tempfile_in(folder).map_err(|cause| Error::local(what(), cause))?;
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(|cause| Error::local(what(), cause))?;
     file.persist(path).map_err(|cause| Error::local(what(), cause.error))?;
     sync_folder(folder)

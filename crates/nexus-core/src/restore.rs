@@ -129,7 +129,10 @@ pub async fn plan(
         return Err(Error::usage("nothing was asked to be restored"));
     }
     if let Some(part) = parts.iter().find(|part| point.entries().going().contains(part)) {
-        return Err(Error::usage_hint(format!("the {part} of {} expired", point.id()), "restore what is left with --only"));
+        return Err(Error::usage_hint(
+            format!("the {part} of {} expired", point.id()),
+            "restore what is left with --only",
+        ));
     }
     look_at_point(&point, &parts, &request, &scratch, events).await?;
     let database = match &request.database {
@@ -162,17 +165,21 @@ async fn look_at_point(
     if let (Verdict::CouldNotVerify, Some(error)) = (verified.proof.verdict, verified.trouble) {
         return Err(error);
     }
-    let matter: Vec<&Finding> = verified.proof.findings.iter().filter(|finding| matters(finding, point, request)).collect();
+    let matter: Vec<&Finding> =
+        verified.proof.findings.iter().filter(|finding| matters(finding, point, request)).collect();
     if matter.is_empty() {
         return Ok(());
     }
-    let some: Vec<_> = matter.iter().take(NAMED).map(|finding| format!("{}: {}", finding.name, finding.detail)).collect();
+    let some: Vec<_> =
+        matter.iter().take(NAMED).map(|finding| format!("{}: {}", finding.name, finding.detail)).collect();
     Err(Error::damaged(format!("{} is damaged, {} findings: {}", point.id(), matter.len(), some.join("; "))))
 }
 
 /// Damage to files that were not selected does not stand in the way of those that were.
 fn matters(finding: &Finding, point: &RecoveryPoint, request: &RestoreRequest) -> bool {
-    let Some(target) = request.files.as_ref().filter(|target| finding.part == Some(Part::Files) && !target.selection.is_all()) else {
+    let Some(target) =
+        request.files.as_ref().filter(|target| finding.part == Some(Part::Files) && !target.selection.is_all())
+    else {
         return finding.part.is_some();
     };
     let Some(files) = &point.manifest().parts.files else { return true };
@@ -223,7 +230,12 @@ fn broken_off(point: &RecoveryPoint, clock: &Clock) -> Option<PointId> {
 }
 
 /// Carries a plan out: files, then the database, then the records; compares; says so in the journal.
-pub async fn restore(plan: RestorePlan, safety: Option<PointId>, clock: &Clock, events: &Events) -> Result<RestoreReport> {
+pub async fn restore(
+    plan: RestorePlan,
+    safety: Option<PointId>,
+    clock: &Clock,
+    events: &Events,
+) -> Result<RestoreReport> {
     let hold = JournalEvent::Hold { by: "restore".to_owned(), safety };
     let held = match plan.point.journal().add(hold, clock).await {
         Ok(entry) => Some(entry.nonce),
@@ -234,7 +246,9 @@ pub async fn restore(plan: RestorePlan, safety: Option<PointId>, clock: &Clock, 
         }
         Err(error) => return Err(error),
     };
-    if let Some(part) = plan.point.journal().entries().await?.going().iter().find(|part| plan.request.parts().contains(part)) {
+    if let Some(part) =
+        plan.point.journal().entries().await?.going().iter().find(|part| plan.request.parts().contains(part))
+    {
         return Err(Error::usage(format!("the {part} of {} are being pruned this moment", plan.point.id())));
     }
     let mut report = RestoreReport { database: None, put_aside: None, files: None, records: None, unrecorded: None };
@@ -242,7 +256,9 @@ pub async fn restore(plan: RestorePlan, safety: Option<PointId>, clock: &Clock, 
         let restored = files::carry_out(&plan.point, target, planned, &plan.scratch, events).await?;
         if restored.equal != restored.wanted {
             let (equal, wanted) = (restored.equal.files, restored.wanted.files);
-            return Err(Error::Changed { what: format!("only {equal} of {wanted} files are as they were, so the database was left alone") });
+            return Err(Error::Changed {
+                what: format!("only {equal} of {wanted} files are as they were, so the database was left alone"),
+            });
         }
         report.files = Some(restored);
     }
@@ -293,7 +309,10 @@ async fn restore_records(point: &RecoveryPoint, folder: &Path, scratch: &Scratch
         return Err(Error::missing(format!("{} has no records", point.id())));
     };
     if !records.in_vault {
-        return Err(Error::missing(format!("the records of {} were kept on the machine that made it only", point.id())));
+        return Err(Error::missing(format!(
+            "the records of {} were kept on the machine that made it only",
+            point.id()
+        )));
     }
     local::create_private_folder(folder)?;
     let vault = point.vault();

@@ -67,7 +67,12 @@ pub async fn verify(
 }
 
 /// Looks, and tells nobody.
-pub async fn check(point: &RecoveryPoint, request: &VerifyRequest, scratch: &Path, events: &Events) -> Result<Verified> {
+pub async fn check(
+    point: &RecoveryPoint,
+    request: &VerifyRequest,
+    scratch: &Path,
+    events: &Events,
+) -> Result<Verified> {
     let begun = Instant::now();
     let scratch = Scratch::create(scratch)?;
     let present = point.manifest().present();
@@ -76,7 +81,8 @@ pub async fn check(point: &RecoveryPoint, request: &VerifyRequest, scratch: &Pat
         return Err(Error::usage(format!("{} has no {part} to look at", point.id())));
     }
     events.started(Stage::Verify, None, None);
-    let mut look = Look { point, depth: request.depth, findings: Vec::new(), files: 0, rows: 0, bytes: 0, local: false };
+    let mut look =
+        Look { point, depth: request.depth, findings: Vec::new(), files: 0, rows: 0, bytes: 0, local: false };
     let trouble = look.all(&parts, &scratch, events).await.err();
     events.ended(Stage::Verify);
     let verdict = match (&trouble, look.findings.is_empty()) {
@@ -208,7 +214,12 @@ impl Look<'_> {
         match hash {
             None => self.find(Some(part), FindingKind::Missing, name, "it is not there"),
             Some(hash) if hash.bytes != expected.bytes => {
-                self.find(Some(part), FindingKind::Changed, name, format!("it has {} bytes, not {}", hash.bytes, expected.bytes));
+                self.find(
+                    Some(part),
+                    FindingKind::Changed,
+                    name,
+                    format!("it has {} bytes, not {}", hash.bytes, expected.bytes),
+                );
             }
             Some(hash) if hash.sha256 != expected.sha256 => {
                 self.find(Some(part), FindingKind::Changed, name, "its SHA-256 is not the one it had");
@@ -276,7 +287,9 @@ impl Look<'_> {
         self.files += compared.all.files;
         self.findings.extend(compared.wrong.into_values());
         let recorded: u64 = files.total.files;
-        let listed = open()?.filter(|entry| entry.as_ref().is_ok_and(|entry| entry.kind != crate::listing::FileKind::Folder)).count();
+        let listed = open()?
+            .filter(|entry| entry.as_ref().is_ok_and(|entry| entry.kind != crate::listing::FileKind::Folder))
+            .count();
         if listed as u64 != recorded {
             let detail = format!("it has {listed} lines for files, the manifest counts {recorded}");
             self.find(Some(Part::Files), FindingKind::Inconsistent, &files.listing.key, detail);
@@ -287,10 +300,12 @@ impl Look<'_> {
     /// Reads every copy and compares its bytes with what is known of them.
     async fn every_byte(&mut self, scratch: &Scratch, events: &Events) -> Result<()> {
         let point = self.point;
-        let lacking: std::collections::BTreeSet<String> = self.findings.iter().map(|finding| finding.name.clone()).collect();
-        let entries = point.listing(scratch).await?.filter(|entry| {
-            entry.as_ref().map_or(true, |entry| entry.at.is_some() && !lacking.contains(&entry.key))
-        });
+        let lacking: std::collections::BTreeSet<String> =
+            self.findings.iter().map(|finding| finding.name.clone()).collect();
+        let entries = point
+            .listing(scratch)
+            .await?
+            .filter(|entry| entry.as_ref().map_or(true, |entry| entry.at.is_some() && !lacking.contains(&entry.key)));
         let read: Vec<Finding> = Vec::new();
         let (bytes, found) = stream::iter(entries)
             .map(async |entry| content(point, &entry?, events).await)
@@ -309,25 +324,33 @@ impl Look<'_> {
 /// Reads one copy from end to end; says how many bytes that were, and what is wrong with them.
 async fn content(point: &RecoveryPoint, entry: &FileEntry, events: &Events) -> Result<(u64, Option<Finding>)> {
     let Some(key) = entry.at.as_ref().and_then(|at| at.vault_key()) else { return Ok((0, None)) };
-    let finding = |kind, detail: String| Some(Finding { part: Some(Part::Files), kind, name: entry.key.clone(), detail });
+    let finding =
+        |kind, detail: String| Some(Finding { part: Some(Part::Files), kind, name: entry.key.clone(), detail });
     let read = point.vault().reader().hashes(&point.vault().full(key)).await?;
     let Some((hash, md5)) = read else {
         return Ok((0, finding(FindingKind::Missing, format!("its copy {key} is not there"))));
     };
     events.advanced(Stage::Verify, 1, hash.bytes);
     let copy = entry.copy.as_ref();
-    let sha = [copy, Some(&entry.source)].into_iter().flatten().find_map(|side| side.checksum.as_deref()?.strip_prefix("sha256:"));
+    let sha = [copy, Some(&entry.source)]
+        .into_iter()
+        .flatten()
+        .find_map(|side| side.checksum.as_deref()?.strip_prefix("sha256:"));
     let etag = copy.and_then(|copy| copy.etag.as_deref()).filter(|etag| is_md5_shaped(etag));
     // An MD5-shaped ETag counts only when the original had the same: an encrypting service's is a random number.
     let etag = etag.filter(|_| entry.proof == Some(crate::listing::ProofKind::Etag));
     let wrong = hash.bytes != entry.source.size
         || sha.is_some_and(|sha| sha != hash.sha256)
         || (sha.is_none() && etag.is_some_and(|etag| etag != md5));
-    let found = if wrong { finding(FindingKind::Changed, format!("its copy {key} has other bytes than it had")) } else { None };
+    let found =
+        if wrong { finding(FindingKind::Changed, format!("its copy {key} has other bytes than it had")) } else { None };
     Ok((hash.bytes, found))
 }
 
-fn record_files<'a>(point: &'a RecoveryPoint, records: &'a RecordsPart) -> impl Iterator<Item = StoredObject> + use<'a> {
+fn record_files<'a>(
+    point: &'a RecoveryPoint,
+    records: &'a RecordsPart,
+) -> impl Iterator<Item = StoredObject> + use<'a> {
     let object = |file: &str, bytes, sha256: &str| StoredObject {
         key: layout::record(point.id(), file),
         bytes,
@@ -338,7 +361,11 @@ fn record_files<'a>(point: &'a RecoveryPoint, records: &'a RecordsPart) -> impl 
 }
 
 fn rows_of(records: &RecordsPart, key: &str) -> u64 {
-    records.tables.iter().find(|table| key.rsplit('/').next() == Some(table.file.as_str())).map_or(0, |table| table.rows)
+    records
+        .tables
+        .iter()
+        .find(|table| key.rsplit('/').next() == Some(table.file.as_str()))
+        .map_or(0, |table| table.rows)
 }
 
 fn hash_local(path: &Path) -> std::io::Result<Option<FileHash>> {

@@ -38,13 +38,7 @@ pub struct Checksum {
 
 impl Algorithm {
     /// All of them, in the order in which S3 documents them.
-    pub const ALL: [Self; 5] = [
-        Self::Crc32,
-        Self::Crc32c,
-        Self::Crc64Nvme,
-        Self::Sha1,
-        Self::Sha256,
-    ];
+    pub const ALL: [Self; 5] = [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256];
 
     /// As it is spelled in `x-amz-checksum-algorithm`.
     pub fn name(self) -> &'static str {
@@ -70,15 +64,9 @@ impl Algorithm {
 
     /// Reads the spelling of `x-amz-checksum-algorithm`.
     pub(crate) fn named(name: &str) -> S3Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
-            .ok_or_else(|| {
-                S3Error::with_message(
-                    S3ErrorCode::InvalidRequest,
-                    "Checksum algorithm provided is unsupported.",
-                )
-            })
+        Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
+            S3Error::with_message(S3ErrorCode::InvalidRequest, "Checksum algorithm provided is unsupported.")
+        })
     }
 
     /// The digest of `bytes`, in base64.
@@ -103,24 +91,13 @@ impl Algorithm {
 
     /// The checksum of the whole of `bytes`.
     pub(crate) fn whole(self, bytes: &[u8]) -> Checksum {
-        Checksum {
-            algorithm: self,
-            span: Span::FullObject,
-            value: self.digest(bytes),
-        }
+        Checksum { algorithm: self, span: Span::FullObject, value: self.digest(bytes) }
     }
 
     /// The checksum of the checksums of `parts`, each in base64.
     pub(crate) fn composite(self, parts: &[String]) -> Checksum {
-        let joined: Vec<u8> = parts
-            .iter()
-            .flat_map(|part| BASE64.decode(part).unwrap_or_default())
-            .collect();
-        Checksum {
-            algorithm: self,
-            span: Span::Composite,
-            value: format!("{}-{}", self.digest(&joined), parts.len()),
-        }
+        let joined: Vec<u8> = parts.iter().flat_map(|part| BASE64.decode(part).unwrap_or_default()).collect();
+        Checksum { algorithm: self, span: Span::Composite, value: format!("{}-{}", self.digest(&joined), parts.len()) }
     }
 }
 
@@ -163,10 +140,7 @@ pub(crate) fn content_md5_must_match(sent: &str, bytes: &[u8]) -> S3Result<()> {
     if digest.as_slice() == Md5::checksum(bytes).as_slice() {
         return Ok(());
     }
-    Err(S3Error::with_message(
-        S3ErrorCode::BadDigest,
-        "The Content-MD5 you specified did not match what we received.",
-    ))
+    Err(S3Error::with_message(S3ErrorCode::BadDigest, "The Content-MD5 you specified did not match what we received."))
 }
 
 /// Bytes as lower-case hexadecimal digits.
@@ -231,18 +205,9 @@ mod tests {
     #[test]
     fn digests_are_the_published_ones() {
         let check = b"123456789";
-        assert_eq!(
-            Algorithm::Crc32.digest(check),
-            BASE64.encode(0xcbf4_3926_u32.to_be_bytes())
-        );
-        assert_eq!(
-            Algorithm::Crc32c.digest(check),
-            BASE64.encode(0xe306_9283_u32.to_be_bytes())
-        );
-        assert_eq!(
-            Algorithm::Crc64Nvme.digest(check),
-            BASE64.encode(0xae8b_1486_0a79_9888_u64.to_be_bytes())
-        );
+        assert_eq!(Algorithm::Crc32.digest(check), BASE64.encode(0xcbf4_3926_u32.to_be_bytes()));
+        assert_eq!(Algorithm::Crc32c.digest(check), BASE64.encode(0xe306_9283_u32.to_be_bytes()));
+        assert_eq!(Algorithm::Crc64Nvme.digest(check), BASE64.encode(0xae8b_1486_0a79_9888_u64.to_be_bytes()));
         assert_eq!(md5_hex(b""), "d41d8cd98f00b204e9800998ecf8427e");
     }
 }

@@ -80,14 +80,7 @@ impl Default for ClinicSize {
 impl ClinicSize {
     /// A clinic for tests, made in milliseconds.
     pub fn small() -> Self {
-        Self {
-            patients: 30,
-            documents: 80,
-            images: 50,
-            batches: 12,
-            database_bytes_about: 400_000,
-            ..Self::default()
-        }
+        Self { patients: 30, documents: 80, images: 50, batches: 12, database_bytes_about: 400_000, ..Self::default() }
     }
 
     /// Of 10,190 document rows 9,432 have their object.
@@ -107,23 +100,13 @@ impl ClinicSize {
 }
 
 /// Makes a clinic: a new database file, and its objects in a bucket that exists.
-pub fn make(
-    size: &ClinicSize,
-    database: &Path,
-    store: &Store,
-    bucket: &str,
-) -> Result<Clinic, ClinicError> {
+pub fn make(size: &ClinicSize, database: &Path, store: &Store, bucket: &str) -> Result<Clinic, ClinicError> {
     let mut random = Random::new(size.seed);
     let named = files::named(size, &mut random);
-    rows::write(database, size, &named, &mut random).map_err(|cause| ClinicError::Database {
-        path: database.to_owned(),
-        cause,
-    })?;
+    rows::write(database, size, &named, &mut random)
+        .map_err(|cause| ClinicError::Database { path: database.to_owned(), cause })?;
     let object_bytes = files::store(size, &named, store, bucket, &mut random)?;
-    let file = std::fs::metadata(database).map_err(|cause| ClinicError::File {
-        path: database.to_owned(),
-        cause,
-    })?;
+    let file = std::fs::metadata(database).map_err(|cause| ClinicError::File { path: database.to_owned(), cause })?;
     let (document_objects, image_objects) = (size.document_objects(), size.image_objects());
     Ok(Clinic {
         database: database.to_owned(),
@@ -148,18 +131,10 @@ impl fmt::Display for ClinicError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Database { path, .. } => {
-                write!(
-                    formatter,
-                    "cannot write the clinic's database `{}`",
-                    path.display()
-                )
+                write!(formatter, "cannot write the clinic's database `{}`", path.display())
             }
             Self::File { path, .. } => {
-                write!(
-                    formatter,
-                    "cannot look at the clinic's database `{}`",
-                    path.display()
-                )
+                write!(formatter, "cannot look at the clinic's database `{}`", path.display())
             }
             Self::Bucket(_) => formatter.write_str("cannot store the clinic's files"),
         }

@@ -39,22 +39,13 @@ enum Verdict {
 impl ReadCondition {
     fn verdict(&self, object: &StoredObject) -> Verdict {
         let matched = self.matching.as_ref().map(|wanted| names(wanted, object));
-        let unmodified = self
-            .unmodified_since
-            .as_ref()
-            .map(|time| object.last_modified <= whole_second(time));
+        let unmodified = self.unmodified_since.as_ref().map(|time| object.last_modified <= whole_second(time));
         match (matched, unmodified) {
             (Some(false), _) | (None, Some(false)) => return Verdict::Failed,
             _ => {}
         }
-        let differs = self
-            .not_matching
-            .as_ref()
-            .map(|unwanted| !names(unwanted, object));
-        let modified = self
-            .modified_since
-            .as_ref()
-            .map(|time| object.last_modified > whole_second(time));
+        let differs = self.not_matching.as_ref().map(|unwanted| !names(unwanted, object));
+        let modified = self.modified_since.as_ref().map(|time| object.last_modified > whole_second(time));
         match (differs, modified) {
             (Some(false), _) | (None, Some(false)) => Verdict::Unchanged,
             _ => Verdict::Holds,
@@ -81,10 +72,7 @@ impl ReadCondition {
 
 impl WriteCondition {
     /// Reads the headers `If-Match` and `If-None-Match` of a write.
-    pub fn new(
-        if_match: Option<ETagCondition>,
-        if_none_match: Option<ETagCondition>,
-    ) -> S3Result<Self> {
+    pub fn new(if_match: Option<ETagCondition>, if_none_match: Option<ETagCondition>) -> S3Result<Self> {
         match (if_match, if_none_match) {
             (None, None) => Ok(Self::Always),
             (None, Some(ETagCondition::Any)) => Ok(Self::Absent),
@@ -117,9 +105,7 @@ fn names(condition: &ETagCondition, object: &StoredObject) -> bool {
 
 fn whole_second(time: &Timestamp) -> SystemTime {
     let time = instant(time);
-    let since = time
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())
 }
 

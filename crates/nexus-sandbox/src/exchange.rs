@@ -45,16 +45,9 @@ pub(crate) struct Closed;
 
 impl Exchange {
     /// Answers a request, or fails so that the connection is closed.
-    pub async fn answer(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-    ) -> Result<Response<Body>, Closed> {
-        let operation = operation_name(
-            request.method(),
-            request.uri().path(),
-            request.uri().query(),
-            request.headers(),
-        );
+    pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Closed> {
+        let operation =
+            operation_name(request.method(), request.uri().path(), request.uri().query(), request.headers());
         match self.noted(&request, operation) {
             None => self.carried_out(request).await,
             Some(fault) => self.struck(request, operation, fault).await,
@@ -83,19 +76,11 @@ impl Exchange {
         operation: &str,
         fault: Fault,
     ) -> Result<Response<Body>, Closed> {
-        let late = matches!(
-            operation,
-            "CopyObject" | "UploadPartCopy" | "CompleteMultipartUpload"
-        );
+        let late = matches!(operation, "CopyObject" | "UploadPartCopy" | "CompleteMultipartUpload");
         match fault {
             Fault::ErrorInside200 if late => self.refused(request, StatusCode::OK).await,
-            Fault::Status500 | Fault::ErrorInside200 => {
-                self.refused(request, StatusCode::INTERNAL_SERVER_ERROR)
-                    .await
-            }
-            Fault::Status503SlowDown => {
-                self.refused(request, StatusCode::SERVICE_UNAVAILABLE).await
-            }
+            Fault::Status500 | Fault::ErrorInside200 => self.refused(request, StatusCode::INTERNAL_SERVER_ERROR).await,
+            Fault::Status503SlowDown => self.refused(request, StatusCode::SERVICE_UNAVAILABLE).await,
             Fault::Empty200 => {
                 drain(request).await;
                 Ok(self.dated(Response::new(Body::empty())))
@@ -115,37 +100,24 @@ impl Exchange {
     }
 
     async fn carried_out(&self, request: Request<Incoming>) -> Result<Response<Body>, Closed> {
-        let answer = self
-            .s3
-            .call(with_one_encoding(request.map(Body::from)))
-            .await
-            .map_err(|_| Closed)?;
+        let answer = self.s3.call(with_one_encoding(request.map(Body::from))).await.map_err(|_| Closed)?;
         Ok(self.dated(with_character_references(answer)))
     }
 
     /// Answers with an error that the service made up, after the request's body has been read:
     /// unread bytes would make the client see a reset instead of the answer.
-    async fn refused(
-        &self,
-        request: Request<Incoming>,
-        status: StatusCode,
-    ) -> Result<Response<Body>, Closed> {
+    async fn refused(&self, request: Request<Incoming>, status: StatusCode) -> Result<Response<Body>, Closed> {
         drain(request).await;
         let (code, message) = match status {
             StatusCode::SERVICE_UNAVAILABLE => ("SlowDown", "Please reduce your request rate."),
-            _ => (
-                "InternalError",
-                "We encountered an internal error. Please try again.",
-            ),
+            _ => ("InternalError", "We encountered an internal error. Please try again."),
         };
         let body = format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
         );
         let mut answer = Response::new(Body::from(body));
         *answer.status_mut() = status;
-        answer
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
         Ok(self.dated(answer))
     }
 
@@ -188,14 +160,9 @@ async fn cut(answer: Response<Body>) -> Result<Response<Body>, Closed> {
     if whole.is_empty() {
         return Err(Closed);
     }
-    parts
-        .headers
-        .insert(CONTENT_LENGTH, HeaderValue::from(whole.len() as u64));
-    let half = HalfBody {
-        half: Some(whole.slice(..whole.len().div_ceil(2))),
-        flushed: false,
-        length: whole.len() as u64,
-    };
+    parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(whole.len() as u64));
+    let half =
+        HalfBody { half: Some(whole.slice(..whole.len().div_ceil(2))), flushed: false, length: whole.len() as u64 };
     Ok(Response::from_parts(parts, Body::http_body(half)))
 }
 
@@ -204,10 +171,7 @@ async fn cut(answer: Response<Body>) -> Result<Response<Body>, Closed> {
 /// XML 1.0 allows them in neither form, but some readers, the Rust SDK's among them, take the
 /// references; those that do not fail on such keys unless they ask for `encoding-type=url`.
 fn with_character_references(answer: Response<Body>) -> Response<Body> {
-    let is_xml = answer
-        .headers()
-        .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind == "application/xml");
+    let is_xml = answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/xml");
     let Some(bytes) = answer.body().bytes().filter(|_| is_xml) else {
         return answer;
     };
@@ -242,10 +206,7 @@ impl http_body::Body for HalfBody {
     type Data = Bytes;
     type Error = Closed;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Closed>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Closed>>> {
         if let Some(half) = self.half.take() {
             return Poll::Ready(Some(Ok(Frame::data(half))));
         }

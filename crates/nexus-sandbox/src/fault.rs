@@ -110,10 +110,7 @@ mod tests {
     fn struck(at: FaultAt, operations: &[&str]) -> Vec<bool> {
         let mut rules = FaultRules::default();
         rules.add(Fault::Reset, at);
-        operations
-            .iter()
-            .map(|operation| rules.strike(operation).is_some())
-            .collect()
+        operations.iter().map(|operation| rules.strike(operation).is_some()).collect()
     }
 
     #[test]
@@ -124,9 +121,6 @@ mod tests {
         assert_eq!(struck(FaultAt::From(3), &four), [f, f, t, t]);
         assert_eq!(struck(FaultAt::Every(2), &four), [f, t, f, t]);
         let name = "A".to_owned();
-        assert_eq!(
-            struck(FaultAt::Operation { name, nth: 2 }, &four),
-            [f, f, t, f]
-        );
+        assert_eq!(struck(FaultAt::Operation { name, nth: 2 }, &four), [f, f, t, f]);
     }
 }

@@ -71,27 +71,17 @@ impl Position {
 
     /// Behind one key.
     pub fn behind_key(key: &str) -> Self {
-        Self {
-            after: key.to_owned(),
-            past: None,
-        }
+        Self { after: key.to_owned(), past: None }
     }
 
     /// Behind everything that begins with this prefix.
     pub fn behind_prefix(prefix: &str) -> Self {
-        Self {
-            after: prefix.to_owned(),
-            past: Some(prefix.to_owned()),
-        }
+        Self { after: prefix.to_owned(), past: Some(prefix.to_owned()) }
     }
 }
 
 /// The page that `query` asks for.
-pub(crate) fn page(
-    objects: &BTreeMap<String, Arc<StoredObject>>,
-    query: &PageQuery,
-    order: Order,
-) -> Page {
+pub(crate) fn page(objects: &BTreeMap<String, Arc<StoredObject>>, query: &PageQuery, order: Order) -> Page {
     if query.limit == 0 {
         return Page::default();
     }
@@ -103,18 +93,12 @@ pub(crate) fn page(
     page.page
 }
 
-fn in_byte_order(
-    objects: &BTreeMap<String, Arc<StoredObject>>,
-    query: &PageQuery,
-    page: &mut PageInProgress<'_>,
-) {
+fn in_byte_order(objects: &BTreeMap<String, Arc<StoredObject>>, query: &PageQuery, page: &mut PageInProgress<'_>) {
     let mut from = match query.position.past.as_deref().map(far_behind) {
         Some(jump) => Bound::Included(jump),
         None => Bound::Excluded(query.position.after.clone()),
     };
-    if query.prefix.as_str() > query.position.after.as_str()
-        || query.position == Position::default()
-    {
+    if query.prefix.as_str() > query.position.after.as_str() || query.position == Position::default() {
         from = Bound::Included(query.prefix.clone());
     }
     'jump: loop {
@@ -135,11 +119,7 @@ fn in_byte_order(
     }
 }
 
-fn in_walk_order(
-    objects: &BTreeMap<String, Arc<StoredObject>>,
-    query: &PageQuery,
-    page: &mut PageInProgress<'_>,
-) {
+fn in_walk_order(objects: &BTreeMap<String, Arc<StoredObject>>, query: &PageQuery, page: &mut PageInProgress<'_>) {
     let after = &query.position.after;
     let mut keys: Vec<_> = objects
         .iter()
@@ -179,12 +159,7 @@ struct PageInProgress<'a> {
 
 impl<'a> PageInProgress<'a> {
     fn new(query: &'a PageQuery) -> Self {
-        Self {
-            query,
-            past: query.position.past.clone(),
-            last: Position::default(),
-            page: Page::default(),
-        }
+        Self { query, past: query.position.past.clone(), last: Position::default(), page: Page::default() }
     }
 
     fn offer(&mut self, key: &str, object: &Arc<StoredObject>) -> Offer {

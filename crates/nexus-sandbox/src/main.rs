@@ -52,10 +52,7 @@ fn understood(arguments: Vec<String>) -> Result<Request, Box<dyn Error>> {
 }
 
 fn serve(request: &Request) -> Result<(), Box<dyn Error>> {
-    let options = ServiceOptions {
-        port: request.port,
-        ..ServiceOptions::default()
-    };
+    let options = ServiceOptions { port: request.port, ..ServiceOptions::default() };
     let (access_key, secret_key) = (options.access_key.clone(), options.secret_key.clone());
     let service = Service::start(options)?;
     if let Some(folder) = &request.clinic {
@@ -73,19 +70,12 @@ fn fill(service: &Service, folder: &Path) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(folder)?;
     service.store().create_bucket("clinic");
     let database = folder.join("db.sqlite3");
-    make(
-        &ClinicSize::default(),
-        &database,
-        &service.store(),
-        "clinic",
-    )?;
+    make(&ClinicSize::default(), &database, &service.store(), "clinic")?;
     Ok(())
 }
 
 fn until_told_to_stop() -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

@@ -90,10 +90,7 @@ pub struct NewObject {
 impl NewObject {
     /// An object of these bytes and nothing else.
     pub fn new(body: impl Into<Bytes>) -> Self {
-        Self {
-            body: body.into(),
-            ..Self::default()
-        }
+        Self { body: body.into(), ..Self::default() }
     }
 
     /// The same object with a content type.
@@ -106,9 +103,7 @@ impl NewObject {
     /// The same object with one more user metadata entry; the name is put into lower case.
     #[must_use]
     pub fn metadata(mut self, name: &str, value: &str) -> Self {
-        self.fields
-            .metadata
-            .insert(name.to_ascii_lowercase(), value.to_owned());
+        self.fields.metadata.insert(name.to_ascii_lowercase(), value.to_owned());
         self
     }
 

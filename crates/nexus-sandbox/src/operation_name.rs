@@ -13,12 +13,7 @@ enum Target {
 }
 
 /// The name of the operation as Amazon S3 documents it, or `Unknown`.
-pub(crate) fn operation_name(
-    method: &Method,
-    path: &str,
-    query: Option<&str>,
-    headers: &HeaderMap,
-) -> &'static str {
+pub(crate) fn operation_name(method: &Method, path: &str, query: Option<&str>, headers: &HeaderMap) -> &'static str {
     let query = query.unwrap_or_default();
     match target(path) {
         Target::Service if method == Method::GET => "ListBuckets",
@@ -80,7 +75,5 @@ fn object_operation(method: &Method, query: &str, headers: &HeaderMap) -> &'stat
 }
 
 fn has(query: &str, name: &str) -> bool {
-    query
-        .split('&')
-        .any(|pair| pair.split('=').next() == Some(name))
+    query.split('&').any(|pair| pair.split('=').next() == Some(name))
 }

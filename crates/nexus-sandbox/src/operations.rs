@@ -1,9 +1,6 @@
 //! The S3 operations, each handed on to the file of its kind.
 
-#![expect(
-    clippy::unused_async,
-    reason = "the S3 trait is asynchronous; only reading a body has anything to wait for"
-)]
+#![expect(clippy::unused_async, reason = "the S3 trait is asynchronous; only reading a body has anything to wait for")]
 
 mod attributes;
 mod buckets;
@@ -40,10 +37,7 @@ pub(crate) struct Operations {
 fn only_null_version(version: Option<&str>) -> S3Result<()> {
     match version {
         None | Some("null") => Ok(()),
-        Some(_) => Err(S3Error::with_message(
-            S3ErrorCode::NoSuchVersion,
-            "The specified version does not exist.",
-        )),
+        Some(_) => Err(S3Error::with_message(S3ErrorCode::NoSuchVersion, "The specified version does not exist.")),
     }
 }
 

@@ -17,10 +17,7 @@ pub struct ServiceOptions {
 }
 
 /// Ways in which services that call themselves S3 compatible differ from Amazon S3.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each quirk is independent of the others and off by default"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each quirk is independent of the others and off by default")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Quirks {
     /// `x-amz-copy-source-if-…` has no effect.

@@ -29,10 +29,7 @@ pub(crate) fn decoded(text: &str) -> String {
     let mut at = 0;
     while at < bytes.len() {
         let digits = text.get(at + 1..at + 3);
-        match (
-            bytes[at],
-            digits.and_then(|pair| u8::from_str_radix(pair, 16).ok()),
-        ) {
+        match (bytes[at], digits.and_then(|pair| u8::from_str_radix(pair, 16).ok())) {
             (b'%', Some(byte)) => {
                 decoded.push(byte);
                 at += 3;
@@ -52,10 +49,7 @@ mod tests {
 
     #[test]
     fn encodes_blanks_as_plus_and_keeps_slashes() {
-        assert_eq!(
-            encoded("a b/c+d%é\u{1}(3)~*"),
-            "a+b/c%2Bd%25%C3%A9%01%283%29%7E*"
-        );
+        assert_eq!(encoded("a b/c+d%é\u{1}(3)~*"), "a+b/c%2Bd%25%C3%A9%01%283%29%7E*");
     }
 
     #[test]

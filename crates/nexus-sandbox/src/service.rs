@@ -39,22 +39,14 @@ impl Service {
         listener.set_nonblocking(true)?;
         let endpoint = format!("http://{}", listener.local_addr()?);
         let exchange = Arc::new(exchange(options));
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("nexus-sandbox")
-            .enable_all()
-            .build()?;
+        let runtime =
+            Builder::new_multi_thread().worker_threads(2).thread_name("nexus-sandbox").enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let served = Arc::clone(&exchange);
         let thread = thread::Builder::new()
             .name("nexus-sandbox".to_owned())
             .spawn(move || serve(runtime, listener, served, stopped))?;
-        Ok(Self {
-            endpoint,
-            exchange,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        Ok(Self { endpoint, exchange, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Where the service listens, `http://127.0.0.1:PORT`.
@@ -126,10 +118,7 @@ impl Drop for Service {
 
 impl fmt::Debug for Service {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Service")
-            .field("endpoint", &self.endpoint)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Service").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
 }
 
@@ -151,28 +140,14 @@ impl S3Auth for OneAccount {
 
 fn exchange(options: ServiceOptions) -> Exchange {
     let store = Arc::new(Store::new(options.quirks));
-    let account = OneAccount {
-        access_key: options.access_key.clone(),
-        secret_key: SecretKey::from(options.secret_key.clone()),
-    };
-    let mut builder = S3ServiceBuilder::new(Operations {
-        store: Arc::clone(&store),
-        options,
-    });
+    let account =
+        OneAccount { access_key: options.access_key.clone(), secret_key: SecretKey::from(options.secret_key.clone()) };
+    let mut builder = S3ServiceBuilder::new(Operations { store: Arc::clone(&store), options });
     builder.set_auth(account);
-    Exchange {
-        s3: builder.build(),
-        store,
-        record: Mutex::new(Record::default()),
-    }
+    Exchange { s3: builder.build(), store, record: Mutex::new(Record::default()) }
 }
 
-fn serve(
-    runtime: Runtime,
-    listener: std::net::TcpListener,
-    exchange: Arc<Exchange>,
-    stopped: oneshot::Receiver<()>,
-) {
+fn serve(runtime: Runtime, listener: std::net::TcpListener, exchange: Arc<Exchange>, stopped: oneshot::Receiver<()>) {
     runtime.block_on(async move {
         // The socket was made above and needs only to be known to the runtime.
         if let Ok(listener) = TcpListener::from_std(listener) {
@@ -202,7 +177,5 @@ async fn connection(stream: TcpStream, exchange: Arc<Exchange>) {
     let _ = stream.set_nodelay(true);
     let answers = service_fn(move |request| Arc::clone(&exchange).answer(request));
     // A connection ends with an error when a client goes or a fault closes it: neither is ours to report.
-    let _ = http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), answers)
-        .await;
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answers).await;
 }

@@ -40,12 +40,7 @@ pub(crate) struct Bucket {
 
 impl Store {
     pub(crate) fn new(quirks: Quirks) -> Self {
-        Self {
-            buckets: RwLock::default(),
-            serial: AtomicU64::new(1),
-            clock_shift: AtomicI64::new(0),
-            quirks,
-        }
+        Self { buckets: RwLock::default(), serial: AtomicU64::new(1), clock_shift: AtomicI64::new(0), quirks }
     }
 
     /// Creates a bucket; false if there was one of this name already.
@@ -53,9 +48,7 @@ impl Store {
         let created = self.now();
         let mut buckets = self.write();
         let absent = !buckets.contains_key(name);
-        buckets
-            .entry(name.to_owned())
-            .or_insert_with(|| Bucket::new(created));
+        buckets.entry(name.to_owned()).or_insert_with(|| Bucket::new(created));
         absent
     }
 
@@ -87,9 +80,7 @@ impl Store {
 
     /// Removes an object; false if there was none.
     pub fn delete(&self, bucket: &str, key: &str) -> bool {
-        self.write()
-            .get_mut(bucket)
-            .is_some_and(|bucket| bucket.objects.remove(key).is_some())
+        self.write().get_mut(bucket).is_some_and(|bucket| bucket.objects.remove(key).is_some())
     }
 
     /// Changes the bytes of an object and nothing that is said about them, as a failing disk does.
@@ -97,9 +88,7 @@ impl Store {
     /// False if there is no such object.
     pub fn tamper(&self, bucket: &str, key: &str, body: impl Into<Bytes>) -> bool {
         let mut buckets = self.write();
-        let object = buckets
-            .get_mut(bucket)
-            .and_then(|bucket| bucket.objects.get_mut(key));
+        let object = buckets.get_mut(bucket).and_then(|bucket| bucket.objects.get_mut(key));
         match object {
             Some(object) => {
                 Arc::make_mut(object).body = body.into();
@@ -123,16 +112,12 @@ impl Store {
 
     /// How many objects a bucket holds.
     pub fn count(&self, bucket: &str) -> usize {
-        self.read()
-            .get(bucket)
-            .map_or(0, |bucket| bucket.objects.len())
+        self.read().get(bucket).map_or(0, |bucket| bucket.objects.len())
     }
 
     /// How many multipart uploads are neither completed nor aborted.
     pub fn open_uploads(&self, bucket: &str) -> usize {
-        self.read()
-            .get(bucket)
-            .map_or(0, |bucket| bucket.uploads.len())
+        self.read().get(bucket).map_or(0, |bucket| bucket.uploads.len())
     }
 
     /// Sets the service's clock, its `Date` header and `LastModified`, this far from the machine's.
@@ -142,10 +127,7 @@ impl Store {
 
     /// The service's clock, in whole seconds.
     pub fn now(&self) -> SystemTime {
-        let machine = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or(Duration::ZERO)
-            .as_secs();
+        let machine = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
         let shift = self.clock_shift.load(Ordering::Relaxed);
         SystemTime::UNIX_EPOCH + Duration::from_secs(machine.saturating_add_signed(shift))
     }
@@ -167,8 +149,7 @@ impl Store {
 
     fn stamped(&self, object: NewObject) -> StoredObject {
         let md5 = md5_hex(&object.body);
-        let checksum =
-            (!self.quirks.no_checksums).then(|| Algorithm::Crc64Nvme.whole(&object.body));
+        let checksum = (!self.quirks.no_checksums).then(|| Algorithm::Crc64Nvme.whole(&object.body));
         StoredObject {
             etag: self.etag(md5, object.encryption.algorithm.as_deref()),
             last_modified: self.now(),
@@ -204,26 +185,20 @@ impl Store {
     pub(crate) fn object(&self, bucket: &str, key: &str) -> S3Result<Arc<StoredObject>> {
         let buckets = self.read();
         let bucket = buckets.get(bucket).ok_or_else(no_such_bucket)?;
-        bucket.objects.get(key).cloned().ok_or_else(|| {
-            S3Error::with_message(S3ErrorCode::NoSuchKey, "The specified key does not exist.")
-        })
+        bucket
+            .objects
+            .get(key)
+            .cloned()
+            .ok_or_else(|| S3Error::with_message(S3ErrorCode::NoSuchKey, "The specified key does not exist."))
     }
 
     /// Looks at a bucket.
-    pub(crate) fn look<T>(
-        &self,
-        bucket: &str,
-        look: impl FnOnce(&Bucket) -> S3Result<T>,
-    ) -> S3Result<T> {
+    pub(crate) fn look<T>(&self, bucket: &str, look: impl FnOnce(&Bucket) -> S3Result<T>) -> S3Result<T> {
         look(self.read().get(bucket).ok_or_else(no_such_bucket)?)
     }
 
     /// Changes a bucket, alone.
-    pub(crate) fn with_bucket<T>(
-        &self,
-        bucket: &str,
-        change: impl FnOnce(&mut Bucket) -> S3Result<T>,
-    ) -> S3Result<T> {
+    pub(crate) fn with_bucket<T>(&self, bucket: &str, change: impl FnOnce(&mut Bucket) -> S3Result<T>) -> S3Result<T> {
         change(self.write().get_mut(bucket).ok_or_else(no_such_bucket)?)
     }
 
@@ -238,18 +213,12 @@ impl Store {
 
 impl Bucket {
     pub fn new(created: SystemTime) -> Self {
-        Self {
-            created,
-            objects: BTreeMap::new(),
-            uploads: BTreeMap::new(),
-        }
+        Self { created, objects: BTreeMap::new(), uploads: BTreeMap::new() }
     }
 
     /// The open upload of this key and id, or `NoSuchUpload`.
     pub fn upload(&mut self, key: &str, id: &str) -> S3Result<&mut Upload> {
-        self.uploads
-            .get_mut(&(key.to_owned(), id.to_owned()))
-            .ok_or_else(no_such_upload)
+        self.uploads.get_mut(&(key.to_owned(), id.to_owned())).ok_or_else(no_such_upload)
     }
 }
 
@@ -262,10 +231,7 @@ impl fmt::Display for NoSuchBucket {
 impl std::error::Error for NoSuchBucket {}
 
 pub(crate) fn no_such_bucket() -> S3Error {
-    S3Error::with_message(
-        S3ErrorCode::NoSuchBucket,
-        "The specified bucket does not exist",
-    )
+    S3Error::with_message(S3ErrorCode::NoSuchBucket, "The specified bucket does not exist")
 }
 
 pub(crate) fn no_such_upload() -> S3Error {

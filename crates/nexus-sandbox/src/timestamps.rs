@@ -22,8 +22,5 @@ pub(crate) fn http_date(moment: SystemTime) -> String {
     let mut text = Vec::new();
     // Writing to memory fails only for a year that HTTP cannot write; the header is then empty.
     let written = Timestamp::from(moment).format(TimestampFormat::HttpDate, &mut text);
-    written
-        .ok()
-        .and_then(|()| String::from_utf8(text).ok())
-        .unwrap_or_default()
+    written.ok().and_then(|()| String::from_utf8(text).ok()).unwrap_or_default()
 }

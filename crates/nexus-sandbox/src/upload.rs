@@ -90,11 +90,7 @@ impl Upload {
             ));
         }
         for claim in sent {
-            if part
-                .checksum
-                .as_ref()
-                .is_some_and(|kept| kept.0 == claim.0 && *kept != claim)
-            {
+            if part.checksum.as_ref().is_some_and(|kept| kept.0 == claim.0 && *kept != claim) {
                 return Err(invalid_part());
             }
         }

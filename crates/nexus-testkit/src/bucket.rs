@@ -17,13 +17,7 @@ const KEYS_PER_DELETION: usize = 1000;
 
 /// A client for `endpoint`: path style, plain HTTP, no checksums that were not asked for.
 pub fn client(endpoint: &Endpoint) -> Client {
-    let keys = Credentials::new(
-        &endpoint.access_key,
-        &endpoint.secret_key,
-        None,
-        None,
-        "nexus-testkit",
-    );
+    let keys = Credentials::new(&endpoint.access_key, &endpoint.secret_key, None, None, "nexus-testkit");
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
@@ -39,12 +33,7 @@ pub fn client(endpoint: &Endpoint) -> Client {
 
 /// Makes `bucket`.
 pub async fn make_bucket(client: &Client, bucket: &str) {
-    client
-        .create_bucket()
-        .bucket(bucket)
-        .send()
-        .await
-        .expect("cannot make the bucket");
+    client.create_bucket().bucket(bucket).send().await.expect("cannot make the bucket");
 }
 
 /// Stores `body` under `key`.
@@ -63,12 +52,7 @@ pub async fn put_object(client: &Client, bucket: &str, key: &str, body: &[u8]) {
 pub async fn object(client: &Client, bucket: &str, key: &str) -> Vec<u8> {
     let answer = client.get_object().bucket(bucket).key(key).send().await;
     let answer = answer.unwrap_or_else(|cause| panic!("cannot read `{key}`: {cause:?}"));
-    answer
-        .body
-        .collect()
-        .await
-        .expect("the body was cut")
-        .to_vec()
+    answer.body.collect().await.expect("the body was cut").to_vec()
 }
 
 /// Every object of `bucket`: key to size and `ETag` (without its quotes).
@@ -85,17 +69,9 @@ pub async fn all_objects(client: &Client, bucket: &str) -> BTreeMap<String, (u64
         let page = page.expect("cannot list the bucket");
         for object in page.contents() {
             let size = object.size().and_then(|size| u64::try_from(size).ok());
-            let etag = object
-                .e_tag()
-                .unwrap_or_default()
-                .trim_matches('"')
-                .to_owned();
+            let etag = object.e_tag().unwrap_or_default().trim_matches('"').to_owned();
             let known = objects.insert(key_of(object.key()), (size.expect("no size"), etag));
-            assert!(
-                known.is_none(),
-                "{} is listed twice",
-                object.key().unwrap_or_default()
-            );
+            assert!(known.is_none(), "{} is listed twice", object.key().unwrap_or_default());
         }
     }
     objects
@@ -103,10 +79,7 @@ pub async fn all_objects(client: &Client, bucket: &str) -> BTreeMap<String, (u64
 
 /// Uploads every file below `folder` under `prefix` and its path.
 pub async fn put_folder(client: &Client, bucket: &str, prefix: &str, folder: &std::path::Path) {
-    for (path, _) in crate::tree::digest(folder)
-        .into_iter()
-        .filter(|(_, entry)| entry.is_file())
-    {
+    for (path, _) in crate::tree::digest(folder).into_iter().filter(|(_, entry)| entry.is_file()) {
         let body = std::fs::read(folder.join(&path)).expect("the file was there a moment ago");
         put_object(client, bucket, &format!("{prefix}{path}"), &body).await;
     }
@@ -116,34 +89,17 @@ pub async fn put_folder(client: &Client, bucket: &str, prefix: &str, folder: &st
 pub async fn delete_all(client: &Client, bucket: &str) {
     let keys: Vec<String> = all_objects(client, bucket).await.into_keys().collect();
     for some in keys.chunks(KEYS_PER_DELETION) {
-        let named = some.iter().map(|key| {
-            ObjectIdentifier::builder()
-                .key(key)
-                .build()
-                .expect("a key is all it needs")
-        });
+        let named = some.iter().map(|key| ObjectIdentifier::builder().key(key).build().expect("a key is all it needs"));
         let named = Delete::builder().set_objects(Some(named.collect())).build();
         let named = named.expect("a list of keys is all it needs");
-        let answer = client
-            .delete_objects()
-            .bucket(bucket)
-            .delete(named)
-            .send()
-            .await;
+        let answer = client.delete_objects().bucket(bucket).delete(named).send().await;
         let answer = answer.expect("cannot delete");
-        assert!(
-            answer.errors().is_empty(),
-            "cannot delete: {:?}",
-            answer.errors()
-        );
+        assert!(answer.errors().is_empty(), "cannot delete: {:?}", answer.errors());
     }
 }
 
 /// In a URL-encoded listing a blank may come as `+`: a plus sign in a key always comes as `%2B`.
 fn key_of(encoded: Option<&str>) -> String {
     let encoded = encoded.expect("an object without a key").replace('+', " ");
-    percent_decode_str(&encoded)
-        .decode_utf8()
-        .expect("keys of tests are UTF-8")
-        .into_owned()
+    percent_decode_str(&encoded).decode_utf8().expect("keys of tests are UTF-8").into_owned()
 }

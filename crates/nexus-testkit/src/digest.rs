@@ -24,12 +24,10 @@ pub fn database(path: &Path) -> BTreeMap<String, String> {
         .unwrap_or_else(|cause| panic!("cannot open {}: {cause}", path.display()));
     // One transaction around all of it: every table is of the same state.
     connection.execute_batch("BEGIN").expect("cannot begin");
-    let mut digest = read(&connection)
-        .unwrap_or_else(|cause| panic!("cannot digest {}: {cause}", path.display()));
+    let mut digest = read(&connection).unwrap_or_else(|cause| panic!("cannot digest {}: {cause}", path.display()));
     for name in ["application_id", "user_version"] {
-        let value: i64 = connection
-            .query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
-            .expect("these pragmas always answer");
+        let value: i64 =
+            connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)).expect("these pragmas always answer");
         digest.insert(format!("pragma {name}"), value.to_string());
     }
     digest
@@ -61,11 +59,7 @@ fn rows(connection: &Connection, table: &str) -> rusqlite::Result<String> {
         hashes.push(row_hash(row, columns)?);
     }
     hashes.sort_unstable();
-    Ok(format!(
-        "{}, sha256 {}",
-        hashes.len(),
-        hex(&Sha256::digest(hashes.concat()))
-    ))
+    Ok(format!("{}, sha256 {}", hashes.len(), hex(&Sha256::digest(hashes.concat()))))
 }
 
 /// Each value goes in with its type and length, so that no two rows read alike by accident.

@@ -12,8 +12,7 @@ use crate::services::python;
 const LIMIT: Duration = Duration::from_mins(2);
 
 /// Columns of the site that hold the key of a file: table and column.
-pub const FILE_COLUMNS: [(&str, &str); 2] =
-    [("clinic_document", "file"), ("clinic_photo", "image")];
+pub const FILE_COLUMNS: [(&str, &str); 2] = [("clinic_document", "file"), ("clinic_photo", "image")];
 
 /// A site that was made, and lies in one folder.
 #[derive(Clone, Debug)]
@@ -62,9 +61,7 @@ fn make(folder: &Path, media: usize, options: &[&str]) -> DjangoSite {
     let made = script("make", folder, &arguments);
     let keys = |name: &str| {
         let list = made[name].as_array().expect("a list");
-        list.iter()
-            .map(|key| key.as_str().expect("a key").to_owned())
-            .collect()
+        list.iter().map(|key| key.as_str().expect("a key").to_owned()).collect()
     };
     DjangoSite {
         folder: folder.to_owned(),
@@ -78,17 +75,8 @@ fn make(folder: &Path, media: usize, options: &[&str]) -> DjangoSite {
 fn script(verb: &str, folder: &Path, after: &[&str]) -> Value {
     let mut command = Command::new(python());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/django_site.py");
-    command
-        .arg("-B")
-        .arg(script)
-        .arg(verb)
-        .arg(folder)
-        .args(after);
+    command.arg("-B").arg(script).arg(verb).arg(folder).args(after);
     let output = kill::run(command, LIMIT);
-    assert!(
-        output.status.success(),
-        "Django: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "Django: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("the script prints JSON")
 }

@@ -44,22 +44,13 @@ pub fn run_and_kill_after(command: Command, moment: Duration) -> Output {
 impl Running {
     /// Starts `command` with nothing on its standard input.
     pub fn start(mut command: Command) -> Self {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|cause| panic!("cannot start {command:?}: {cause}"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|cause| panic!("cannot start {command:?}: {cause}"));
         let output = Arc::<Collected>::default();
         let stdout = child.stdout.take().expect("it was asked for");
         let stderr = child.stderr.take().expect("it was asked for");
         let readers = vec![collect(stdout, 0, &output), collect(stderr, 1, &output)];
-        Self {
-            child,
-            output,
-            readers,
-        }
+        Self { child, output, readers }
     }
 
     /// The id of the child.
@@ -91,10 +82,7 @@ impl Running {
             if ended {
                 return false;
             }
-            assert!(
-                Instant::now() < deadline,
-                "`{text}` did not appear within {limit:?}"
-            );
+            assert!(Instant::now() < deadline, "`{text}` did not appear within {limit:?}");
             self.output.wait(LOOK_EVERY);
         }
     }
@@ -108,20 +96,13 @@ impl Running {
         };
         self.join_readers();
         let [stdout, stderr] = std::mem::take(&mut *self.output.lock());
-        Output {
-            status,
-            stdout,
-            stderr,
-        }
+        Output { status, stdout, stderr }
     }
 
     fn ended_within(&mut self, limit: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + limit;
         loop {
-            let status = self
-                .child
-                .try_wait()
-                .expect("the child is ours to wait for");
+            let status = self.child.try_wait().expect("the child is ours to wait for");
             if status.is_some() || Instant::now() >= deadline {
                 return status;
             }
@@ -163,17 +144,11 @@ impl Collected {
     }
 
     fn contains(&self, text: &str) -> bool {
-        self.lock()
-            .iter()
-            .any(|stream| String::from_utf8_lossy(stream).contains(text))
+        self.lock().iter().any(|stream| String::from_utf8_lossy(stream).contains(text))
     }
 }
 
-fn collect(
-    mut stream: impl Read + Send + 'static,
-    which: usize,
-    output: &Arc<Collected>,
-) -> JoinHandle<()> {
+fn collect(mut stream: impl Read + Send + 'static, which: usize, output: &Arc<Collected>) -> JoinHandle<()> {
     let output = Arc::clone(output);
     thread::spawn(move || {
         let mut bytes = [0; BYTES_AT_A_TIME];

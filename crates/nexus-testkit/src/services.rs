@@ -36,10 +36,7 @@ pub fn aws() -> PathBuf {
 
 /// A bucket name that no other test of any run uses: `<prefix>-<16 hexadecimal digits>`.
 pub fn unique_bucket(prefix: &str) -> String {
-    format!(
-        "{prefix}-{:016x}",
-        RandomState::new().hash_one(std::process::id())
-    )
+    format!("{prefix}-{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
 fn endpoint(name: &str) -> Endpoint {

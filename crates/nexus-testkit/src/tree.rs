@@ -33,14 +33,10 @@ pub fn digest(folder: &Path) -> BTreeMap<String, Entry> {
 }
 
 fn read_into(entries: &mut BTreeMap<String, Entry>, folder: &Path, prefix: &str) {
-    let found = fs::read_dir(folder)
-        .unwrap_or_else(|cause| panic!("cannot list {}: {cause}", folder.display()));
+    let found = fs::read_dir(folder).unwrap_or_else(|cause| panic!("cannot list {}: {cause}", folder.display()));
     for one in found {
         let path = one.expect("cannot read on in the folder").path();
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .expect("a name in UTF-8");
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name in UTF-8");
         let name = format!("{prefix}{name}");
         let metadata = fs::symlink_metadata(&path).expect("it was listed a moment ago");
         let content = if metadata.is_dir() {
@@ -50,8 +46,7 @@ fn read_into(entries: &mut BTreeMap<String, Entry>, folder: &Path, prefix: &str)
             let target = fs::read_link(&path).expect("it is a link");
             format!("link to {}", target.display())
         } else {
-            let bytes = fs::read(&path)
-                .unwrap_or_else(|cause| panic!("cannot read {}: {cause}", path.display()));
+            let bytes = fs::read(&path).unwrap_or_else(|cause| panic!("cannot read {}: {cause}", path.display()));
             format!("sha256 {}", hex(&Sha256::digest(bytes)))
         };
         let mode = metadata.permissions().mode() & 0o7777;

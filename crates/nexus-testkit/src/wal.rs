@@ -50,11 +50,7 @@ impl Holder {
             .expect("cannot start Python");
         let questions = child.stdin.take().expect("it was asked for");
         let answers = BufReader::new(child.stdout.take().expect("it was asked for"));
-        let mut holder = Self {
-            child,
-            questions,
-            answers,
-        };
+        let mut holder = Self { child, questions, answers };
         holder.query("SELECT count(*) FROM sqlite_master");
         holder
     }
@@ -63,8 +59,7 @@ impl Holder {
     ///
     /// Blobs come as their hexadecimal digits. A statement that fails is a panic with `SQLite`'s words.
     pub fn query(&mut self, sql: &str) -> serde_json::Value {
-        self.try_query(sql)
-            .unwrap_or_else(|cause| panic!("`{sql}`: {cause}"))
+        self.try_query(sql).unwrap_or_else(|cause| panic!("`{sql}`: {cause}"))
     }
 
     /// The same, for a test that wants to see the failure: what `SQLite` said.
@@ -76,9 +71,7 @@ impl Holder {
         assert!(!sql.contains('\n'), "a statement is one line here");
         writeln!(self.questions, "{sql}").expect("the holder has gone");
         let mut line = String::new();
-        self.answers
-            .read_line(&mut line)
-            .expect("the holder has gone");
+        self.answers.read_line(&mut line).expect("the holder has gone");
         let mut answer: serde_json::Value =
             serde_json::from_str(&line).unwrap_or_else(|_| panic!("the holder said `{line}`"));
         match answer["error"].as_str() {
@@ -97,10 +90,6 @@ impl Drop for Holder {
 
 fn script(name: &str) -> Command {
     let mut command = Command::new(python());
-    command.arg("-B").arg(
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("python")
-            .join(name),
-    );
+    command.arg("-B").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(name));
     command
 }

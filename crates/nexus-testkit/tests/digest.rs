@@ -18,11 +18,7 @@ fn database(folder: &Path, name: &str, statements: &str) -> std::path::PathBuf {
 #[test]
 fn a_database_in_another_layout_has_the_same_digest() {
     let folder = tempfile::tempdir().expect("a folder");
-    let one = database(
-        folder.path(),
-        "one",
-        "INSERT INTO item VALUES (1, 'a'), (2, NULL), (3, x'61')",
-    );
+    let one = database(folder.path(), "one", "INSERT INTO item VALUES (1, 'a'), (2, NULL), (3, x'61')");
     let other = database(
         folder.path(),
         "other",
@@ -53,11 +49,7 @@ fn every_changed_value_type_pragma_and_schema_changes_the_digest() {
     .into_iter()
     .enumerate()
     {
-        let path = database(
-            folder.path(),
-            &number.to_string(),
-            &format!("{rows} {change}"),
-        );
+        let path = database(folder.path(), &number.to_string(), &format!("{rows} {change}"));
         assert_ne!(before, digest::database(&path), "unseen: {change}");
     }
 }
@@ -80,9 +72,6 @@ fn a_changed_file_mode_link_or_folder_changes_the_digest_of_a_tree() {
     symlink("nowhere", root.join("link")).expect("a new link");
     states.push(tree::digest(root));
     for (place, state) in states.iter().enumerate() {
-        assert!(
-            !states[place + 1..].contains(state),
-            "state {place} comes again"
-        );
+        assert!(!states[place + 1..].contains(state), "state {place} comes again");
     }
 }

@@ -18,10 +18,7 @@ fn shell(script: &str) -> Command {
 fn the_output_and_status_of_a_child_are_its_own() {
     let output = run(shell("echo out; echo err >&2; exit 3"), SOON);
     assert_eq!(output.status.code(), Some(3));
-    assert_eq!(
-        (output.stdout.as_slice(), output.stderr.as_slice()),
-        (&b"out\n"[..], &b"err\n"[..])
-    );
+    assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
 }
 
 #[test]

@@ -6,11 +6,12 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use nexus_core::point::{Copies, Label, Part};
 
-const ABOUT: &str = "One verified, restorable recovery point of an application before anything destructive happens to it.";
+const ABOUT: &str =
+    "One verified, restorable recovery point of an application before anything destructive happens to it.";
 
 const LONG_ABOUT: &str = "\
-One verified, restorable recovery point of an application before anything destructive happens to it:
-its database (SQLite), its files (an S3 bucket or a folder) and its records (every row as JSON),
+One verified, restorable recovery point of an application before anything destructive happens to it: \
+its database (SQLite), its files (an S3 bucket or a folder) and its records (every row as JSON), \
 taken at one instant, proven restorable, kept in a vault (an S3 bucket with a prefix, or a folder).";
 
 const AFTER: &str = "\
@@ -20,14 +21,14 @@ Exit status:
   2    not done: usage, configuration, something missing or unreachable
   130  interrupted
 
-Settings come from flags, then NEXUS_* variables, then the configuration file (`nexus.toml` here, or
---config), then DATABASE_URL, AWS_* variables and profiles. Data goes to stdout, everything else to stderr.
+Settings come from flags, then NEXUS_* variables, then the configuration file (`nexus.toml` here, or --config), \
+then DATABASE_URL, AWS_* variables and profiles. Data goes to stdout, everything else to stderr.
 
 Start with `nexus demo`, or with `nexus init` in your application's folder.";
 
 /// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "nexus", version, about = ABOUT, long_about = LONG_ABOUT, after_help = AFTER, arg_required_else_help = true)]
+#[command(name = "nexus", version, about = ABOUT, long_about = LONG_ABOUT, after_help = AFTER, max_term_width = 100, arg_required_else_help = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -241,17 +242,19 @@ pub struct BackupArgs {
 const LIST_AFTER: &str = "\
 Examples:
   nexus list
-  nexus list --all                                  unfinished, abandoned and safety points too
+  nexus list --all                                  abandoned claims too, and what else lies in the vault
   nexus list --json | jq -r '.points[] | select(.state == \"proven\") | .id'
 
-States: proven (verified at default depth or deeper), unproven, failed (the last check found damage),
-unfinished (never committed).";
+States: proven (verified at default depth or deeper), unproven, failed (the last check found damage), \
+unfinished (not committed: a backup is running, or broke off), unreadable.
+
+Exit status: 0 listed; 1 listed, but a point is unreadable; 2 could not look.";
 
 /// `list`.
 #[derive(Debug, Args)]
 #[command(after_help = LIST_AFTER)]
 pub struct ListArgs {
-    /// Also unfinished and abandoned points, safety points, and what else lies in the vault
+    /// Also claims that were given up, and what else lies in the vault
     #[arg(long)]
     pub all: bool,
     #[command(flatten)]
@@ -287,8 +290,8 @@ Examples:
   nexus verify --full latest                        every byte of every file
   nexus verify --only database,records
 
-Depths: --quick proves that everything is there with its size; the default also reads and hashes database and
-records and compares every file's checksum or ETag; --full also reads every file. Only the default and --full
+Depths: --quick shows that everything is there with its size; the default also reads and hashes database and \
+records and compares every file's checksum or ETag; --full also reads every file. Only the default and --full \
 prove a point. Record files of this machine are hashed too, where they are here.
 
 Exit status: 0 verified; 1 damage found, each finding named; 2 could not look.";
@@ -308,9 +311,6 @@ pub struct VerifyArgs {
     /// Read every byte of every part
     #[arg(long)]
     pub full: bool,
-    /// The local folder of records as JSON [env: NEXUS_RECORDS] [default: the one the point names]
-    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
-    pub records: Option<PathBuf>,
     #[command(flatten)]
     pub vault: VaultArgs,
     #[command(flatten)]
@@ -322,13 +322,13 @@ Examples:
   nexus restore latest --dry-run                    what would be done
   nexus restore reimport_20251115_064233            everything, to where it came from
   nexus restore latest --delete-extra               exactly the state then: files that came later go
-  nexus restore latest --only files --category images
-  nexus restore latest --only files --key 'documents/2024/**'
+  nexus restore latest --category images            only files, only these
+  nexus restore latest --key 'documents/2024/**'
   nexus restore latest --only database --to-database /tmp/then.sqlite3
   nexus restore latest --to-files s3://staging-media --to-database staging.sqlite3
 
-The vault is all it needs: --vault is enough on a machine without nexus.toml. Before anything is changed, a
-safety point of the present state is taken, labelled `before-restore`. On a terminal the point's id is asked
+The vault is all it needs: --vault is enough on a machine without nexus.toml. Before anything is changed, a \
+safety point of the present state is taken, labelled `before-restore`. On a terminal the point's id is asked \
 for; elsewhere --yes is needed. A restore that was interrupted is run again with the same command.
 
 Exit status: 0 restored and compared; 1 restored, but the comparison differs; 2 not restored.";
@@ -339,13 +339,13 @@ Exit status: 0 restored and compared; 1 restored, but the comparison differs; 2 
 pub struct RestoreArgs {
     #[arg(help = POINT_HELP)]
     pub point: String,
-    /// Only these parts; `records` is put back only when it is named here
+    /// Only these parts; record files are put back only when `records` is named here, or by --to-records
     #[arg(long, value_name = "PARTS", value_delimiter = ',', value_parser = parts())]
     pub only: Vec<Part>,
-    /// Only files of this category; may be given more than once
+    /// Only files of this category, and no other part unless --only names it; may be given more than once
     #[arg(long, value_name = "CATEGORY")]
     pub category: Vec<String>,
-    /// Only files whose key matches this glob; may be given more than once
+    /// Only files whose key matches this glob, and no other part unless --only names it; may be given more than once
     #[arg(long, value_name = "GLOB")]
     pub key: Vec<String>,
     /// Remove files that came after the point
@@ -360,9 +360,10 @@ pub struct RestoreArgs {
     /// Ask nothing
     #[arg(long, short)]
     pub yes: bool,
-    /// The answer to the question asked when a target is not the point's own: the target's name
+    /// Answers the question asked before something that is not the point's own source is overwritten: the target's
+    /// name, once for each such target
     #[arg(long, value_name = "NAME")]
-    pub confirm: Option<String>,
+    pub confirm: Vec<String>,
     #[command(flatten)]
     pub target: TargetArgs,
     #[command(flatten)]

@@ -154,17 +154,13 @@ impl Categories {
     pub fn by_extension() -> Self {
         let rule = |name: &str, extensions: &[&str]| CategoryRule {
             name: name.to_owned(),
-            globs: extensions.iter().map(|extension| format!("*.{}", any_case(extension))).collect(),
+            globs: extensions.iter().map(|extension| format!("*.{extension}")).collect(),
         };
         Self(vec![
             rule("images", &["jpg", "jpeg", "png", "gif", "webp", "tif", "tiff", "bmp", "svg", "heic"]),
             rule("documents", &["pdf", "doc", "docx", "xls", "xlsx", "odt", "ods", "txt", "rtf", "csv"]),
         ])
     }
-}
-
-fn any_case(extension: &str) -> String {
-    extension.chars().map(|letter| format!("[{letter}{}]", letter.to_ascii_uppercase())).collect()
 }
 
 impl<'de> Deserialize<'de> for Categories {
@@ -194,9 +190,9 @@ fn copies<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Opt
     match String::deserialize(deserializer)?.as_str() {
         "incremental" => Ok(Some(Copies::Incremental)),
         "full" => Ok(Some(Copies::Full)),
-        "versions" => Err(de::Error::custom(
-            "copies = \"versions\" is not in this release: write \"incremental\" or \"full\"",
-        )),
+        "versions" => {
+            Err(de::Error::custom("copies = \"versions\" is not in this release: write \"incremental\" or \"full\""))
+        }
         other => Err(de::Error::custom(format!("{other:?} is not a way to copy: write \"incremental\" or \"full\""))),
     }
 }
@@ -231,7 +227,9 @@ fn explain(error: &toml::de::Error, text: &str, path: &Path) -> Error {
     };
     if key == "references" {
         return Error::usage_hint(
-            format!("[[references]] at {place} is not in this release: references between rows and files are not checked yet"),
+            format!(
+                "[[references]] at {place} is not in this release: references between rows and files are not checked yet"
+            ),
             "remove the table, or put # before its lines",
         );
     }
@@ -303,7 +301,8 @@ mod tests {
 
     #[test]
     fn categories_keep_the_order_of_the_file() {
-        let config = parse("[files.categories]\nzebra = [\"z/**\"]\nalpha = [\"**\"]\nmiddle = []\n").expect("a config");
+        let config =
+            parse("[files.categories]\nzebra = [\"z/**\"]\nalpha = [\"**\"]\nmiddle = []\n").expect("a config");
         let names: Vec<_> = config.files.categories.expect("categories").0.into_iter().map(|rule| rule.name).collect();
         assert_eq!(names, ["zebra", "alpha", "middle"]);
     }

@@ -99,9 +99,7 @@ async fn found(settings: &S3Settings) -> Result<(SdkConfig, Option<String>)> {
 }
 
 async fn load(settings: &S3Settings, elsewhere: bool) -> SdkConfig {
-    let http = aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https();
+    let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
     if let Some(profile) = &settings.profile {
         loader = loader.profile_name(&profile.value);
@@ -134,7 +132,10 @@ fn check_endpoint(endpoint: &str) -> Result<()> {
     if host.is_some_and(|host| !host.is_empty() && !host.contains(char::is_whitespace) && !host.contains('@')) {
         return Ok(());
     }
-    Err(Error::usage_hint("the S3 endpoint is not a URL", "write it like https://s3.example.com or http://127.0.0.1:9000"))
+    Err(Error::usage_hint(
+        "the S3 endpoint is not a URL",
+        "write it like https://s3.example.com or http://127.0.0.1:9000",
+    ))
 }
 
 /// The deepest cause says most: a profile that is not there, a login that has run out.

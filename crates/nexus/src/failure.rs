@@ -115,17 +115,24 @@ fn remedy(error: &Error, at: &Situation) -> (u8, Option<String>) {
             let look = at.bucket.as_deref().map(|bucket| at.aws(&["s3", "ls", bucket]));
             (NOT_DONE, look.map(|look| format!("see whether the same user may do it by other means: `{look}`")))
         }
-        Error::Busy { .. } => {
-            (NOT_DONE, Some(format!("wait for the other run; `{}` shows unfinished ones", at.nexus(&["list", "--all"]))))
+        Error::Busy { .. } => (
+            NOT_DONE,
+            Some(format!("wait for the other run; `{}` shows unfinished ones", at.nexus(&["list", "--all"]))),
+        ),
+        Error::Exists { .. } => {
+            (NOT_DONE, Some("give it another name, or put what is there out of the way first".to_owned()))
         }
-        Error::Exists { .. } => (NOT_DONE, Some("give it another name, or put what is there out of the way first".to_owned())),
-        Error::Damaged { .. } => {
-            (DAMAGE, Some(format!("use another point: `{}` shows them, with what was proven when", at.nexus(&["list"]))))
+        Error::Damaged { .. } => (
+            DAMAGE,
+            Some(format!("use another point: `{}` shows them, with what was proven when", at.nexus(&["list"]))),
+        ),
+        Error::Newer { .. } => {
+            (NOT_DONE, Some("`nexus --version` is what runs here: install the release that wrote it".to_owned()))
         }
-        Error::Newer { .. } => (NOT_DONE, Some("`nexus --version` is what runs here: install the release that wrote it".to_owned())),
-        Error::Changed { .. } => {
-            (NOT_DONE, Some("stop what writes there, or wait for a quieter moment, and run the same command again".to_owned()))
-        }
+        Error::Changed { .. } => (
+            NOT_DONE,
+            Some("stop what writes there, or wait for a quieter moment, and run the same command again".to_owned()),
+        ),
         Error::Full { .. } => {
             (NOT_DONE, Some("`df -h` shows what is full; TMPDIR=/another/disk moves temporary files there".to_owned()))
         }
@@ -140,7 +147,9 @@ fn missing(at: &Situation) -> String {
     }
     let list = at.nexus(&["list"]);
     match &at.bucket {
-        Some(bucket) => format!("`{list}` shows the vault's points, `{}` what lies there", at.aws(&["s3", "ls", bucket])),
+        Some(bucket) => {
+            format!("`{list}` shows the vault's points, `{}` what lies there", at.aws(&["s3", "ls", bucket]))
+        }
         None => format!("check the spelling; `{list}` shows the vault's points"),
     }
 }
@@ -159,7 +168,10 @@ fn denied(cause: Option<&Cause>, at: &Situation) -> String {
 fn unreachable_service(at: &Situation) -> String {
     match &at.endpoint {
         Some(endpoint) => {
-            format!("`{}` shows whether it answers; then run the same command again", command_line(["curl", "-sSI", endpoint]))
+            format!(
+                "`{}` shows whether it answers; then run the same command again",
+                command_line(["curl", "-sSI", endpoint])
+            )
         }
         None => "check the network and the region; then run the same command again".to_owned(),
     }

@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod config;
 mod connect;
+mod demo;
 mod failure;
 mod interrupt;
 mod page;
@@ -63,7 +64,7 @@ fn main() -> ExitCode {
 
 /// Runs the verb until it ends or a signal comes.
 fn carry_out(cli: Cli, environment: &Environment, terminal: &Terminal, situation: &mut Situation) -> Result<u8> {
-    let mut interrupt = Interrupt::listen()?;
+    let interrupt = Interrupt::listen()?;
     // One thread serves all sockets: the work is the service's, and each thread more costs this machine.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -102,5 +103,5 @@ fn told(error: &Error, situation: &Situation, terminal: &Terminal) -> u8 {
 fn environment() -> Environment {
     let text = |text: OsString| text.to_string_lossy().into_owned();
     let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
-    Environment { variables, folder: std::env::current_dir().unwrap_or_else(|_| "/".into()) }
+    Environment { variables, folder: std::env::current_dir().unwrap_or_else(|_| "/".into()), given: None }
 }

@@ -95,11 +95,6 @@ impl Page {
         self.0.push(Piece::Line(text.into()));
     }
 
-    /// Adds an empty line.
-    pub fn gap(&mut self) {
-        self.0.push(Piece::Gap);
-    }
-
     /// Adds a name with its value; names in a row are set to one width.
     pub fn field(&mut self, name: &'static str, value: impl Into<Cell>) {
         self.0.push(Piece::Field(name, value.into()));
@@ -114,11 +109,6 @@ impl Page {
     /// Adds a row of a table; rows in a row share their columns' widths.
     pub fn row<const N: usize>(&mut self, cells: [Cell; N]) {
         self.0.push(Piece::Row { cells: cells.into(), heading: false });
-    }
-
-    /// Adds all of another page.
-    pub fn append(&mut self, other: Self) {
-        self.0.extend(other.0);
     }
 
     /// The page as text, each line ended.
@@ -186,10 +176,10 @@ mod tests {
         page.columns(["id", "size"]);
         page.row(["a\u{1b}[31m".into(), "1 byte".into()]);
         page.row(["longer-than-that".into(), Cell::styled("2", Style::Good)]);
-        page.gap();
+        page.heading("Fields");
         page.field("vault", "s3://b");
         page.field("of", "x");
-        let expected = "Points\nid                size\na\\u{1b}[31m       1 byte\nlonger-than-that  2\n\n  vault  s3://b\n  of     x\n";
+        let expected = "Points\nid                size\na\\u{1b}[31m       1 byte\nlonger-than-that  2\n\nFields\n  vault  s3://b\n  of     x\n";
         assert_eq!(page.text(false), expected);
         assert!(page.text(true).contains("\u{1b}[32m2\u{1b}[0m"));
     }

@@ -12,7 +12,7 @@ use nexus_core::vault::{StoreRules, Vault};
 
 use crate::connect::Connections;
 use crate::failure::Situation;
-use crate::settings::{Environment, Origin, Setting, Settings};
+use crate::settings::{Environment, Origin, S3Settings, Setting, Settings};
 use crate::terminal::Terminal;
 
 /// What the verbs work with.
@@ -25,6 +25,8 @@ pub struct Run {
     pub clock: Clock,
     /// Tells the terminal what happens.
     pub events: Events,
+    /// The current folder, where relative paths of flags start.
+    pub folder: PathBuf,
     /// A private folder that goes away with the run.
     pub scratch: Scratch,
     connections: Connections,
@@ -33,11 +35,11 @@ pub struct Run {
 impl Run {
     /// Prepares a run; connects to nothing yet.
     pub fn prepare(settings: Settings, environment: &Environment, terminal: &Terminal) -> Result<Self> {
-        let temporary = environment.variable("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
-        let scratch = Scratch::create(&environment.folder.join(temporary))?;
+        let scratch = Scratch::create(&environment.temporary())?;
         let connections = Connections::new(settings.s3.clone(), seed()?);
         let (events, terminal) = (terminal.events(), terminal.clone());
-        Ok(Self { settings, terminal, clock: clock(), events, scratch, connections })
+        let folder = environment.folder.clone();
+        Ok(Self { settings, terminal, clock: clock(), events, folder, scratch, connections })
     }
 
     /// The right to read what lies at an address.
@@ -45,12 +47,32 @@ impl Run {
         self.connections.reader(address).await
     }
 
+    /// The same on the endpoint that a point names, unless the settings name one.
+    pub async fn reader_on(&self, address: &Address, endpoint: Option<&str>) -> Result<Reader> {
+        match endpoint {
+            Some(endpoint) if self.settings.s3.endpoint.is_none() => {
+                let origin = Origin::Flag("the point");
+                let named = Setting { value: endpoint.to_owned(), origin };
+                let settings = S3Settings { endpoint: Some(named), ..self.settings.s3.clone() };
+                Connections::new(settings, seed()?).reader(address).await
+            }
+            _ => self.reader(address).await,
+        }
+    }
+
     /// Opens the vault, which must be there; where an app is named, it must be that app's.
     pub async fn vault(&self) -> Result<Vault> {
         let address = self.settings.vault()?;
         let reader = self.reader(address).await?;
-        let app = self.settings.app.as_ref().map(|app| app.value.as_str());
-        Vault::open(&reader, address, app, self.store_rules(), self.scratch.path().to_path_buf()).await
+        Vault::open(&reader, address, self.app_of_vault(), self.store_rules(), self.scratch.path().to_path_buf()).await
+    }
+
+    /// The app that the vault must be of. A vault named outright is not held against a file that happens to lie here.
+    fn app_of_vault(&self) -> Option<&str> {
+        let app = self.settings.app.as_ref()?;
+        let from_file = |origin: &Origin| matches!(origin, Origin::File(_));
+        let vault = self.settings.vault.as_ref().is_some_and(|vault| from_file(&vault.origin));
+        (vault || !from_file(&app.origin)).then_some(app.value.as_str())
     }
 
     /// How what is written is stored.
@@ -118,7 +140,8 @@ fn clock() -> Clock {
 
 fn seed() -> Result<u64> {
     let mut bytes = [0; 8];
-    let failed = |cause: getrandom::Error| Error::local("cannot get random numbers", cause.into());
+    let failed =
+        |cause: getrandom::Error| Error::local("cannot get random numbers", std::io::Error::other(cause.to_string()));
     getrandom::fill(&mut bytes).map_err(failed)?;
     Ok(u64::from_le_bytes(bytes))
 }

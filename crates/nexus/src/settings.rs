@@ -24,9 +24,16 @@ pub struct Environment {
     pub variables: BTreeMap<String, String>,
     /// The current folder.
     pub folder: PathBuf,
+    /// Credentials that the program itself made; the user's are then not looked for.
+    pub given: Option<GivenCredentials>,
 }
 
 impl Environment {
+    /// The folder for temporary files.
+    pub fn temporary(&self) -> PathBuf {
+        self.folder.join(self.variable("TMPDIR").unwrap_or("/tmp"))
+    }
+
     /// A variable that is set and not empty.
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
@@ -143,8 +150,8 @@ pub struct Settings {
     pub records: Option<Setting<PathBuf>>,
     /// Whether the vault holds records too.
     pub records_in_vault: bool,
-    /// Records' names and their tables; none: every table under its own name.
-    pub tables: Option<BTreeMap<String, String>>,
+    /// Records' names and their tables; the others go under their own names.
+    pub tables: BTreeMap<String, String>,
     /// The vault.
     pub vault: Option<Setting<Address>>,
     /// The encryption of what nexus writes itself.
@@ -247,7 +254,7 @@ impl Ladder<'_> {
             },
             records: records.map(|found| self.folder(&found)).transpose()?,
             records_in_vault: file.records.vault.unwrap_or(true),
-            tables: file.records.tables,
+            tables: file.records.tables.unwrap_or_default(),
             vault: address.map(|found| self.address(found)).transpose()?,
             encryption: file.vault.encryption.unwrap_or(Encryption::Aes256),
             database_class: file.vault.database_class.unwrap_or_else(|| DATABASE_CLASS.to_owned()),
@@ -275,7 +282,7 @@ impl Ladder<'_> {
             in_flight: file.requests_in_flight.map(|number| usize::from(number.get())),
             attempts: file.attempts.map(|number| u32::from(number.get())),
             patience: file.request_timeout,
-            given: None,
+            given: self.environment.given.clone(),
         }
     }
 
@@ -335,7 +342,7 @@ mod tests {
 
     fn environment(folder: &Path, variables: &[(&str, &str)]) -> Environment {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Environment { variables, folder: folder.to_path_buf() }
+        Environment { variables, folder: folder.to_path_buf(), given: None }
     }
 
     fn load(config: &str, variables: &[(&str, &str)], source: &SourceArgs) -> Settings {
@@ -371,12 +378,10 @@ mod tests {
         let there = here.path().join("etc");
         std::fs::create_dir(&there).expect("room on the disk");
         std::fs::write(there.join("c.toml"), "[files]\nsource = \"media\"\n[vault]\nurl = \"v\"\n").expect("room");
-        let flags = VaultArgs {
-            config: Some("etc/c.toml".into()),
-            vault: Some("v".to_owned()),
-            ..VaultArgs::default()
-        };
-        let settings = Settings::load(&environment(here.path(), &[]), &flags, &SourceArgs::default()).expect("settings");
+        let flags =
+            VaultArgs { config: Some("etc/c.toml".into()), vault: Some("v".to_owned()), ..VaultArgs::default() };
+        let settings =
+            Settings::load(&environment(here.path(), &[]), &flags, &SourceArgs::default()).expect("settings");
         let files = settings.files.expect("files").value;
         assert_eq!(files, Address::Folder(there.join("media")));
         assert_eq!(settings.vault.expect("a vault").value, Address::Folder(here.path().join("v")));

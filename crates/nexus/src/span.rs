@@ -37,7 +37,11 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not a length of time: write a number above zero and a unit, as in \"30d\", \"12h\" or \"60s\"");
+        let wrong = || {
+            format!(
+                "{text:?} is not a length of time: write a number above zero and a unit, as in \"30d\", \"12h\" or \"60s\""
+            )
+        };
         let unit = text.chars().last().ok_or_else(wrong)?;
         let (_, seconds) = UNITS.into_iter().find(|(letter, _)| *letter == unit).ok_or_else(wrong)?;
         let digits = &text[..text.len() - unit.len_utf8()];

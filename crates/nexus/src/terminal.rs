@@ -26,7 +26,8 @@ struct Shared {
     json: bool,
     quiet: bool,
     looks: Looks,
-    log: Option<Mutex<Log>>,
+    silent: bool,
+    log: Option<Arc<Mutex<Log>>>,
     progress: Mutex<Progress>,
     lost: Mutex<Option<io::Error>>,
 }
@@ -65,13 +66,29 @@ impl Terminal {
         Self::with(output, no_colour, None)
     }
 
+    /// A terminal for work whose own answers nobody is to see; warnings, errors and progress stay.
+    pub fn silent(&self) -> Self {
+        let shared = &self.0;
+        let draws = shared.looks.draws && !shared.quiet;
+        Self(Arc::new(Shared {
+            json: false,
+            quiet: shared.quiet,
+            silent: true,
+            looks: shared.looks,
+            log: shared.log.clone(),
+            progress: Mutex::new(Progress::new(draws)),
+            lost: Mutex::new(None),
+        }))
+    }
+
     fn with(output: &OutputArgs, no_colour: bool, log: Option<Log>) -> Self {
         let looks = Looks::of_this_process(no_colour);
         Self(Arc::new(Shared {
             json: output.json,
             quiet: output.quiet,
+            silent: false,
             looks,
-            log: log.map(Mutex::new),
+            log: log.map(|log| Arc::new(Mutex::new(log))),
             progress: Mutex::new(Progress::new(looks.draws && !output.quiet)),
             lost: Mutex::new(None),
         }))
@@ -103,6 +120,9 @@ impl Terminal {
 
     /// Prints a text that the program itself made, as it is: help, scripts, configuration.
     pub fn raw(&self, text: &str) {
+        if self.0.silent {
+            return;
+        }
         self.progress().pause(|| {
             let mut out = io::stdout().lock();
             if let Err(cause) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

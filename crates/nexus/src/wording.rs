@@ -163,7 +163,10 @@ mod tests {
 
     #[test]
     fn a_quoted_word_is_one_word_to_a_shell() {
-        assert_eq!(command_line(["nexus", "--vault", "s3://a/b c", "it's", ""]), r"nexus --vault 's3://a/b c' 'it'\''s' ''");
+        assert_eq!(
+            command_line(["nexus", "--vault", "s3://a/b c", "it's", ""]),
+            r"nexus --vault 's3://a/b c' 'it'\''s' ''"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What one try of a request came to, sorted by what to do next.
 
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use crate::error::{Cause, Error};
 
@@ -88,9 +88,8 @@ where
 
 fn kind_of(status: u16, code: Option<&str>) -> FailureKind {
     match (status, code.unwrap_or("")) {
-        (_, "SlowDown" | "ServiceUnavailable" | "Throttling" | "ThrottlingException" | "TooManyRequests") | (429 | 503, _) => {
-            FailureKind::Throttled
-        }
+        (_, "SlowDown" | "ServiceUnavailable" | "Throttling" | "ThrottlingException" | "TooManyRequests")
+        | (429 | 503, _) => FailureKind::Throttled,
         (_, "NoSuchBucket") => FailureKind::NoBucket,
         (_, "NoSuchUpload") => FailureKind::NoUpload,
         (_, "NotImplemented") | (501, _) => FailureKind::Unsupported,

@@ -79,7 +79,9 @@ impl Folder {
             let entries = match fs::read_dir(&path) {
                 Ok(entries) => entries,
                 // Nothing below a prefix that nobody has written to yet.
-                Err(cause) if cause.kind() == std::io::ErrorKind::NotFound && folder == start && !prefix.is_empty() => break,
+                Err(cause) if cause.kind() == std::io::ErrorKind::NotFound && folder == start && !prefix.is_empty() => {
+                    break;
+                }
                 Err(cause) => return Err(Error::local(format!("cannot list `{}`", path.display()), cause)),
             };
             for entry in entries {
@@ -241,7 +243,11 @@ impl Folder {
     ) -> std::result::Result<(), Unplaced> {
         let Some(path) = relative(key) else { return Err(Unplaced::Awkward) };
         let failed = |cause: std::io::Error| {
-            if awkward(&cause) { Unplaced::Awkward } else { Unplaced::Failed(Error::local(self.what("write", key), cause)) }
+            if awkward(&cause) {
+                Unplaced::Awkward
+            } else {
+                Unplaced::Failed(Error::local(self.what("write", key), cause))
+            }
         };
         let dir = self.dir().map_err(Unplaced::Failed)?;
         let parent = path.parent().unwrap_or(Path::new(""));
@@ -272,11 +278,14 @@ impl Folder {
         match written {
             Ok(()) => {}
             Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists && existing == Existing::Refuse => {
-                return Err(Unplaced::Failed(Error::Exists { what: format!("{} is there already", self.root.join(key).display()) }));
+                return Err(Unplaced::Failed(Error::Exists {
+                    what: format!("{} is there already", self.root.join(key).display()),
+                }));
             }
             Err(cause) => return Err(failed(cause)),
         }
-        folder.into_std_file().sync_all().map_err(failed)
+        // A `Dir` may be a handle that can only be walked; syncing needs one that can be read.
+        folder.open(".").and_then(|folder| folder.sync_all()).map_err(failed)
     }
 
     /// Makes an empty folder or a symbolic link as it was.
@@ -309,7 +318,11 @@ impl Folder {
     }
 
     /// Reads a file from end to end and fails when it changed meanwhile.
-    pub(crate) fn read_steadily(&self, key: &str, mut take: impl FnMut(&[u8]) -> std::io::Result<()>) -> Result<(Side, FileHash)> {
+    pub(crate) fn read_steadily(
+        &self,
+        key: &str,
+        mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(Side, FileHash)> {
         let gone = || Error::missing(format!("`{}` is gone", self.root.join(key).display()));
         let path = relative(key).ok_or_else(gone)?;
         let full = self.root.join(path);
@@ -355,7 +368,11 @@ pub(crate) enum Existing {
 /// The path of a key, or `None` for keys that a file system cannot hold as they are or that would leave the folder.
 fn relative(key: &str) -> Option<PathBuf> {
     let sound = |segment: &str| {
-        !segment.is_empty() && segment != "." && segment != ".." && segment.len() <= LONGEST_NAME && !segment.contains('\0')
+        !segment.is_empty()
+            && segment != "."
+            && segment != ".."
+            && segment.len() <= LONGEST_NAME
+            && !segment.contains('\0')
     };
     (!key.is_empty() && key.split('/').all(sound)).then(|| PathBuf::from(key))
 }
@@ -382,7 +399,8 @@ fn kind_of(path: &Path, meta: &Metadata) -> Result<FileKind> {
         return Ok(FileKind::Folder);
     }
     if kind.is_symlink() {
-        let target = fs::read_link(path).map_err(|cause| Error::local(format!("cannot read the link `{}`", path.display()), cause))?;
+        let target = fs::read_link(path)
+            .map_err(|cause| Error::local(format!("cannot read the link `{}`", path.display()), cause))?;
         let target = target.to_str().map(str::to_owned).ok_or_else(|| {
             Error::usage(format!("the target of the link {} is not UTF-8, so it cannot be recorded", path.display()))
         })?;
@@ -490,14 +508,20 @@ mod tests {
         folder.create("a/b", b"x").expect("room");
         std::os::unix::fs::symlink("/etc/passwd", folder.root().join("link")).expect("a link");
         let _socket = std::os::unix::net::UnixListener::bind(folder.root().join("socket")).expect("a socket");
-        let listed: Vec<_> =
-            folder.list("", temp.path(), &Events::none()).expect("a listing").map(|object| object.expect("an object")).collect();
+        let listed: Vec<_> = folder
+            .list("", temp.path(), &Events::none())
+            .expect("a listing")
+            .map(|object| object.expect("an object"))
+            .collect();
         let kinds: Vec<_> = listed.iter().map(|object| (object.key.as_str(), object.kind.clone())).collect();
-        assert_eq!(kinds, [
-            ("a/", FileKind::Folder),
-            ("a/b", FileKind::File),
-            ("link", FileKind::Link("/etc/passwd".into())),
-            ("socket", FileKind::Special("socket".into())),
-        ]);
+        assert_eq!(
+            kinds,
+            [
+                ("a/", FileKind::Folder),
+                ("a/b", FileKind::File),
+                ("link", FileKind::Link("/etc/passwd".into())),
+                ("socket", FileKind::Special("socket".into())),
+            ]
+        );
     }
 }

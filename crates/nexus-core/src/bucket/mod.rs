@@ -164,7 +164,9 @@ impl Reader {
     /// Reads an object whole for its length and SHA-256, and its MD5; `None` when it is not there.
     pub async fn hashes(&self, key: &str) -> Result<Option<(FileHash, String)>> {
         match self.bucket() {
-            Bucket::S3(s3) => s3.fetch(key, None).await.map(|fetched| fetched.map(|fetched| (fetched.hash, fetched.md5))),
+            Bucket::S3(s3) => {
+                s3.fetch(key, None).await.map(|fetched| fetched.map(|fetched| (fetched.hash, fetched.md5)))
+            }
             Bucket::Folder(folder) => folder.hashes(key),
         }
     }
@@ -198,7 +200,11 @@ impl Writer {
         if key.starts_with(&self.prefix) {
             return Ok(());
         }
-        Err(Error::usage(format!("{key:?} lies outside {:?} in {}, where nothing may be written", self.prefix, self.reader.place())))
+        Err(Error::usage(format!(
+            "{key:?} lies outside {:?} in {}, where nothing may be written",
+            self.prefix,
+            self.reader.place()
+        )))
     }
 
     /// Makes an empty folder or a link as it was; a bucket has neither.
@@ -223,7 +229,13 @@ impl Writer {
     }
 
     /// Stores a local file under a new key; false when something is already there.
-    pub async fn upload_new(&self, key: &str, file: &Path, options: &StoreOptions, events: &upload::Progress<'_>) -> Result<bool> {
+    pub async fn upload_new(
+        &self,
+        key: &str,
+        file: &Path,
+        options: &StoreOptions,
+        events: &upload::Progress<'_>,
+    ) -> Result<bool> {
         self.allow(key)?;
         match self.reader.bucket() {
             Bucket::S3(s3) => s3.upload_new(key, file, options, events).await,

@@ -41,9 +41,8 @@ impl Service {
     /// Makes the client: its own HTTP connections, no retries of its own; `seed` spreads the waits between tries.
     pub fn new(config: aws_sdk_s3::config::Builder, endpoint: Option<String>, limits: Limits, seed: u64) -> Self {
         use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .build_https();
+        let http =
+            aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let mut config = config
             .http_client(http)
             .retry_config(RetryConfig::disabled())
@@ -167,8 +166,8 @@ impl S3 {
                 .map_err(|failure| failure.into_error(what()))?;
             let encoded = page.encoding_type() == Some(&EncodingType::Url);
             for object in page.contents() {
-                take(listed(object, encoded).ok_or_else(|| {
-                    Error::Unsupported { what: format!("{}: the service lists an object without a usable key", what()) }
+                take(listed(object, encoded).ok_or_else(|| Error::Unsupported {
+                    what: format!("{}: the service lists an object without a usable key", what()),
                 })?)?;
             }
             if page.is_truncated() != Some(true) {
@@ -227,9 +226,7 @@ impl S3 {
 
     pub(crate) async fn head(&self, key: &str) -> Result<Option<Headed>> {
         let answer = self
-            .attempt(0, async || {
-                self.client().head_object().bucket(&self.name).key(key).send().await.map_err(failure)
-            })
+            .attempt(0, async || self.client().head_object().bucket(&self.name).key(key).send().await.map_err(failure))
             .await;
         let answer = match answer {
             Ok(answer) => answer,
@@ -260,7 +257,8 @@ impl S3 {
         let what = || format!("cannot read s3://{}/{key}", self.name);
         let answer = self
             .attempt(0, async || {
-                let mut answer = self.client().get_object().bucket(&self.name).key(key).send().await.map_err(failure)?;
+                let mut answer =
+                    self.client().get_object().bucket(&self.name).key(key).send().await.map_err(failure)?;
                 let length = answer.content_length();
                 let mut bytes = BytesMut::new();
                 while let Some(chunk) = answer.body.next().await {
@@ -302,14 +300,17 @@ impl S3 {
                 if offset == 0 {
                     etag = answer.e_tag().map(str::to_owned);
                     headers = metadata(answer.metadata());
-                    keep(&mut headers, [
-                        ("content-type", answer.content_type()),
-                        ("cache-control", answer.cache_control()),
-                        ("content-disposition", answer.content_disposition()),
-                        ("content-encoding", answer.content_encoding()),
-                        ("content-language", answer.content_language()),
-                        ("expires", answer.expires_string()),
-                    ]);
+                    keep(
+                        &mut headers,
+                        [
+                            ("content-type", answer.content_type()),
+                            ("cache-control", answer.cache_control()),
+                            ("content-disposition", answer.content_disposition()),
+                            ("content-encoding", answer.content_encoding()),
+                            ("content-language", answer.content_language()),
+                            ("expires", answer.expires_string()),
+                        ],
+                    );
                 }
                 loop {
                     let next = tokio::time::timeout(patience, answer.body.next()).await;

@@ -1,7 +1,7 @@
 //! A listing in byte order whatever order it came in, in bounded memory: runs on disk, merged as they are read.
 
-use std::collections::BinaryHeap;
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};

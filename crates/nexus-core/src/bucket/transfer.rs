@@ -11,7 +11,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::failure::{Failure, FailureKind, failure};
 use super::folder::{Existing, Folder, Unplaced};
 use super::s3::{Headed, S3, bare, stored, timestamp};
-use super::upload::{part_size, read_range};
+use super::upload::{part_size, read_range, sent_part};
 use super::{Bucket, Object, Reader, StoreOptions, Writer};
 use crate::error::{Error, Result};
 use crate::listing::{ProofKind, Side, is_md5_shaped, proof_of};
@@ -106,13 +106,18 @@ async fn copy_once(source: &Reader, object: &Object, to: &Writer, target: &Targe
         (Bucket::Folder(from), Bucket::Folder(into)) => {
             let (from, object, into, target) = (from.clone(), object.clone(), into.clone(), target.clone());
             let task = tokio::task::spawn_blocking(move || duplicate(&from, &object, &into, &target));
-            task.await.map_err(|cause| Once::Failed(Error::Local { what: "a copying thread ended".into(), cause: Some(cause.into()) }))?
+            task.await.map_err(|cause| {
+                Once::Failed(Error::Local { what: "a copying thread ended".into(), cause: Some(cause.into()) })
+            })?
         }
     }
 }
 
 /// The outcome of a request whose source was named under a condition.
-fn conditional<T>(outcome: std::result::Result<T, Failure>, what: impl FnOnce() -> String) -> std::result::Result<T, Once> {
+fn conditional<T>(
+    outcome: std::result::Result<T, Failure>,
+    what: impl FnOnce() -> String,
+) -> std::result::Result<T, Once> {
     outcome.map_err(|failure| match failure.kind {
         FailureKind::Precondition | FailureKind::Gone => Once::Changed,
         _ => Once::Failed(failure.into_error(what())),
@@ -199,7 +204,9 @@ async fn multipart(from: &S3, object: &Object, into: &S3, target: &Target) -> st
 
 async fn tags(from: &S3, key: &str) -> std::result::Result<Option<String>, Failure> {
     let answer = from
-        .attempt(0, async || from.client().get_object_tagging().bucket(from.name()).key(key).send().await.map_err(failure))
+        .attempt(0, async || {
+            from.client().get_object_tagging().bucket(from.name()).key(key).send().await.map_err(failure)
+        })
         .await;
     let answer = match answer {
         Ok(answer) => answer,
@@ -207,11 +214,17 @@ async fn tags(from: &S3, key: &str) -> std::result::Result<Option<String>, Failu
         Err(failure) => return Err(failure),
     };
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    let pairs: Vec<_> = answer.tag_set().iter().map(|tag| format!("{}={}", encode(tag.key()), encode(tag.value()))).collect();
+    let pairs: Vec<_> =
+        answer.tag_set().iter().map(|tag| format!("{}={}", encode(tag.key()), encode(tag.value()))).collect();
     Ok((!pairs.is_empty()).then(|| pairs.join("&")))
 }
 
-async fn begin(into: &S3, headed: &Headed, tags: Option<String>, target: &Target) -> std::result::Result<String, Failure> {
+async fn begin(
+    into: &S3,
+    headed: &Headed,
+    tags: Option<String>,
+    target: &Target,
+) -> std::result::Result<String, Failure> {
     into.attempt(0, async || {
         let header = |name: &str| headed.headers.get(name).cloned();
         let request = into.client().create_multipart_upload().bucket(into.name()).key(&target.key);
@@ -248,16 +261,21 @@ async fn copy_parts(
             let last = ((index + 1) * size).min(object.side.size) - 1;
             let range = format!("bytes={}-{last}", index * size);
             let number = i32::try_from(index + 1).map_err(Failure::fatal)?;
-            let etag = into
-                .attempt(size, async || {
-                    let request = into.client().upload_part_copy().bucket(into.name()).key(&target.key);
-                    let request = request.upload_id(upload).part_number(number).copy_source(&source);
-                    let request = request.copy_source_range(&range).set_copy_source_if_match(condition.clone());
-                    let answer = request.send().await.map_err(failure)?;
-                    stored(answer.copy_part_result().and_then(|result| result.e_tag()))
-                })
-                .await?;
-            Ok(CompletedPart::builder().part_number(number).e_tag(format!("\"{etag}\"")).build())
+            into.attempt(size, async || {
+                let request = into.client().upload_part_copy().bucket(into.name()).key(&target.key);
+                let request = request.upload_id(upload).part_number(number).copy_source(&source);
+                let request = request.copy_source_range(&range).set_copy_source_if_match(condition.clone());
+                let answer = request.send().await.map_err(failure)?;
+                let result = answer.copy_part_result();
+                let etag = stored(result.and_then(|result| result.e_tag()))?;
+                Ok(CompletedPart::builder()
+                    .part_number(number)
+                    .e_tag(format!("\"{etag}\""))
+                    .set_checksum_crc32(result.and_then(|result| result.checksum_crc32()).map(str::to_owned))
+                    .set_checksum_crc64_nvme(result.and_then(|result| result.checksum_crc64_nvme()).map(str::to_owned))
+                    .build())
+            })
+            .await
         })
         .buffered(PARTS_IN_FLIGHT)
         .try_collect()
@@ -278,7 +296,8 @@ fn http_date(text: &str) -> Option<aws_sdk_s3::primitives::DateTime> {
 
 /// A local file into S3: small ones in one put, larger ones by a multipart upload, hashed as they are read.
 async fn upload(from: &Folder, object: &Object, into: &S3, target: &Target) -> std::result::Result<Done, Once> {
-    let what = || format!("cannot store `{}` as s3://{}/{}", from.root().join(&object.key).display(), into.name(), target.key);
+    let what =
+        || format!("cannot store `{}` as s3://{}/{}", from.root().join(&object.key).display(), into.name(), target.key);
     let size = object.side.size;
     if size > super::upload::SINGLE {
         return upload_parts(from, object, into, target).await;
@@ -331,7 +350,8 @@ fn uploaded(source: Side, sha256: &str, etag: String, proof: ProofKind, target: 
 }
 
 async fn upload_parts(from: &Folder, object: &Object, into: &S3, target: &Target) -> std::result::Result<Done, Once> {
-    let what = || format!("cannot store `{}` as s3://{}/{}", from.root().join(&object.key).display(), into.name(), target.key);
+    let what =
+        || format!("cannot store `{}` as s3://{}/{}", from.root().join(&object.key).display(), into.name(), target.key);
     let headed = Headed { object: object.clone(), headers: target.options.headers.clone() };
     let failed = |failure: Failure| Once::Failed(failure.into_error(what()));
     let id = begin(into, &headed, None, target).await.map_err(failed)?;
@@ -374,16 +394,19 @@ async fn send_parts(from: &Folder, object: &Object, into: &S3, key: &str, id: &s
         let content = read_range(&file, index * size, length).map_err(|failure| failure.into_error(what()))?;
         sha.update(&content);
         all.update(md5::Md5::digest(&content));
-        let number = i32::try_from(index + 1).map_err(|cause| Error::Local { what: what(), cause: Some(cause.into()) })?;
-        let etag = into
+        let number =
+            i32::try_from(index + 1).map_err(|cause| Error::Local { what: what(), cause: Some(cause.into()) })?;
+        let part = into
             .attempt(length, async || {
                 let request = into.client().upload_part().bucket(into.name()).key(key).upload_id(id);
                 let request = request.part_number(number).body(ByteStream::from(content.clone()));
-                stored(request.send().await.map_err(failure)?.e_tag())
+                sent_part(number, &request.send().await.map_err(failure)?)
             })
             .await
-            .map_err(|failure| failure.into_error(format!("cannot store `{}` as s3://{}/{key}", path.display(), into.name())))?;
-        parts.push(CompletedPart::builder().part_number(number).e_tag(format!("\"{etag}\"")).build());
+            .map_err(|failure| {
+                failure.into_error(format!("cannot store `{}` as s3://{}/{key}", path.display(), into.name()))
+            })?;
+        parts.push(part);
     }
     let now = from.head(&object.key)?.map(|now| now.side);
     if now.as_ref() != Some(&object.side) {
@@ -407,7 +430,11 @@ async fn download(from: &S3, object: &Object, into: &Folder, target: &Target) ->
     let proof = if known && etag.as_deref() == Some(fetched.md5.as_str()) { ProofKind::Etag } else { ProofKind::Size };
     let write = |file: &mut std::fs::File| std::io::copy(&mut std::fs::File::open(&path)?, file).map(|_| ());
     let key = settle(into, target, write)?;
-    let copy = Side { size: fetched.hash.bytes, checksum: Some(format!("sha256:{}", fetched.hash.sha256)), ..placed(into, &key)? };
+    let copy = Side {
+        size: fetched.hash.bytes,
+        checksum: Some(format!("sha256:{}", fetched.hash.sha256)),
+        ..placed(into, &key)?
+    };
     Ok(Done { source: object.side.clone(), copy, key, proof, headers: fetched.headers })
 }
 

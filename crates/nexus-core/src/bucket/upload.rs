@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use aws_sdk_s3::operation::upload_part::UploadPartOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, ServerSideEncryption, StorageClass};
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -68,7 +69,8 @@ impl S3 {
                 let there = self.head(key).await?;
                 let name = format!("x-amz-meta-{DIGEST}");
                 Ok(there.is_some_and(|there| {
-                    there.object.side.size == bytes && there.headers.get(&name).is_some_and(|sha| sha == progress.sha256)
+                    there.object.side.size == bytes
+                        && there.headers.get(&name).is_some_and(|sha| sha == progress.sha256)
                 }))
             }
             Err(failure) => Err(failure.into_error(what())),
@@ -165,15 +167,15 @@ impl S3 {
                 let _memory = self.service.pace.memory(length).await;
                 let content = read_range(file, index * size, length)?;
                 let number = i32::try_from(index + 1).map_err(Failure::fatal)?;
-                let etag = self
+                let part = self
                     .attempt(length, async || {
                         let request = self.client().upload_part().bucket(self.name()).key(key).upload_id(upload);
                         let request = request.part_number(number).body(ByteStream::from(content.clone()));
-                        stored(request.send().await.map_err(failure)?.e_tag())
+                        sent_part(number, &request.send().await.map_err(failure)?)
                     })
                     .await?;
                 progress.events.advanced(progress.stage, 0, length);
-                Ok(CompletedPart::builder().part_number(number).e_tag(format!("\"{etag}\"")).build())
+                Ok(part)
             })
             .buffered(PARTS_IN_FLIGHT)
             .try_collect()
@@ -208,6 +210,17 @@ impl S3 {
             })
             .await;
     }
+}
+
+/// A part as its completion must name it: where the service keeps checksums of parts it wants them said again.
+pub(crate) fn sent_part(number: i32, answer: &UploadPartOutput) -> std::result::Result<CompletedPart, Failure> {
+    let etag = stored(answer.e_tag())?;
+    Ok(CompletedPart::builder()
+        .part_number(number)
+        .e_tag(format!("\"{etag}\""))
+        .set_checksum_crc32(answer.checksum_crc32().map(str::to_owned))
+        .set_checksum_crc64_nvme(answer.checksum_crc64_nvme().map(str::to_owned))
+        .build())
 }
 
 /// What completing a multipart upload gave.

@@ -185,7 +185,9 @@ mod tests {
 
     #[test]
     fn what_is_no_sqlite_file_is_refused_without_showing_a_password() {
-        for text in ["mysql://joe:secret@host/db", "sqlite://", "sqlite::memory:", ":memory:", "", "sqlite://x", "sqlite:x"] {
+        for text in
+            ["mysql://joe:secret@host/db", "sqlite://", "sqlite::memory:", ":memory:", "", "sqlite://x", "sqlite:x"]
+        {
             let error = Database::parse(text, Path::new("/srv")).expect_err(text);
             assert!(matches!(error, Error::Usage { .. }), "{text}: {error:?}");
             assert!(!format!("{error:?}").contains("secret"));

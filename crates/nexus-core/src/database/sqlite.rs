@@ -26,8 +26,8 @@ use crate::local;
 use crate::point::SqliteFacts;
 
 pub use condition::{Condition, Ownership, PutAside};
-pub use restore::{Restore, Restored};
 pub(crate) use open::{failed, open_copy};
+pub use restore::{Restore, Restored};
 pub(crate) use rows::{Sink, write_rows};
 pub(crate) use tables::{Catalogue, Table, catalogue, sequence};
 

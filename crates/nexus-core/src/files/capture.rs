@@ -113,7 +113,9 @@ pub async fn capture(
             break;
         }
         if round > REPAIRS {
-            return Err(Error::Changed { what: format!("copies in the vault do not stay as they were written: {}", names(&compared)) });
+            return Err(Error::Changed {
+                what: format!("copies in the vault do not stay as they were written: {}", names(&compared)),
+            });
         }
         events.warn(format!("{} copies are not as they were recorded and are made again", compared.wrong.len()));
         let next = scratch.file(&format!("files-{round}.jsonl.zst"));
@@ -123,7 +125,20 @@ pub async fn capture(
     }
     let listing = store_listing(draft, &path, written, events).await?;
     let script = store_script(draft, scratch, events).await?;
-    Ok(FilesCapture { part: part(plan, tally.categories, tally.total, tally.copied, tally.reused, tally.excluded, tally.proofs, listing, script), findings: tally.findings })
+    Ok(FilesCapture {
+        part: part(
+            plan,
+            tally.categories,
+            tally.total,
+            tally.copied,
+            tally.reused,
+            tally.excluded,
+            tally.proofs,
+            listing,
+            script,
+        ),
+        findings: tally.findings,
+    })
 }
 
 #[expect(clippy::too_many_arguments, reason = "one value for each field of the part, no other caller")]
@@ -141,7 +156,17 @@ fn part(
     let kept: &[&str] = if plan.source.is_folder() {
         &["mode", "owner", "modified", "symbolic links", "empty folders"]
     } else {
-        &["content-type", "cache-control", "content-disposition", "content-encoding", "content-language", "expires", "user metadata", "tags", "storage class"]
+        &[
+            "content-type",
+            "cache-control",
+            "content-disposition",
+            "content-encoding",
+            "content-language",
+            "expires",
+            "user metadata",
+            "tags",
+            "storage class",
+        ]
     };
     FilesPart {
         source: plan.address.to_string(),
@@ -181,7 +206,12 @@ fn sort_out(
         }
         if let FileKind::Special(kind) = &object.kind {
             let detail = format!("a {kind} is recorded and not opened");
-            tally.findings.push(Finding { part: Some(Part::Files), kind: FindingKind::LeftOut, name: object.key, detail });
+            tally.findings.push(Finding {
+                part: Some(Part::Files),
+                kind: FindingKind::LeftOut,
+                name: object.key,
+                detail,
+            });
             continue;
         }
         if is_frozen(&object.side) {
@@ -194,7 +224,8 @@ fn sort_out(
             to_copy.add(object.side.size);
         }
         let category = rules.category(&object.key).to_owned();
-        serde_json::to_writer(&mut out, &Job { object, category, reuse }).map_err(|cause| Error::local(what(), cause.into()))?;
+        serde_json::to_writer(&mut out, &Job { object, category, reuse })
+            .map_err(|cause| Error::local(what(), cause.into()))?;
         out.write_all(b"\n").map_err(|cause| Error::local(what(), cause))?;
     }
     out.flush().map_err(|cause| Error::local(what(), cause))?;
@@ -239,7 +270,14 @@ fn unchanged(earlier: &FileEntry, now: &Object) -> bool {
         && before.unix == after.unix
 }
 
-async fn copy_all(plan: &FilesPlan, draft: &Draft, work: &Path, path: &Path, tally: &mut Tally, events: &Events) -> Result<Written> {
+async fn copy_all(
+    plan: &FilesPlan,
+    draft: &Draft,
+    work: &Path,
+    path: &Path,
+    tally: &mut Tally,
+    events: &Events,
+) -> Result<Written> {
     let what = || format!("cannot read `{}`", work.display());
     let file = std::fs::File::open(work).map_err(|cause| Error::local(what(), cause))?;
     let jobs = BufReader::new(file).lines().map(|line| {
@@ -277,7 +315,11 @@ async fn copy_again(
     for entry in ListingReader::open(before, "the listing just written")? {
         let entry = entry?;
         if !compared.wrong.contains_key(&entry.key) {
-            let mine = entry.at.as_ref().and_then(Place::vault_key).is_some_and(|key| key.starts_with(&layout::point(draft.id())));
+            let mine = entry
+                .at
+                .as_ref()
+                .and_then(Place::vault_key)
+                .is_some_and(|key| key.starts_with(&layout::point(draft.id())));
             tally.take(&entry, !mine, &mut listing)?;
             continue;
         }
@@ -356,7 +398,11 @@ impl Tally {
         let size = entry.source.size;
         self.total.add(size);
         self.categories.entry(entry.category.clone()).or_default().add(size);
-        if reused { self.reused.add(size) } else { self.copied.add(size) }
+        if reused {
+            self.reused.add(size)
+        } else {
+            self.copied.add(size)
+        }
         if let Some(proof) = entry.proof {
             *self.proofs.entry(proof).or_default() += 1;
         }
@@ -387,13 +433,15 @@ fn gone(plan: &FilesPlan, vanished: Vec<String>, tally: &mut Tally, events: &Eve
 
 async fn check(draft: &Draft, path: &Path, events: &Events) -> Result<Compared> {
     events.started(Stage::CompareFiles, None, None);
-    let compared = compare::compare(draft.vault(), || ListingReader::open(path, "the listing just written"), events).await?;
+    let compared =
+        compare::compare(draft.vault(), || ListingReader::open(path, "the listing just written"), events).await?;
     events.ended(Stage::CompareFiles);
     Ok(compared)
 }
 
 fn names(compared: &Compared) -> String {
-    let some: Vec<_> = compared.wrong.values().take(NAMED).map(|finding| format!("{:?} ({})", finding.name, finding.detail)).collect();
+    let some: Vec<_> =
+        compared.wrong.values().take(NAMED).map(|finding| format!("{:?} ({})", finding.name, finding.detail)).collect();
     some.join(", ")
 }
 

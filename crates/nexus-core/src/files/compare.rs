@@ -44,7 +44,8 @@ pub(crate) async fn compare(
             vault.reader().head(&vault.full(key)).await?
         } else {
             let group = layout::group(key).and_then(|group| groups.get_mut(group));
-            let group = group.ok_or_else(|| Error::damaged(format!("the listing names {key:?}, which no copy is called")))?;
+            let group =
+                group.ok_or_else(|| Error::damaged(format!("the listing names {key:?}, which no copy is called")))?;
             take(group, &vault.full(key))?
         };
         match judge(&entry, key, there.as_ref()) {
@@ -102,7 +103,10 @@ fn take(group: &mut Peekable<Sorted>, key: &str) -> Result<Option<Object>> {
 fn judge(entry: &FileEntry, key: &str, there: Option<&Object>) -> Option<Finding> {
     let finding = |kind, detail: String| Finding { part: Some(Part::Files), kind, name: entry.key.clone(), detail };
     let Some(copy) = &entry.copy else {
-        return Some(finding(FindingKind::Inconsistent, "its listing line names a copy without saying what it is".into()));
+        return Some(finding(
+            FindingKind::Inconsistent,
+            "its listing line names a copy without saying what it is".into(),
+        ));
     };
     match there {
         None => Some(finding(FindingKind::Missing, format!("its copy {key} is not there"))),

@@ -8,6 +8,7 @@ use futures::stream::{self, StreamExt};
 use serde::{Deserialize, Serialize};
 
 use super::rules::{Rules, Selection};
+use crate::bucket::sorted::{Sorted, Sorter};
 use crate::bucket::transfer::{self, Copied, Target};
 use crate::bucket::{Address, Object, Reader, StoreOptions, Writer};
 use crate::error::{Error, Result};
@@ -56,6 +57,8 @@ pub struct FilesPlanned {
     pub different: Count,
     /// Files that the point would have and has not.
     pub extra: Count,
+    /// Folders of a folder target that are missing or have another mode.
+    pub folders: u64,
     /// Prefixes of the target that hold other vaults or backups, below which nothing is called extra.
     pub spared: Vec<String>,
     work: PathBuf,
@@ -81,7 +84,27 @@ enum Job {
 }
 
 /// Compares the target with the point; writes only into `scratch`.
-pub async fn plan(point: &RecoveryPoint, target: &FilesTarget, scratch: &Scratch, events: &Events) -> Result<FilesPlanned> {
+pub async fn plan(
+    point: &RecoveryPoint,
+    target: &FilesTarget,
+    scratch: &Scratch,
+    events: &Events,
+) -> Result<FilesPlanned> {
+    compare(point, target, None, scratch, events).await
+}
+
+/// Compares the target with the point; `written` is what this run has put there, in the order of its keys.
+///
+/// A service whose ETags are no MD5 gives every copy another one: then only the answer to our own copy tells which
+/// object in the target is it.
+async fn compare(
+    point: &RecoveryPoint,
+    target: &FilesTarget,
+    written: Option<Sorted>,
+    scratch: &Scratch,
+    events: &Events,
+) -> Result<FilesPlanned> {
+    let mut written = written.map(Iterator::peekable);
     let part = files(point)?;
     let rules = Rules::new(&part.rules)?;
     target.reader.check().await?;
@@ -94,6 +117,7 @@ pub async fn plan(point: &RecoveryPoint, target: &FilesTarget, scratch: &Scratch
         missing: Count::default(),
         different: Count::default(),
         extra: Count::default(),
+        folders: 0,
         spared,
         work,
     };
@@ -108,12 +132,24 @@ pub async fn plan(point: &RecoveryPoint, target: &FilesTarget, scratch: &Scratch
             planned.surplus(&object, &rules, &mapping, target, &mut job)?;
         }
         let object = at(&mut there, &mapping, &entry.key)?;
+        let ours = written.as_mut().map(|written| pass_to(written, &entry.key)).transpose()?.flatten();
         if !target.selection.takes(&entry.category, &entry.key) {
             continue;
         }
         let size = entry.source.size;
+        if entry.kind == FileKind::Folder {
+            let there = match &object {
+                Some(object) => is_same(&entry, object, None, target).await?,
+                None => !target.reader.is_folder(),
+            };
+            if !there {
+                planned.folders += 1;
+                job(&Job::Put(Box::new(entry)))?;
+            }
+            continue;
+        }
         match object {
-            Some(object) if is_same(&entry, &object, target).await? => planned.same.add(size),
+            Some(object) if is_same(&entry, &object, ours.as_ref(), target).await? => planned.same.add(size),
             Some(_) => {
                 planned.different.add(size);
                 job(&Job::Put(Box::new(entry)))?;
@@ -142,9 +178,12 @@ pub async fn carry_out(
     let part = files(point)?;
     let mapping = Mapping::new(&part.rules.prefix, &target.address);
     let writer = target.reader.writer(&mapping.to);
-    let (files, bytes) = (planned.missing.files + planned.different.files, planned.missing.bytes + planned.different.bytes);
+    let (files, bytes) =
+        (planned.missing.files + planned.different.files, planned.missing.bytes + planned.different.bytes);
     events.started(Stage::RestoreFiles, Some(files), Some(bytes));
     let mut restored = FilesRestored::default();
+    let again = Scratch::create(scratch.path())?;
+    let mut written = Sorter::new(again.path());
     {
         let puts = jobs(&planned.work)?.filter_map(|job| match job {
             Ok(Job::Put(entry)) => Some(Ok(entry)),
@@ -155,15 +194,21 @@ pub async fn carry_out(
             .map(async |entry| put(point, entry?.as_ref(), &mapping, &writer, events).await)
             .buffer_unordered(WINDOW);
         while let Some(outcome) = done.next().await {
-            restored.copied.add(outcome?);
+            let object = outcome?;
+            if object.kind != FileKind::Folder {
+                restored.copied.add(object.side.size);
+            }
+            written.push(object)?;
         }
     }
     if target.extra == Extra::Delete {
         restored.removed = remove(planned, &mapping, writer, events).await?;
     }
     events.ended(Stage::RestoreFiles);
-    let again = Scratch::create(scratch.path())?;
-    let after = plan(point, target, &again, events).await?;
+    let after = compare(point, target, Some(written.finish()?), &again, events).await?;
+    if after.folders > 0 {
+        return Err(Error::Changed { what: format!("{} folders could not be made as they were", after.folders) });
+    }
     restored.equal = after.same;
     for count in [after.same, after.missing, after.different] {
         restored.wanted.files += count.files;
@@ -179,7 +224,9 @@ async fn remove(planned: &FilesPlanned, mapping: &Mapping, writer: Writer, event
     // Longest first within a batch, so that a folder's content goes before the folder.
     for job in jobs(&planned.work)? {
         let Job::Remove(key) = job? else { continue };
-        removed.add(0);
+        if !key.ends_with('/') {
+            removed.files += 1;
+        }
         batch.push(mapping.target(&key));
         if batch.len() == BATCH {
             batch.reverse();
@@ -193,11 +240,17 @@ async fn remove(planned: &FilesPlanned, mapping: &Mapping, writer: Writer, event
     Ok(removed)
 }
 
-async fn put(point: &RecoveryPoint, entry: &FileEntry, mapping: &Mapping, writer: &Writer, events: &Events) -> Result<u64> {
+async fn put(
+    point: &RecoveryPoint,
+    entry: &FileEntry,
+    mapping: &Mapping,
+    writer: &Writer,
+    events: &Events,
+) -> Result<Object> {
     let key = mapping.target(&entry.key);
     let (Some(copy), Some(place)) = (&entry.copy, entry.at.as_ref().and_then(|at| at.vault_key())) else {
         writer.make(&key, &entry.kind, &entry.source)?;
-        return Ok(0);
+        return Ok(Object { key: entry.key.clone(), side: Side::default(), kind: entry.kind.clone() });
     };
     let vault = point.vault();
     let object = Object { key: vault.full(place), side: Side { checksum: None, ..copy.clone() }, kind: FileKind::File };
@@ -210,7 +263,7 @@ async fn put(point: &RecoveryPoint, entry: &FileEntry, mapping: &Mapping, writer
     match transfer::copy(vault.reader(), &object, writer, &target).await? {
         Copied::Done(done) if done.copy.size == entry.source.size => {
             events.advanced(Stage::RestoreFiles, 1, entry.source.size);
-            Ok(entry.source.size)
+            Ok(Object { key: entry.key.clone(), side: done.copy, kind: FileKind::File })
         }
         Copied::Done(_) => Err(Error::damaged(format!("the copy {} is not as it was written", vault.name(place)))),
         Copied::Vanished => Err(Error::damaged(format!("the copy {} is not there", vault.name(place)))),
@@ -232,13 +285,15 @@ impl FilesPlanned {
         if spared || !ours || matches!(object.kind, FileKind::Special(_)) {
             return Ok(());
         }
-        self.extra.add(object.side.size);
+        if object.kind != FileKind::Folder {
+            self.extra.add(object.side.size);
+        }
         if target.extra == Extra::Delete { job(&Job::Remove(key)) } else { Ok(()) }
     }
 }
 
 /// True when the target holds the file as it was.
-async fn is_same(entry: &FileEntry, object: &Object, target: &FilesTarget) -> Result<bool> {
+async fn is_same(entry: &FileEntry, object: &Object, ours: Option<&Object>, target: &FilesTarget) -> Result<bool> {
     if entry.kind != object.kind {
         return Ok(false);
     }
@@ -248,6 +303,9 @@ async fn is_same(entry: &FileEntry, object: &Object, target: &FilesTarget) -> Re
     }
     if entry.source.size != object.side.size {
         return Ok(false);
+    }
+    if ours.is_some_and(|ours| ours.side.etag.is_some() && ours.side.etag == object.side.etag) {
+        return Ok(true);
     }
     if let Some(etag) = &object.side.etag {
         let copy = entry.copy.as_ref().and_then(|copy| copy.etag.as_ref());
@@ -294,7 +352,7 @@ impl Mapping {
     }
 }
 
-type There = std::iter::Peekable<crate::bucket::sorted::Sorted>;
+type There = std::iter::Peekable<Sorted>;
 
 /// The next object of the target that comes before `key`, or any when there is no key left.
 fn before(there: &mut There, mapping: &Mapping, key: Option<&str>) -> Result<Option<Object>> {
@@ -304,6 +362,19 @@ fn before(there: &mut There, mapping: &Mapping, key: Option<&str>) -> Result<Opt
         (Ok(object), Some(key)) => mapping.source(&object.key).as_bytes() < key.as_bytes(),
     };
     if earlier { there.next().transpose() } else { Ok(None) }
+}
+
+/// What this run has put under `key`, if it has.
+fn pass_to(written: &mut There, key: &str) -> Result<Option<Object>> {
+    while let Some(next) =
+        written.next_if(|next| next.as_ref().map_or(true, |object| object.key.as_bytes() <= key.as_bytes()))
+    {
+        let object = next?;
+        if object.key == key {
+            return Ok(Some(object));
+        }
+    }
+    Ok(None)
 }
 
 fn at(there: &mut There, mapping: &Mapping, key: &str) -> Result<Option<Object>> {
@@ -332,9 +403,9 @@ async fn spared(target: &FilesTarget, mapping: &Mapping, scratch: &Scratch, even
 fn jobs(work: &Path) -> Result<impl Iterator<Item = Result<Job>> + use<>> {
     let broken = |cause: std::io::Error| Error::local("cannot read the plan back", cause);
     let file = std::fs::File::open(work).map_err(broken)?;
-    Ok(BufReader::new(file).lines().map(move |line| {
-        serde_json::from_str(&line.map_err(broken)?).map_err(|cause| broken(cause.into()))
-    }))
+    Ok(BufReader::new(file)
+        .lines()
+        .map(move |line| serde_json::from_str(&line.map_err(broken)?).map_err(|cause| broken(cause.into()))))
 }
 
 fn files(point: &RecoveryPoint) -> Result<&FilesPart> {

@@ -63,7 +63,10 @@ fn globs(texts: &[String], ignore_case: bool) -> Result<GlobSet> {
         let anywhere = if text.contains('/') { text.clone() } else { format!("**/{text}") };
         let glob = GlobBuilder::new(&anywhere).literal_separator(true).case_insensitive(ignore_case).build();
         set.add(glob.map_err(|cause| {
-            Error::usage_hint(format!("{text:?} is not a glob: {}", cause.kind()), "for example `documents/**` or `*.pdf`")
+            Error::usage_hint(
+                format!("{text:?} is not a glob: {}", cause.kind()),
+                "for example `documents/**` or `*.pdf`",
+            )
         })?);
     }
     set.build().map_err(|cause| Error::usage(format!("these globs are too many or too large: {cause}")))

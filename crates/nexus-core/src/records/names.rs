@@ -131,12 +131,28 @@ mod tests {
 
     #[test]
     fn no_name_leaves_the_folder_or_hides_in_it() {
-        let odd = ["../evil", "/etc/passwd", "", ".", "..", ".hidden", "a/b.csv", "a\0b", "a\u{202e}b", "-rf", "a b", "\u{1b}[31m"];
+        let odd = [
+            "../evil",
+            "/etc/passwd",
+            "",
+            ".",
+            "..",
+            ".hidden",
+            "a/b.csv",
+            "a\0b",
+            "a\u{202e}b",
+            "-rf",
+            "a b",
+            "\u{1b}[31m",
+        ];
         for name in files(&odd) {
             assert!(!name.contains(['/', '\0', ' ', '\u{1b}', '\u{202e}']), "{name:?}");
             assert!(!name.starts_with(['.', '-']), "{name:?}");
         }
-        assert_eq!(files(&["a/b.csv", "pacienti_č", "clinic_patient"]), ["a_b.csv.json", "pacienti_č.json", "clinic_patient.json"]);
+        assert_eq!(
+            files(&["a/b.csv", "pacienti_č", "clinic_patient"]),
+            ["a_b.csv.json", "pacienti_č.json", "clinic_patient.json"]
+        );
     }
 
     #[test]

@@ -107,7 +107,14 @@ impl Draft {
     }
 
     /// Stores one of the point's own files under a key of the layout.
-    pub async fn add_file(&self, object: StoredObject, file: &Path, content_type: &str, stage: Stage, events: &Events) -> Result<StoredObject> {
+    pub async fn add_file(
+        &self,
+        object: StoredObject,
+        file: &Path,
+        content_type: &str,
+        stage: Stage,
+        events: &Events,
+    ) -> Result<StoredObject> {
         let options = StoreOptions {
             class: None,
             encryption: self.vault.rules().encryption.clone(),
@@ -116,13 +123,22 @@ impl Draft {
         self.add(object, file, &options, stage, events).await
     }
 
-    async fn add(&self, object: StoredObject, file: &Path, options: &StoreOptions, stage: Stage, events: &Events) -> Result<StoredObject> {
+    async fn add(
+        &self,
+        object: StoredObject,
+        file: &Path,
+        options: &StoreOptions,
+        stage: Stage,
+        events: &Events,
+    ) -> Result<StoredObject> {
         let key = self.vault.full(&object.key);
         let progress = Progress { events, stage, sha256: &object.sha256 };
         if self.vault.writer().upload_new(&key, file, options, &progress).await? {
             return Ok(object);
         }
-        Err(Error::Exists { what: format!("{} is there already, written by another run", self.vault.name(&object.key)) })
+        Err(Error::Exists {
+            what: format!("{} is there already, written by another run", self.vault.name(&object.key)),
+        })
     }
 
     /// The commit: one write that makes the point. What was claimed and what is there must be the same point.

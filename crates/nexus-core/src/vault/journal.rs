@@ -48,7 +48,9 @@ impl Journal {
     pub async fn entries(&self) -> Result<Entries> {
         let keys = self.vault.small_listing(&layout::journal(&self.point)).await?;
         if keys.len() > MOST {
-            return Err(Error::Unsupported { what: format!("the journal of {} has more than {MOST} entries", self.point) });
+            return Err(Error::Unsupported {
+                what: format!("the journal of {} has more than {MOST} entries", self.point),
+            });
         }
         let read: Vec<_> = stream::iter(keys)
             .map(async |key| {
@@ -108,13 +110,18 @@ impl Entries {
 
     /// True when the last word of a check was that something is wrong.
     pub fn failed(&self) -> bool {
-        self.proofs().rev().find(|(_, proof)| proof.verdict != Verdict::CouldNotVerify).is_some_and(|(_, proof)| proof.verdict == Verdict::Failed)
+        self.proofs()
+            .rev()
+            .find(|(_, proof)| proof.verdict != Verdict::CouldNotVerify)
+            .is_some_and(|(_, proof)| proof.verdict == Verdict::Failed)
     }
 
     /// The parts that prune has announced to remove, or has removed.
     pub fn going(&self) -> Vec<Part> {
         let withdrawn = |nonce: &str| {
-            self.read.iter().any(|entry| matches!(&entry.event, JournalEvent::Withdrawn { announcement } if announcement == nonce))
+            self.read
+                .iter()
+                .any(|entry| matches!(&entry.event, JournalEvent::Withdrawn { announcement } if announcement == nonce))
         };
         let mut parts = Vec::new();
         for entry in &self.read {

@@ -112,7 +112,13 @@ impl Vault {
     /// # Errors
     ///
     /// [`Error::Missing`] when there is none; [`Error::Usage`] when it belongs to another app than `app`.
-    pub async fn open(reader: &Reader, address: &Address, app: Option<&str>, rules: StoreRules, scratch: PathBuf) -> Result<Self> {
+    pub async fn open(
+        reader: &Reader,
+        address: &Address,
+        app: Option<&str>,
+        rules: StoreRules,
+        scratch: PathBuf,
+    ) -> Result<Self> {
         let key = format!("{}{}", address.prefix(), layout::DESCRIPTOR);
         let Some(bytes) = reader.read(&key).await? else {
             return Err(Error::missing(format!("there is no vault at {address}")));
@@ -289,7 +295,9 @@ impl Vault {
             label.parse::<crate::point::Label>()?;
         }
         let mut passed_over = Vec::new();
-        for state in self.points().await? {
+        for id in self.ids().await?.into_iter().rev() {
+            // One by one, newest first: what lies behind the one that fits need not be read.
+            let Some(state) = self.state(id).await? else { continue };
             let fits = label.map_or(!state.id.label().is_safety(), |label| state.id.label().as_str() == label);
             if !fits {
                 continue;
@@ -329,15 +337,22 @@ impl Vault {
         };
         let state = self.state(id.clone()).await?;
         let Some(state) = state else {
-            return Err(Error::missing(format!("{} holds no point {selector:?}: that folder is another tool's", self.address)));
+            return Err(Error::missing(format!(
+                "{} holds no point {selector:?}: that folder is another tool's",
+                self.address
+            )));
         };
         match state.standing {
             Standing::Committed(manifest) => {
                 let point = RecoveryPoint { vault: self.clone(), manifest: *manifest, journal: state.journal };
                 Ok(Found { point, passed_over: Vec::new() })
             }
-            Standing::Unfinished(_) => Err(Error::missing(format!("{id} was started and never committed: there is no such point"))),
-            Standing::Abandoned(reason) => Err(Error::missing(format!("{id} was given up ({reason}): there is no such point"))),
+            Standing::Unfinished(_) => {
+                Err(Error::missing(format!("{id} was started and never committed: there is no such point")))
+            }
+            Standing::Abandoned(reason) => {
+                Err(Error::missing(format!("{id} was given up ({reason}): there is no such point")))
+            }
             // Read once more for the error with its kind: newer and damaged have other remedies.
             Standing::Unreadable(reason) => match self.read(&layout::manifest(&id)).await? {
                 Some(bytes) => match parse::<Ending>(&bytes, &self.name(&layout::manifest(&id))) {

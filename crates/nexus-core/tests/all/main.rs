@@ -1,3 +1,9 @@
 //! Tests of the core from outside, one binary.
 
+mod architecture;
+mod crash;
+mod damage;
+mod format;
+mod round_trip;
 mod sqlite;
+mod world;

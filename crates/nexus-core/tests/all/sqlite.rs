@@ -285,7 +285,7 @@ fn an_index_that_misses_a_row_is_found() {
 fn rows_against_the_schema_s_own_rules_are_kept_and_told() {
     let place = Place::new();
     drop(place.open(
-        "CREATE TABLE t(a, b CHECK (b > 0)); PRAGMA ignore_check_constraints=ON; INSERT INTO t VALUES(NULL, 1), (1, -1);
+        "CREATE TABLE t(a, b CHECK (b > 0)); PRAGMA ignore_check_constraints=ON; INSERT INTO t VALUES(NULL, -1), (NULL, 1);
          PRAGMA writable_schema=ON;
          UPDATE sqlite_schema SET sql = 'CREATE TABLE t(a NOT NULL, b CHECK (b > 0))' WHERE name = 't';
          CREATE TABLE parent(id INTEGER PRIMARY KEY); CREATE TABLE child(p REFERENCES parent(id));
@@ -301,7 +301,7 @@ fn rows_against_the_schema_s_own_rules_are_kept_and_told() {
     let captured = place.database().capture(&place.copy(), LOCK_WAIT, &events).expect("a capture");
     assert_eq!(captured.facts.foreign_key_violations, BTreeMap::from([("child".to_owned(), 2)]));
     let told = told.lock().expect("a lock");
-    assert!(told.len() == 1 && told[0].contains("(2 times)"), "{told:?}");
+    assert!(told.len() == 1 && told[0].starts_with("2 values of"), "{told:?}");
 }
 
 #[test]
@@ -326,7 +326,7 @@ fn a_schema_that_needs_the_app_s_own_collation_and_function_is_captured() {
 fn a_lock_is_waited_for_only_so_long_and_its_holder_is_named() {
     let place = Place::new();
     drop(place.open(CLINIC));
-    let Some(mut holder) = sqlite_shell(&place.path(), "BEGIN EXCLUSIVE;") else { return };
+    let mut holder = sqlite_shell(&place.path(), "BEGIN EXCLUSIVE;");
     let start = Instant::now();
     let error = place.database().capture(&place.copy(), Duration::from_millis(200), &Events::none()).expect_err("held");
     assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
@@ -355,13 +355,18 @@ fn all_settings_of_the_file_are_kept() {
          PRAGMA application_id=252006674; PRAGMA user_version=42; {CLINIC}"
     )));
     let facts = place.captured().facts;
-    assert_eq!((facts.application_id, facts.user_version, facts.page_size, facts.auto_vacuum), (252_006_674, 42, 8192, 2));
+    assert_eq!(
+        (facts.application_id, facts.user_version, facts.page_size, facts.auto_vacuum),
+        (252_006_674, 42, 8192, 2)
+    );
     assert_eq!((facts.encoding.as_str(), facts.journal_mode.as_str()), ("UTF-16le", "delete"));
     let digest = digest_of(&place.path());
     fs::remove_file(place.path()).expect("removed");
     place.restore().expect("a restore");
     assert_eq!(digest_of(&place.path()), digest);
-    for (name, value) in [("application_id", 252_006_674), ("user_version", 42), ("page_size", 8192), ("auto_vacuum", 2)] {
+    for (name, value) in
+        [("application_id", 252_006_674), ("user_version", 42), ("page_size", 8192), ("auto_vacuum", 2)]
+    {
         assert_eq!(pragma(&place.path(), name), Value::Integer(value), "{name}");
     }
     assert_eq!(pragma(&place.path(), "encoding"), Value::Text("UTF-16le".to_owned()));
@@ -430,7 +435,8 @@ fn a_copy_with_another_page_size_is_restored_when_nobody_holds_the_log_and_refus
     drop(good.open(&format!("PRAGMA page_size=1024; {CLINIC}")));
     good.captured();
     let place = Place::new();
-    let app = place.open("PRAGMA page_size=8192; PRAGMA journal_mode=WAL; CREATE TABLE old(x); INSERT INTO old VALUES(1)");
+    let app =
+        place.open("PRAGMA page_size=8192; PRAGMA journal_mode=WAL; CREATE TABLE old(x); INSERT INTO old VALUES(1)");
     fs::copy(good.copy(), place.copy()).expect("a copy");
     let error = place.restore_waiting(Duration::from_millis(50)).expect_err("held");
     assert!(matches!(&error, Error::Busy { what } if what.contains("leaving WAL mode")), "{error:?}");
@@ -448,7 +454,8 @@ fn another_page_size_is_no_hindrance_in_rollback_mode() {
         drop(good.open(&format!("PRAGMA page_size={from}; {CLINIC}")));
         good.captured();
         let place = Place::new();
-        let app = place.open(&format!("PRAGMA page_size={to}; CREATE TABLE old AS SELECT zeroblob(300000) AS x; {CLINIC}"));
+        let app =
+            place.open(&format!("PRAGMA page_size={to}; CREATE TABLE old AS SELECT zeroblob(300000) AS x; {CLINIC}"));
         fs::copy(good.copy(), place.copy()).expect("a copy");
         place.restore().expect("a restore");
         assert_eq!(digest(&app), digest_of(&good.path()));
@@ -575,17 +582,21 @@ fn killed_writer() -> Place {
     place
 }
 
-/// The `sqlite3` shell after some SQL, holding on until its input ends; none where it is not installed.
-fn sqlite_shell(path: &Path, sql: &str) -> Option<std::process::Child> {
+/// The `sqlite3` shell after some SQL, holding on until its input ends.
+fn sqlite_shell(path: &Path, sql: &str) -> std::process::Child {
     use std::io::{BufRead, BufReader, Write};
-    let mut shell =
-        Command::new("sqlite3").arg(path).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
+    let mut shell = Command::new("sqlite3")
+        .arg(path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the sqlite3 shell is installed");
     let input = shell.stdin.as_mut().expect("piped");
     writeln!(input, "{sql} SELECT 'ready';").expect("input");
     let mut line = String::new();
     BufReader::new(shell.stdout.as_mut().expect("piped")).read_line(&mut line).expect("output");
     assert_eq!(line.trim(), "ready");
-    Some(shell)
+    shell
 }
 
 // ---- records
@@ -722,11 +733,18 @@ fn tables_with_odd_names_and_shapes_are_exported_whole() {
     assert!(table(&exported, "a/b.csv").rowid && !table(&exported, "select").rowid);
     assert_eq!(read(&folder, &exported, "../evil"), [json!({"x": "a"}), json!({"x": "b"})]);
     assert_eq!(read(&folder, &exported, "quo\"te's"), [json!({"$rowid": 1, "x": 1})]);
-    let order: Vec<_> = read(&folder, &exported, "composite").iter().map(|row| (row["b"].clone(), row["a"].clone())).collect();
+    let order: Vec<_> =
+        read(&folder, &exported, "composite").iter().map(|row| (row["b"].clone(), row["a"].clone())).collect();
     let null = serde_json::Value::Null;
     assert_eq!(
         order,
-        [(json!(1), null.clone()), (json!(1), null), (json!(1), json!("x")), (json!(1), json!("y")), (json!(2), json!("x"))]
+        [
+            (json!(1), null.clone()),
+            (json!(1), null),
+            (json!(1), json!("x")),
+            (json!(1), json!("y")),
+            (json!(2), json!("x"))
+        ]
     );
     assert_eq!(table(&exported, "composite").order, ["b", "a"]);
     assert_eq!(read(&folder, &exported, "generated"), [json!({"a": 7, "twice": 14, "thrice": 21})]);

@@ -27,12 +27,8 @@ enum Kind {
 /// Chooses the keys.
 pub(super) fn named(size: &ClinicSize, random: &mut Random) -> Named {
     Named {
-        documents: (1..=size.documents)
-            .map(|id| document_key(id, random))
-            .collect(),
-        images: (1..=size.images)
-            .map(|id| image_key(id, size, random))
-            .collect(),
+        documents: (1..=size.documents).map(|id| document_key(id, random)).collect(),
+        images: (1..=size.images).map(|id| image_key(id, size, random)).collect(),
     }
 }
 
@@ -48,9 +44,7 @@ pub(super) fn store(
 ) -> Result<u64, NoSuchBucket> {
     let documents = spread(&named.documents, size.document_objects());
     let images = spread(&named.images, size.image_objects());
-    let orphans: Vec<String> = (1..=size.orphans())
-        .map(|id| orphan_key(id, random))
-        .collect();
+    let orphans: Vec<String> = (1..=size.orphans()).map(|id| orphan_key(id, random)).collect();
     let mut bytes = 0;
     for key in documents.chain(images).chain(&orphans) {
         let object = object(key, random);
@@ -63,10 +57,7 @@ pub(super) fn store(
 /// This many of the keys, evenly spread over all.
 fn spread(keys: &[String], wanted: u64) -> impl Iterator<Item = &String> {
     let all = keys.len() as u64;
-    (0..all)
-        .zip(keys)
-        .filter(move |(index, _)| (index + 1) * wanted / all > index * wanted / all)
-        .map(|(_, key)| key)
+    (0..all).zip(keys).filter(move |(index, _)| (index + 1) * wanted / all > index * wanted / all).map(|(_, key)| key)
 }
 
 fn document_key(id: u64, random: &mut Random) -> String {
@@ -77,10 +68,7 @@ fn document_key(id: u64, random: &mut Random) -> String {
         0 => format!("documents/{year}/{month:02}/{kind} {name} {id}.{end}"),
         1 => format!("documents/{year}/{month:02}/{kind}+{name}_{id}.{end}"),
         2 => format!("documents/{year}/{month:02}/{name} ({kind}) 100% #{id}.{end}"),
-        _ => format!(
-            "documents/{year}/{month:02}/scan_{id:05}_{:08x}.{end}",
-            random.below(1 << 32)
-        ),
+        _ => format!("documents/{year}/{month:02}/scan_{id:05}_{:08x}.{end}", random.below(1 << 32)),
     }
 }
 
@@ -91,9 +79,7 @@ fn image_key(id: u64, size: &ClinicSize, random: &mut Random) -> String {
         4 => format!("images/Röntgen {patient:05}/Aufnahme {id}.png"),
         _ => {
             let batch = 1 + random.below(size.batches);
-            format!(
-                "filemaker-import/images-bulk-dump/batch-{batch:04}/P{patient:05}_IMG_{id:05}.jpg"
-            )
+            format!("filemaker-import/images-bulk-dump/batch-{batch:04}/P{patient:05}_IMG_{id:05}.jpg")
         }
     }
 }
@@ -112,9 +98,7 @@ fn object(key: &str, random: &mut Random) -> NewObject {
     let mut object = NewObject::new(kind.body(random)).content_type(kind.content_type());
     if random.percent(20) {
         let user = format!("user{}", 1 + random.below(12));
-        object = object
-            .metadata("uploaded-by", &user)
-            .metadata("scanner", "Kodak i2620");
+        object = object.metadata("uploaded-by", &user).metadata("scanner", "Kodak i2620");
     }
     if kind == Kind::Pdf && random.percent(4) {
         object = object.storage_class("STANDARD_IA");
@@ -152,15 +136,9 @@ impl Kind {
     fn frame(self) -> (&'static [u8], &'static [u8]) {
         match self {
             Self::Jpeg => (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00", b"\xff\xd9"),
-            Self::Png => (
-                b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR",
-                b"\x00\x00\x00\x00IEND\xaeB`\x82",
-            ),
+            Self::Png => (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", b"\x00\x00\x00\x00IEND\xaeB`\x82"),
             Self::Pdf => (b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n", b"\nstartxref\n0\n%%EOF\n"),
-            Self::Docx => (
-                b"PK\x03\x04\x14\x00\x06\x00\x08\x00",
-                b"PK\x05\x06\x00\x00\x00\x00",
-            ),
+            Self::Docx => (b"PK\x03\x04\x14\x00\x06\x00\x08\x00", b"PK\x05\x06\x00\x00\x00\x00"),
             Self::Csv => ("Datum;Patient;Betrag\n".as_bytes(), b"\n"),
         }
     }
@@ -174,12 +152,7 @@ impl Kind {
         match self {
             Self::Csv => {
                 while body.len() < length {
-                    let row = format!(
-                        "{};{};{}\n",
-                        random.date(2016, 2025),
-                        random.below(2_842),
-                        random.below(900)
-                    );
+                    let row = format!("{};{};{}\n", random.date(2016, 2025), random.below(2_842), random.below(900));
                     body.extend_from_slice(row.as_bytes());
                 }
             }

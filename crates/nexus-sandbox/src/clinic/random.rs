@@ -54,10 +54,7 @@ impl Random {
     pub fn moment(&mut self, first_year: u64, last_year: u64) -> String {
         let date = self.date(first_year, last_year);
         let (hour, minute, second) = (7 + self.below(12), self.below(60), self.below(60));
-        format!(
-            "{date} {hour:02}:{minute:02}:{second:02}.{:06}",
-            self.below(1_000_000)
-        )
+        format!("{date} {hour:02}:{minute:02}:{second:02}.{:06}", self.below(1_000_000))
     }
 }
 

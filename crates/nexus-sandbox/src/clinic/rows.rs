@@ -14,12 +14,7 @@ use super::words::{CITIES, FIRST_NAMES, KINDS, LAST_NAMES, STREETS, note};
 const USERS: u64 = 12;
 
 /// Writes a database with all rows; a file that has these tables already is left as it is.
-pub(super) fn write(
-    path: &Path,
-    size: &ClinicSize,
-    named: &Named,
-    random: &mut Random,
-) -> Result<()> {
+pub(super) fn write(path: &Path, size: &ClinicSize, named: &Named, random: &mut Random) -> Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let mut connection = Connection::open_with_flags(path, flags)?;
     // A clinic that breaks off is made anew: nothing is gained by waiting for the disk.
@@ -38,13 +33,12 @@ pub(super) fn write(
 }
 
 fn django(transaction: &Transaction<'_>, random: &mut Random) -> Result<()> {
-    let mut migration = transaction
-        .prepare("INSERT INTO django_migrations (app, name, applied) VALUES (?1, ?2, ?3)")?;
+    let mut migration =
+        transaction.prepare("INSERT INTO django_migrations (app, name, applied) VALUES (?1, ?2, ?3)")?;
     for (app, name) in MIGRATIONS {
         migration.execute(params![app, name, random.moment(2023, 2024)])?;
     }
-    let mut model = transaction
-        .prepare("INSERT INTO django_content_type (app_label, model) VALUES (?1, ?2)")?;
+    let mut model = transaction.prepare("INSERT INTO django_content_type (app_label, model) VALUES (?1, ?2)")?;
     for (app, name) in MODELS {
         model.execute(params![app, name])?;
     }
@@ -54,11 +48,7 @@ fn django(transaction: &Transaction<'_>, random: &mut Random) -> Result<()> {
     )?;
     for id in 1..=USERS {
         user.execute(params![
-            format!(
-                "pbkdf2_sha256$870000${:016x}${:016x}",
-                random.bits(),
-                random.bits()
-            ),
+            format!("pbkdf2_sha256$870000${:016x}${:016x}", random.bits(), random.bits()),
             (id % 5 != 0).then(|| random.moment(2025, 2025)),
             id == 1,
             format!("user{id}"),
@@ -87,11 +77,7 @@ fn patients(transaction: &Transaction<'_>, size: &ClinicSize, random: &mut Rando
     let length = share(size, 12, size.patients);
     for id in 1..=size.patients {
         // The first patient is always a John, so that the guide's example finds one.
-        let first = if id == 1 {
-            "John"
-        } else {
-            random.pick(&FIRST_NAMES)
-        };
+        let first = if id == 1 { "John" } else { random.pick(&FIRST_NAMES) };
         let last = random.pick(&LAST_NAMES);
         patient.execute(params![
             format!("P{id:05}"),
@@ -99,14 +85,10 @@ fn patients(transaction: &Transaction<'_>, size: &ClinicSize, random: &mut Rando
             last,
             random.date(1930, 2022),
             random.percent(70).then(|| format!("p{id}@mail.example")),
-            random
-                .percent(85)
-                .then(|| format!("+49 89 {}", 1_000_000 + random.below(8_999_999))),
+            random.percent(85).then(|| format!("+49 89 {}", 1_000_000 + random.below(8_999_999))),
             format!("{} {}", random.pick(&STREETS), 1 + random.below(140)),
             random.pick(&CITIES),
-            random
-                .percent(90)
-                .then(|| format!("A{:09}", random.below(1_000_000_000))),
+            random.percent(90).then(|| format!("A{:09}", random.below(1_000_000_000))),
             format!("{}.{:02}", random.below(500), random.below(100)),
             random.percent(60).then(|| tenths(400 + random.below(800))),
             random.percent(95),
@@ -127,28 +109,16 @@ fn batches(transaction: &Transaction<'_>, size: &ClinicSize, random: &mut Random
     for id in 1..=size.batches {
         batch.execute(params![
             format!("batch-{id:04}"),
-            if random.percent(80) {
-                "filemaker"
-            } else {
-                "upload"
-            },
+            if random.percent(80) { "filemaker" } else { "upload" },
             random.moment(2024, 2025),
-            random.percent(50).then(|| format!(
-                "{{\"dpi\": {}, \"Gerät\": \"Röntgen\"}}",
-                150 * (1 + random.below(4))
-            )),
+            random.percent(50).then(|| format!("{{\"dpi\": {}, \"Gerät\": \"Röntgen\"}}", 150 * (1 + random.below(4)))),
             signed(1 + random.below(size.patients)),
         ])?;
     }
     Ok(())
 }
 
-fn images(
-    transaction: &Transaction<'_>,
-    size: &ClinicSize,
-    keys: &[String],
-    random: &mut Random,
-) -> Result<()> {
+fn images(transaction: &Transaction<'_>, size: &ClinicSize, keys: &[String], random: &mut Random) -> Result<()> {
     let mut image = transaction.prepare(
         "INSERT INTO clinic_image (file, caption, width, height, taken_on, thumbnail, batch_id, \
          patient_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -169,12 +139,7 @@ fn images(
     Ok(())
 }
 
-fn documents(
-    transaction: &Transaction<'_>,
-    size: &ClinicSize,
-    keys: &[String],
-    random: &mut Random,
-) -> Result<()> {
+fn documents(transaction: &Transaction<'_>, size: &ClinicSize, keys: &[String], random: &mut Random) -> Result<()> {
     let mut document = transaction.prepare(
         "INSERT INTO clinic_document (title, kind, file, text, pages, received_at, author_id, patient_id) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",

@@ -3,10 +3,9 @@
 use super::random::Random;
 
 pub(super) const FIRST_NAMES: [&str; 32] = [
-    "John", "Mary", "Anna", "Jürgen", "Zoë", "Björn", "Fatma", "Élodie", "Łukasz", "Søren",
-    "Maria", "Peter", "Ingrid", "Ahmed", "Yūki", "Olga", "Heinz", "Ursula", "Noémie", "José",
-    "Giulia", "Emma", "Paul", "Lena", "Mehmet", "Sofia", "Karl", "Irène", "Dmitri", "Aoife",
-    "Thomas", "Renate",
+    "John", "Mary", "Anna", "Jürgen", "Zoë", "Björn", "Fatma", "Élodie", "Łukasz", "Søren", "Maria", "Peter", "Ingrid",
+    "Ahmed", "Yūki", "Olga", "Heinz", "Ursula", "Noémie", "José", "Giulia", "Emma", "Paul", "Lena", "Mehmet", "Sofia",
+    "Karl", "Irène", "Dmitri", "Aoife", "Thomas", "Renate",
 ];
 
 pub(super) const LAST_NAMES: [&str; 32] = [
@@ -55,9 +54,7 @@ pub(super) const STREETS: [&str; 8] = [
     "Station Road",
 ];
 
-pub(super) const CITIES: [&str; 8] = [
-    "München", "Köln", "Zürich", "Genève", "Łódź", "Århus", "Galway", "Graz",
-];
+pub(super) const CITIES: [&str; 8] = ["München", "Köln", "Zürich", "Genève", "Łódź", "Århus", "Galway", "Graz"];
 
 pub(super) const KINDS: [&str; 10] = [
     "Befund",

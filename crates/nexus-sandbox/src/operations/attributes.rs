@@ -1,8 +1,8 @@
 //! `GetObjectAttributes`: size, checksum and parts without the object.
 
 use s3s::dto::{
-    Checksum, ETag, GetObjectAttributesInput, GetObjectAttributesOutput, GetObjectAttributesParts,
-    ObjectAttributes, StorageClass,
+    Checksum, ETag, GetObjectAttributesInput, GetObjectAttributesOutput, GetObjectAttributesParts, ObjectAttributes,
+    StorageClass,
 };
 use s3s::{S3Request, S3Result};
 
@@ -29,13 +29,10 @@ impl Operations {
             object_size: wants(ObjectAttributes::OBJECT_SIZE).then(|| signed(object.size())),
             storage_class: wants(ObjectAttributes::STORAGE_CLASS)
                 .then(|| StorageClass::from(object.storage_class.clone())),
-            checksum: (wants(ObjectAttributes::CHECKSUM) && object.checksum.is_some())
-                .then_some(checksum),
-            object_parts: (wants(ObjectAttributes::OBJECT_PARTS) && parts > 0).then(|| {
-                GetObjectAttributesParts {
-                    total_parts_count: Some(parts),
-                    ..GetObjectAttributesParts::default()
-                }
+            checksum: (wants(ObjectAttributes::CHECKSUM) && object.checksum.is_some()).then_some(checksum),
+            object_parts: (wants(ObjectAttributes::OBJECT_PARTS) && parts > 0).then(|| GetObjectAttributesParts {
+                total_parts_count: Some(parts),
+                ..GetObjectAttributesParts::default()
             }),
             last_modified: Some(object.last_modified.into()),
             ..GetObjectAttributesOutput::default()

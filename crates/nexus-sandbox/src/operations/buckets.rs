@@ -1,10 +1,9 @@
 //! Buckets: made, looked at, removed.
 
 use s3s::dto::{
-    self, CreateBucketInput, CreateBucketOutput, DeleteBucketInput, DeleteBucketOutput,
-    GetBucketLocationInput, GetBucketLocationOutput, GetBucketVersioningInput,
-    GetBucketVersioningOutput, HeadBucketInput, HeadBucketOutput, ListBucketsInput,
-    ListBucketsOutput,
+    self, CreateBucketInput, CreateBucketOutput, DeleteBucketInput, DeleteBucketOutput, GetBucketLocationInput,
+    GetBucketLocationOutput, GetBucketVersioningInput, GetBucketVersioningOutput, HeadBucketInput, HeadBucketOutput,
+    ListBucketsInput, ListBucketsOutput,
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 
@@ -12,10 +11,7 @@ use super::{Operations, REGION};
 use crate::store::no_such_bucket;
 
 impl Operations {
-    pub(super) async fn list_buckets(
-        &self,
-        request: S3Request<ListBucketsInput>,
-    ) -> S3Result<ListBucketsOutput> {
+    pub(super) async fn list_buckets(&self, request: S3Request<ListBucketsInput>) -> S3Result<ListBucketsOutput> {
         let prefix = request.input.prefix;
         let wanted = prefix.clone().unwrap_or_default();
         let buckets = self
@@ -29,23 +25,13 @@ impl Operations {
                 bucket_region: Some(REGION.to_owned()),
             })
             .collect();
-        Ok(ListBucketsOutput {
-            buckets: Some(buckets),
-            prefix,
-            owner: Some(owner()),
-            ..ListBucketsOutput::default()
-        })
+        Ok(ListBucketsOutput { buckets: Some(buckets), prefix, owner: Some(owner()), ..ListBucketsOutput::default() })
     }
 
-    pub(super) async fn create_bucket(
-        &self,
-        request: S3Request<CreateBucketInput>,
-    ) -> S3Result<CreateBucketOutput> {
+    pub(super) async fn create_bucket(&self, request: S3Request<CreateBucketInput>) -> S3Result<CreateBucketOutput> {
         let name = request.input.bucket;
         if self.store.create_bucket(&name) {
-            return Ok(CreateBucketOutput {
-                location: Some(format!("/{name}")),
-            });
+            return Ok(CreateBucketOutput { location: Some(format!("/{name}")) });
         }
         Err(S3Error::with_message(
             S3ErrorCode::BucketAlreadyOwnedByYou,
@@ -53,22 +39,13 @@ impl Operations {
         ))
     }
 
-    pub(super) async fn head_bucket(
-        &self,
-        request: S3Request<HeadBucketInput>,
-    ) -> S3Result<HeadBucketOutput> {
+    pub(super) async fn head_bucket(&self, request: S3Request<HeadBucketInput>) -> S3Result<HeadBucketOutput> {
         self.store.look(&request.input.bucket, |_| {
-            Ok(HeadBucketOutput {
-                bucket_region: Some(REGION.to_owned()),
-                ..HeadBucketOutput::default()
-            })
+            Ok(HeadBucketOutput { bucket_region: Some(REGION.to_owned()), ..HeadBucketOutput::default() })
         })
     }
 
-    pub(super) async fn delete_bucket(
-        &self,
-        request: S3Request<DeleteBucketInput>,
-    ) -> S3Result<DeleteBucketOutput> {
+    pub(super) async fn delete_bucket(&self, request: S3Request<DeleteBucketInput>) -> S3Result<DeleteBucketOutput> {
         let name = request.input.bucket;
         let mut buckets = self.store.write();
         let bucket = buckets.get(&name).ok_or_else(no_such_bucket)?;
@@ -87,25 +64,18 @@ impl Operations {
         request: S3Request<GetBucketLocationInput>,
     ) -> S3Result<GetBucketLocationOutput> {
         // Amazon S3 answers an empty element for us-east-1.
-        self.store.look(&request.input.bucket, |_| {
-            Ok(GetBucketLocationOutput::default())
-        })
+        self.store.look(&request.input.bucket, |_| Ok(GetBucketLocationOutput::default()))
     }
 
     pub(super) async fn get_bucket_versioning(
         &self,
         request: S3Request<GetBucketVersioningInput>,
     ) -> S3Result<GetBucketVersioningOutput> {
-        self.store.look(&request.input.bucket, |_| {
-            Ok(GetBucketVersioningOutput::default())
-        })
+        self.store.look(&request.input.bucket, |_| Ok(GetBucketVersioningOutput::default()))
     }
 }
 
 /// The one owner of everything.
 pub(super) fn owner() -> dto::Owner {
-    dto::Owner {
-        display_name: Some("nexus-sandbox".to_owned()),
-        id: Some("nexus-sandbox".to_owned()),
-    }
+    dto::Owner { display_name: Some("nexus-sandbox".to_owned()), id: Some("nexus-sandbox".to_owned()) }
 }

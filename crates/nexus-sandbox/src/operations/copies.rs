@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use hyper::HeaderMap;
 use s3s::dto::{
-    CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag, ETagCondition,
-    MetadataDirective, ServerSideEncryption, StorageClass, TaggingDirective,
+    CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag, ETagCondition, MetadataDirective,
+    ServerSideEncryption, StorageClass, TaggingDirective,
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 
@@ -35,10 +35,7 @@ macro_rules! source_condition {
 pub(super) use source_condition;
 
 impl Operations {
-    pub(super) async fn copy_object(
-        &self,
-        request: S3Request<CopyObjectInput>,
-    ) -> S3Result<CopyObjectOutput> {
+    pub(super) async fn copy_object(&self, request: S3Request<CopyObjectInput>) -> S3Result<CopyObjectOutput> {
         let destination = destination_conditions(&request.headers)?;
         let mut input = request.input;
         no_customer_key(input.sse_customer_algorithm.as_ref())?;
@@ -64,27 +61,14 @@ impl Operations {
             ssekms_key_id: stored.encryption.kms_key.clone(),
             ..CopyObjectOutput::default()
         };
-        self.store
-            .put_if(&input.bucket, &input.key, stored, &condition)?;
+        self.store.put_if(&input.bucket, &input.key, stored, &condition)?;
         Ok(output)
     }
 
     /// The source of a copy, if it is there, may be read and satisfies the conditions.
-    pub(super) fn copy_source(
-        &self,
-        named: &CopySource,
-        condition: &ReadCondition,
-    ) -> S3Result<Arc<StoredObject>> {
-        let CopySource::Bucket {
-            bucket,
-            key,
-            version_id,
-        } = named
-        else {
-            return Err(S3Error::with_message(
-                S3ErrorCode::NotImplemented,
-                "Access points are not implemented.",
-            ));
+    pub(super) fn copy_source(&self, named: &CopySource, condition: &ReadCondition) -> S3Result<Arc<StoredObject>> {
+        let CopySource::Bucket { bucket, key, version_id } = named else {
+            return Err(S3Error::with_message(S3ErrorCode::NotImplemented, "Access points are not implemented."));
         };
         only_null_version(version_id.as_deref())?;
         let source = self.store.object(bucket, key)?;
@@ -95,42 +79,23 @@ impl Operations {
         Ok(source)
     }
 
-    fn copy_of(
-        &self,
-        source: &StoredObject,
-        input: &mut CopyObjectInput,
-    ) -> S3Result<StoredObject> {
+    fn copy_of(&self, source: &StoredObject, input: &mut CopyObjectInput) -> S3Result<StoredObject> {
         let encryption = encryption(
-            input
-                .server_side_encryption
-                .as_ref()
-                .map(ServerSideEncryption::as_str),
+            input.server_side_encryption.as_ref().map(ServerSideEncryption::as_str),
             input.ssekms_key_id.take(),
         )?;
         let redirect = input.website_redirect_location.clone();
-        let mut fields = if replaces_fields(input) {
-            sent_fields!(input)
-        } else {
-            source.fields.clone()
-        };
+        let mut fields = if replaces_fields(input) { sent_fields!(input) } else { source.fields.clone() };
         fields.website_redirect = redirect;
-        let tags = match input
-            .tagging_directive
-            .as_ref()
-            .map(TaggingDirective::as_str)
-        {
+        let tags = match input.tagging_directive.as_ref().map(TaggingDirective::as_str) {
             Some(TaggingDirective::REPLACE) => tags_of_header(input.tagging.as_deref())?,
             _ => source.tags.clone(),
         };
         let asked = input.checksum_algorithm.as_ref();
-        let algorithm = asked
-            .map(|name| Algorithm::named(name.as_str()))
-            .transpose()?;
+        let algorithm = asked.map(|name| Algorithm::named(name.as_str())).transpose()?;
         Ok(StoredObject {
             body: source.body.clone(),
-            etag: self
-                .store
-                .etag(md5_of(source), encryption.algorithm.as_deref()),
+            etag: self.store.etag(md5_of(source), encryption.algorithm.as_deref()),
             last_modified: self.store.now(),
             fields,
             storage_class: storage_class(input.storage_class.as_ref().map(StorageClass::as_str))?,
@@ -142,22 +107,14 @@ impl Operations {
     }
 
     /// The source's checksum, taken again only if it is of other bytes or another algorithm.
-    fn checksum_of_copy(
-        &self,
-        source: &StoredObject,
-        asked: Option<Algorithm>,
-    ) -> Option<Checksum> {
+    fn checksum_of_copy(&self, source: &StoredObject, asked: Option<Algorithm>) -> Option<Checksum> {
         if self.options.quirks.no_checksums {
             return None;
         }
         let kept = source.checksum.as_ref();
-        let algorithm = asked
-            .or(kept.map(|sum| sum.algorithm))
-            .unwrap_or(Algorithm::Crc64Nvme);
+        let algorithm = asked.or(kept.map(|sum| sum.algorithm)).unwrap_or(Algorithm::Crc64Nvme);
         match kept {
-            Some(sum) if sum.algorithm == algorithm && sum.span == Span::FullObject => {
-                Some(sum.clone())
-            }
+            Some(sum) if sum.algorithm == algorithm && sum.span == Span::FullObject => Some(sum.clone()),
             _ => Some(algorithm.whole(&source.body)),
         }
     }
@@ -173,10 +130,7 @@ fn md5_of(source: &StoredObject) -> String {
 }
 
 fn replaces_fields(input: &CopyObjectInput) -> bool {
-    let directive = input
-        .metadata_directive
-        .as_ref()
-        .map(MetadataDirective::as_str);
+    let directive = input.metadata_directive.as_ref().map(MetadataDirective::as_str);
     directive == Some(MetadataDirective::REPLACE)
 }
 
@@ -200,9 +154,7 @@ fn must_change_something(input: &CopyObjectInput) -> S3Result<()> {
 }
 
 /// `If-Match` and `If-None-Match`, which the S3 crate does not read from copies yet.
-fn destination_conditions(
-    headers: &HeaderMap,
-) -> S3Result<(Option<ETagCondition>, Option<ETagCondition>)> {
+fn destination_conditions(headers: &HeaderMap) -> S3Result<(Option<ETagCondition>, Option<ETagCondition>)> {
     let condition = |name: &str| {
         headers
             .get(name)

@@ -1,8 +1,8 @@
 //! Listings of objects, in both versions of the request.
 
 use s3s::dto::{
-    CommonPrefix, EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input,
-    ListObjectsV2Output, Object, ObjectStorageClass,
+    CommonPrefix, EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, Object,
+    ObjectStorageClass,
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 
@@ -56,27 +56,18 @@ impl Operations {
         })
     }
 
-    pub(super) async fn list_objects(
-        &self,
-        request: S3Request<ListObjectsInput>,
-    ) -> S3Result<ListObjectsOutput> {
+    pub(super) async fn list_objects(&self, request: S3Request<ListObjectsInput>) -> S3Result<ListObjectsOutput> {
         let input = request.input;
         let limit = self.page_limit(input.max_keys)?;
         let marker = input.marker.clone().unwrap_or_default();
         let delimiter = input.delimiter.clone().filter(|text| !text.is_empty());
         // The marker of a page that ended with a common prefix is that prefix.
-        let rolled_up = delimiter
-            .as_ref()
-            .is_some_and(|text| marker.ends_with(text));
+        let rolled_up = delimiter.as_ref().is_some_and(|text| marker.ends_with(text));
         let found = self.page(
             &input.bucket,
             &PageQuery {
                 prefix: input.prefix.clone().unwrap_or_default(),
-                position: if rolled_up {
-                    Position::behind_prefix(&marker)
-                } else {
-                    Position::behind_key(&marker)
-                },
+                position: if rolled_up { Position::behind_prefix(&marker) } else { Position::behind_key(&marker) },
                 delimiter: delimiter.clone(),
                 limit,
             },
@@ -90,11 +81,7 @@ impl Operations {
             max_keys: Some(i32::try_from(limit).unwrap_or(i32::MAX)),
             is_truncated: Some(found.next.is_some()),
             // Amazon S3 names the next marker only when a delimiter was given.
-            next_marker: found
-                .next
-                .as_ref()
-                .filter(|_| delimiter.is_some())
-                .map(|next| spelling.of(&next.after)),
+            next_marker: found.next.as_ref().filter(|_| delimiter.is_some()).map(|next| spelling.of(&next.after)),
             common_prefixes: spelling.prefixes(&found),
             contents: Some(spelling.contents(&found, true)),
             encoding_type: input.encoding_type,
@@ -103,13 +90,8 @@ impl Operations {
     }
 
     fn page(&self, bucket: &str, query: &PageQuery) -> S3Result<Page> {
-        let order = if self.options.quirks.unordered_listing {
-            Order::Walk
-        } else {
-            Order::Bytes
-        };
-        self.store
-            .look(bucket, |bucket| Ok(page(&bucket.objects, query, order)))
+        let order = if self.options.quirks.unordered_listing { Order::Walk } else { Order::Bytes };
+        self.store.look(bucket, |bucket| Ok(page(&bucket.objects, query, order)))
     }
 
     /// How many entries a page may have, given what was asked for.
@@ -140,10 +122,9 @@ impl Spelling {
         match encoding_type.map(EncodingType::as_str) {
             None => Ok(Self::Plain),
             Some(EncodingType::URL) => Ok(Self::Encoded),
-            Some(_) => Err(S3Error::with_message(
-                S3ErrorCode::InvalidArgument,
-                "Invalid Encoding Method specified in Request",
-            )),
+            Some(_) => {
+                Err(S3Error::with_message(S3ErrorCode::InvalidArgument, "Invalid Encoding Method specified in Request"))
+            }
         }
     }
 
@@ -156,21 +137,13 @@ impl Spelling {
     }
 
     fn prefixes(self, page: &Page) -> Option<Vec<CommonPrefix>> {
-        let prefixes: Vec<_> = page
-            .prefixes
-            .iter()
-            .map(|prefix| CommonPrefix {
-                prefix: Some(self.of(prefix)),
-            })
-            .collect();
+        let prefixes: Vec<_> =
+            page.prefixes.iter().map(|prefix| CommonPrefix { prefix: Some(self.of(prefix)) }).collect();
         (!prefixes.is_empty()).then_some(prefixes)
     }
 
     fn contents(self, page: &Page, with_owner: bool) -> Vec<Object> {
-        page.objects
-            .iter()
-            .map(|(key, object)| entry(self.of(key), object, with_owner))
-            .collect()
+        page.objects.iter().map(|(key, object)| entry(self.of(key), object, with_owner)).collect()
     }
 }
 
@@ -181,10 +154,7 @@ fn entry(key: String, object: &StoredObject, with_owner: bool) -> Object {
         last_modified: Some(object.last_modified.into()),
         size: Some(signed(object.size())),
         storage_class: Some(ObjectStorageClass::from(object.storage_class.clone())),
-        checksum_algorithm: object
-            .checksum
-            .as_ref()
-            .map(|sum| vec![sum.algorithm.name().to_owned().into()]),
+        checksum_algorithm: object.checksum.as_ref().map(|sum| vec![sum.algorithm.name().to_owned().into()]),
         checksum_type: object.checksum.as_ref().map(|sum| sum.span.dto()),
         owner: with_owner.then(owner),
         restore_status: None,
@@ -192,8 +162,5 @@ fn entry(key: String, object: &StoredObject, with_owner: bool) -> Object {
 }
 
 fn wrong_token() -> S3Error {
-    S3Error::with_message(
-        S3ErrorCode::InvalidArgument,
-        "The continuation token provided is incorrect",
-    )
+    S3Error::with_message(S3ErrorCode::InvalidArgument, "The continuation token provided is incorrect")
 }

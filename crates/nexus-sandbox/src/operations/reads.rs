@@ -35,9 +35,7 @@ macro_rules! described {
         $output.parts_count = $extent.parts;
         $output.e_tag = Some(ETag::Strong(object.etag.clone()));
         $output.last_modified = Some(object.last_modified.into());
-        $output.content_type = fields
-            .content_type
-            .or_else(|| Some("binary/octet-stream".to_owned()));
+        $output.content_type = fields.content_type.or_else(|| Some("binary/octet-stream".to_owned()));
         $output.cache_control = fields.cache_control;
         $output.content_disposition = fields.content_disposition;
         $output.content_encoding = fields.content_encoding;
@@ -45,13 +43,9 @@ macro_rules! described {
         $output.expires = fields.expires.map(Into::into);
         $output.website_redirect_location = fields.website_redirect;
         $output.metadata = Some(fields.metadata.into_iter().collect());
-        $output.storage_class = (object.storage_class != STANDARD)
-            .then(|| StorageClass::from(object.storage_class.clone()));
-        $output.server_side_encryption = object
-            .encryption
-            .algorithm
-            .clone()
-            .map(ServerSideEncryption::from);
+        $output.storage_class =
+            (object.storage_class != STANDARD).then(|| StorageClass::from(object.storage_class.clone()));
+        $output.server_side_encryption = object.encryption.algorithm.clone().map(ServerSideEncryption::from);
         $output.ssekms_key_id = object.encryption.kms_key.clone();
         if $checksum {
             write_object_checksum!($output, &object.checksum);
@@ -60,10 +54,7 @@ macro_rules! described {
 }
 
 impl Operations {
-    pub(super) async fn get_object(
-        &self,
-        request: S3Request<GetObjectInput>,
-    ) -> S3Result<GetObjectOutput> {
+    pub(super) async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<GetObjectOutput> {
         let input = request.input;
         only_null_version(input.version_id.as_deref())?;
         let object = self.store.object(&input.bucket, &input.key)?;
@@ -77,23 +68,13 @@ impl Operations {
         must_not_be_archived(&object)?;
         let extent = extent(&object, input.range.as_ref(), input.part_number)?;
         let mut output = GetObjectOutput::default();
-        described!(
-            output,
-            &object,
-            extent,
-            wants_checksum(input.checksum_mode.as_ref(), &extent)
-        );
-        output.tag_count = i32::try_from(object.tags.len())
-            .ok()
-            .filter(|count| *count > 0);
+        described!(output, &object, extent, wants_checksum(input.checksum_mode.as_ref(), &extent));
+        output.tag_count = i32::try_from(object.tags.len()).ok().filter(|count| *count > 0);
         output.body = Some(slice(&object, &extent.bytes));
         Ok(output)
     }
 
-    pub(super) async fn head_object(
-        &self,
-        request: S3Request<HeadObjectInput>,
-    ) -> S3Result<HeadObjectOutput> {
+    pub(super) async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<HeadObjectOutput> {
         let input = request.input;
         only_null_version(input.version_id.as_deref())?;
         let object = self.store.object(&input.bucket, &input.key)?;
@@ -106,12 +87,7 @@ impl Operations {
         condition.admit_read(&object)?;
         let extent = extent(&object, input.range.as_ref(), input.part_number)?;
         let mut output = HeadObjectOutput::default();
-        described!(
-            output,
-            &object,
-            extent,
-            wants_checksum(input.checksum_mode.as_ref(), &extent)
-        );
+        described!(output, &object, extent, wants_checksum(input.checksum_mode.as_ref(), &extent));
         Ok(output)
     }
 }
@@ -129,8 +105,7 @@ pub(super) fn must_not_be_archived(object: &StoredObject) -> S3Result<()> {
 
 /// The checksum of a whole object says nothing about a range of it.
 fn wants_checksum(mode: Option<&ChecksumMode>, extent: &Extent) -> bool {
-    extent.content_range.is_none()
-        && mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED)
+    extent.content_range.is_none() && mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED)
 }
 
 fn slice(object: &Arc<StoredObject>, range: &ops::Range<u64>) -> StreamingBlob {
@@ -149,34 +124,19 @@ fn extent(object: &StoredObject, range: Option<&Range>, part: Option<i32>) -> S3
         )),
         (Some(range), None) => {
             let bytes = range.check(size).map_err(|_| range_not_satisfiable())?;
-            Ok(Extent {
-                content_range: Some(content_range(&bytes, size)),
-                bytes,
-                parts: None,
-            })
+            Ok(Extent { content_range: Some(content_range(&bytes, size)), bytes, parts: None })
         }
         (None, Some(number)) => part_extent(object, number),
-        (None, None) => Ok(Extent {
-            bytes: 0..size,
-            content_range: None,
-            parts: None,
-        }),
+        (None, None) => Ok(Extent { bytes: 0..size, content_range: None, parts: None }),
     }
 }
 
 fn part_extent(object: &StoredObject, number: i32) -> S3Result<Extent> {
     let single = [object.size()];
-    let parts: &[u64] = if object.parts.is_empty() {
-        &single
-    } else {
-        &object.parts
-    };
+    let parts: &[u64] = if object.parts.is_empty() { &single } else { &object.parts };
     let index = usize::try_from(number - 1).map_err(|_| range_not_satisfiable())?;
     let length = *parts.get(index).ok_or_else(|| {
-        let mut error = refusal(
-            "InvalidPartNumber",
-            "The requested partnumber is not satisfiable",
-        );
+        let mut error = refusal("InvalidPartNumber", "The requested partnumber is not satisfiable");
         error.set_status_code(StatusCode::RANGE_NOT_SATISFIABLE);
         error
     })?;
@@ -185,9 +145,7 @@ fn part_extent(object: &StoredObject, number: i32) -> S3Result<Extent> {
     Ok(Extent {
         content_range: (length > 0).then(|| content_range(&bytes, object.size())),
         bytes,
-        parts: i32::try_from(object.parts.len())
-            .ok()
-            .filter(|count| *count > 0),
+        parts: i32::try_from(object.parts.len()).ok().filter(|count| *count > 0),
     })
 }
 
@@ -196,8 +154,5 @@ fn content_range(bytes: &ops::Range<u64>, size: u64) -> String {
 }
 
 fn range_not_satisfiable() -> S3Error {
-    S3Error::with_message(
-        S3ErrorCode::InvalidRange,
-        "The requested range is not satisfiable",
-    )
+    S3Error::with_message(S3ErrorCode::InvalidRange, "The requested range is not satisfiable")
 }

@@ -25,11 +25,7 @@ impl Claims {
     /// Reads the body to its end and refuses it if it is not what was claimed.
     ///
     /// The checksum is the one that was sent, or else of the algorithm `otherwise`.
-    pub async fn admit(
-        mut self,
-        body: Option<StreamingBlob>,
-        otherwise: Algorithm,
-    ) -> S3Result<(Bytes, Checksum)> {
+    pub async fn admit(mut self, body: Option<StreamingBlob>, otherwise: Algorithm) -> S3Result<(Bytes, Checksum)> {
         let body = collected(body, self.length).await?;
         if let Some(sent) = &self.content_md5 {
             content_md5_must_match(sent, &body)?;
@@ -59,9 +55,7 @@ impl Claims {
             return;
         };
         for algorithm in Algorithm::ALL {
-            let sent = trailers
-                .get(algorithm.header())
-                .and_then(|value| value.to_str().ok());
+            let sent = trailers.get(algorithm.header()).and_then(|value| value.to_str().ok());
             if let Some(sent) = sent {
                 self.checksums.push((algorithm, sent.to_owned()));
             }
@@ -108,19 +102,15 @@ pub(super) fn storage_class(asked: Option<&str>) -> S3Result<String> {
     if STORAGE_CLASSES.contains(&asked) {
         return Ok(asked.to_owned());
     }
-    Err(S3Error::with_message(
-        S3ErrorCode::InvalidStorageClass,
-        "The storage class you specified is not valid",
-    ))
+    Err(S3Error::with_message(S3ErrorCode::InvalidStorageClass, "The storage class you specified is not valid"))
 }
 
 /// The encryption that was asked for.
 pub(super) fn encryption(algorithm: Option<&str>, kms_key: Option<String>) -> S3Result<Encryption> {
     match (algorithm, &kms_key) {
-        (None | Some("AES256"), None) | (Some("aws:kms" | "aws:kms:dsse"), _) => Ok(Encryption {
-            algorithm: algorithm.map(str::to_owned),
-            kms_key,
-        }),
+        (None | Some("AES256"), None) | (Some("aws:kms" | "aws:kms:dsse"), _) => {
+            Ok(Encryption { algorithm: algorithm.map(str::to_owned), kms_key })
+        }
         (None | Some("AES256"), Some(_)) => Err(S3Error::with_message(
             S3ErrorCode::InvalidArgument,
             "Server Side Encryption with AWS KMS managed key requires HTTP header x-amz-server-side-encryption : aws:kms",

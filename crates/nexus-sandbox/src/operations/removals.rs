@@ -1,8 +1,6 @@
 //! Objects deleted, one or a thousand at a time. Deleting what is not there succeeds.
 
-use s3s::dto::{
-    DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject,
-};
+use s3s::dto::{DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject};
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 
 use super::{Operations, only_null_version};
@@ -12,10 +10,7 @@ use crate::checksum::Algorithm;
 const BATCH: usize = 1_000;
 
 impl Operations {
-    pub(super) async fn delete_object(
-        &self,
-        request: S3Request<DeleteObjectInput>,
-    ) -> S3Result<DeleteObjectOutput> {
+    pub(super) async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> S3Result<DeleteObjectOutput> {
         let input = request.input;
         only_null_version(input.version_id.as_deref())?;
         let condition = self.write_condition(input.if_match, None)?;
@@ -26,15 +21,10 @@ impl Operations {
         })
     }
 
-    pub(super) async fn delete_objects(
-        &self,
-        request: S3Request<DeleteObjectsInput>,
-    ) -> S3Result<DeleteObjectsOutput> {
+    pub(super) async fn delete_objects(&self, request: S3Request<DeleteObjectsInput>) -> S3Result<DeleteObjectsOutput> {
         let proven = request.headers.contains_key("content-md5")
             || request.headers.contains_key("x-amz-trailer")
-            || Algorithm::ALL
-                .iter()
-                .any(|algorithm| request.headers.contains_key(algorithm.header()));
+            || Algorithm::ALL.iter().any(|algorithm| request.headers.contains_key(algorithm.header()));
         if !proven && !self.options.quirks.no_checksums {
             return Err(S3Error::with_message(
                 S3ErrorCode::InvalidRequest,
@@ -50,18 +40,15 @@ impl Operations {
         self.store.with_bucket(&input.bucket, |bucket| {
             for wanted in input.delete.objects {
                 if only_null_version(wanted.version_id.as_deref()).is_err() {
-                    output
-                        .errors
-                        .get_or_insert_default()
-                        .push(no_such_version(wanted.key));
+                    output.errors.get_or_insert_default().push(no_such_version(wanted.key));
                     continue;
                 }
                 bucket.objects.remove(&wanted.key);
                 if !quiet {
-                    output.deleted.get_or_insert_default().push(DeletedObject {
-                        key: Some(wanted.key),
-                        ..DeletedObject::default()
-                    });
+                    output
+                        .deleted
+                        .get_or_insert_default()
+                        .push(DeletedObject { key: Some(wanted.key), ..DeletedObject::default() });
                 }
             }
             Ok(())

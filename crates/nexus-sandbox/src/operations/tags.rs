@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use s3s::dto::{
-    DeleteObjectTaggingInput, DeleteObjectTaggingOutput, GetObjectTaggingInput,
-    GetObjectTaggingOutput, PutObjectTaggingInput, PutObjectTaggingOutput, Tag,
+    DeleteObjectTaggingInput, DeleteObjectTaggingOutput, GetObjectTaggingInput, GetObjectTaggingOutput,
+    PutObjectTaggingInput, PutObjectTaggingOutput, Tag,
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 
@@ -27,10 +27,7 @@ impl Operations {
             tag_set: object
                 .tags
                 .iter()
-                .map(|(name, value)| Tag {
-                    key: Some(name.clone()),
-                    value: Some(value.clone()),
-                })
+                .map(|(name, value)| Tag { key: Some(name.clone()), value: Some(value.clone()) })
                 .collect(),
             version_id: None,
         })
@@ -89,8 +86,5 @@ fn must_be_few(tags: &BTreeMap<String, String>) -> S3Result<()> {
     if tags.len() <= MOST_TAGS {
         return Ok(());
     }
-    Err(S3Error::with_message(
-        S3ErrorCode::InvalidTag,
-        "Object tags cannot be greater than 10",
-    ))
+    Err(S3Error::with_message(S3ErrorCode::InvalidTag, "Object tags cannot be greater than 10"))
 }

@@ -1,8 +1,8 @@
 //! Listings of open uploads and of the parts they have.
 
 use s3s::dto::{
-    self, ETag, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListPartsInput,
-    ListPartsOutput, MultipartUpload, StorageClass,
+    self, ETag, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListPartsInput, ListPartsOutput,
+    MultipartUpload, StorageClass,
 };
 use s3s::{S3Request, S3Result};
 
@@ -22,26 +22,19 @@ impl Operations {
         let prefix = input.prefix.clone().unwrap_or_default();
         let marker = input.key_marker.clone().unwrap_or_default();
         let id_marker = input.upload_id_marker.clone();
-        let mut uploads: Vec<(String, String, MultipartUpload)> =
-            self.store.look(&input.bucket, |bucket| {
-                Ok(bucket
-                    .uploads
-                    .iter()
-                    .filter(|((key, _), _)| key.starts_with(&prefix))
-                    .filter(|((key, id), _)| match &id_marker {
-                        Some(seen) => (key, id) > (&marker, seen),
-                        None => *key > marker,
-                    })
-                    .take(limit + 1)
-                    .map(|((key, id), upload)| {
-                        (
-                            key.clone(),
-                            id.clone(),
-                            listed(spelling.of(key), id, upload),
-                        )
-                    })
-                    .collect())
-            })?;
+        let mut uploads: Vec<(String, String, MultipartUpload)> = self.store.look(&input.bucket, |bucket| {
+            Ok(bucket
+                .uploads
+                .iter()
+                .filter(|((key, _), _)| key.starts_with(&prefix))
+                .filter(|((key, id), _)| match &id_marker {
+                    Some(seen) => (key, id) > (&marker, seen),
+                    None => *key > marker,
+                })
+                .take(limit + 1)
+                .map(|((key, id), upload)| (key.clone(), id.clone(), listed(spelling.of(key), id, upload)))
+                .collect())
+        })?;
         let truncated = uploads.len() > limit;
         uploads.truncate(limit);
         let last = uploads.last().filter(|_| truncated).cloned();
@@ -60,10 +53,7 @@ impl Operations {
         })
     }
 
-    pub(super) async fn list_parts(
-        &self,
-        request: S3Request<ListPartsInput>,
-    ) -> S3Result<ListPartsOutput> {
+    pub(super) async fn list_parts(&self, request: S3Request<ListPartsInput>) -> S3Result<ListPartsOutput> {
         let input = request.input;
         let limit = self.page_limit(input.max_parts)?;
         let after = input.part_number_marker.unwrap_or(0);

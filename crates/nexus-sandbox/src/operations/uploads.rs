@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use s3s::crypto::{Checksum as _, Md5};
 use s3s::dto::{
-    AbortMultipartUploadInput, AbortMultipartUploadOutput, ChecksumType,
-    CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CopyPartResult,
-    CreateMultipartUploadInput, CreateMultipartUploadOutput, ETag, ServerSideEncryption,
-    StorageClass, UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
+    AbortMultipartUploadInput, AbortMultipartUploadOutput, ChecksumType, CompleteMultipartUploadInput,
+    CompleteMultipartUploadOutput, CopyPartResult, CreateMultipartUploadInput, CreateMultipartUploadOutput, ETag,
+    ServerSideEncryption, StorageClass, UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 
@@ -17,9 +16,7 @@ use super::received::{Claims, encryption, no_customer_key, storage_class};
 use super::tags::tags_of_header;
 use super::writes::sent_fields;
 use super::{Operations, signed};
-use crate::checksum::{
-    Algorithm, Checksum, Span, sent_checksums, write_checksum, write_object_checksum,
-};
+use crate::checksum::{Algorithm, Checksum, Span, sent_checksums, write_checksum, write_object_checksum};
 use crate::object::NewObject;
 use crate::upload::{LAST_PART, Part, Upload};
 
@@ -35,19 +32,14 @@ impl Operations {
             fields: sent_fields!(input),
             storage_class: storage_class(input.storage_class.as_ref().map(StorageClass::as_str))?,
             encryption: encryption(
-                input
-                    .server_side_encryption
-                    .as_ref()
-                    .map(ServerSideEncryption::as_str),
+                input.server_side_encryption.as_ref().map(ServerSideEncryption::as_str),
                 input.ssekms_key_id.take(),
             )?,
             tags: tags_of_header(input.tagging.as_deref())?,
         };
         let algorithm = input.checksum_algorithm.as_ref();
         let kind = checksum_kind(
-            algorithm
-                .map(|name| Algorithm::named(name.as_str()))
-                .transpose()?,
+            algorithm.map(|name| Algorithm::named(name.as_str())).transpose()?,
             input.checksum_type.as_ref(),
         )?;
         let id = format!("upload-{}", self.store.serial());
@@ -75,10 +67,7 @@ impl Operations {
         Ok(output)
     }
 
-    pub(super) async fn upload_part(
-        &self,
-        request: S3Request<UploadPartInput>,
-    ) -> S3Result<UploadPartOutput> {
+    pub(super) async fn upload_part(&self, request: S3Request<UploadPartInput>) -> S3Result<UploadPartOutput> {
         let trailers = request.trailing_headers;
         let mut input = request.input;
         must_be_part_number(input.part_number)?;
@@ -97,17 +86,13 @@ impl Operations {
             }
         };
         let part = self.part(body, checksum);
-        let mut output = UploadPartOutput {
-            e_tag: Some(ETag::Strong(part.etag())),
-            ..UploadPartOutput::default()
-        };
+        let mut output = UploadPartOutput { e_tag: Some(ETag::Strong(part.etag())), ..UploadPartOutput::default() };
         if let Some((algorithm, value)) = &part.checksum {
             write_checksum!(output, algorithm, value.clone());
         }
         self.store.with_bucket(&input.bucket, |bucket| {
             let upload = bucket.upload(&input.key, &input.upload_id)?;
-            output.server_side_encryption =
-                upload.object.encryption.algorithm.clone().map(Into::into);
+            output.server_side_encryption = upload.object.encryption.algorithm.clone().map(Into::into);
             upload.parts.insert(input.part_number, part);
             Ok(())
         })?;
@@ -141,10 +126,7 @@ impl Operations {
             upload.parts.insert(input.part_number, part);
             Ok(())
         })?;
-        Ok(UploadPartCopyOutput {
-            copy_part_result: Some(result),
-            ..UploadPartCopyOutput::default()
-        })
+        Ok(UploadPartCopyOutput { copy_part_result: Some(result), ..UploadPartCopyOutput::default() })
     }
 
     pub(super) async fn complete_multipart_upload(
@@ -154,20 +136,13 @@ impl Operations {
         let mut input = request.input;
         let condition = self.write_condition(input.if_match.take(), input.if_none_match.take())?;
         let sent = sent_checksums!(input);
-        let wanted = input
-            .multipart_upload
-            .and_then(|list| list.parts)
-            .unwrap_or_default();
+        let wanted = input.multipart_upload.and_then(|list| list.parts).unwrap_or_default();
         // The bytes are joined outside the lock; a copy of an upload shares them.
-        let upload = self.store.with_bucket(&input.bucket, |bucket| {
-            bucket.upload(&input.key, &input.upload_id).cloned()
-        })?;
+        let upload =
+            self.store.with_bucket(&input.bucket, |bucket| bucket.upload(&input.key, &input.upload_id).cloned())?;
         let parts = upload.chosen(&wanted, self.options.smallest_part)?;
         let stored = upload.completed(&parts, Upload::etag(&parts), self.store.now());
-        if input
-            .mpu_object_size
-            .is_some_and(|size| size != signed(stored.size()))
-        {
+        if input.mpu_object_size.is_some_and(|size| size != signed(stored.size())) {
             return Err(S3Error::with_message(
                 S3ErrorCode::InvalidRequest,
                 "The provided 'x-amz-mp-object-size' header does not match what was computed.",
@@ -179,11 +154,7 @@ impl Operations {
             }
         }
         let mut output = CompleteMultipartUploadOutput {
-            location: Some(format!(
-                "/{}/{}",
-                input.bucket,
-                crate::percent::encoded(&input.key)
-            )),
+            location: Some(format!("/{}/{}", input.bucket, crate::percent::encoded(&input.key))),
             bucket: Some(input.bucket.clone()),
             key: Some(input.key.clone()),
             e_tag: Some(ETag::Strong(stored.etag.clone())),
@@ -196,9 +167,7 @@ impl Operations {
             bucket.upload(&input.key, &input.upload_id)?;
             condition.admit(bucket.objects.get(&input.key).map(AsRef::as_ref))?;
             bucket.uploads.remove(&(input.key.clone(), input.upload_id));
-            bucket
-                .objects
-                .insert(input.key, std::sync::Arc::new(stored));
+            bucket.objects.insert(input.key, std::sync::Arc::new(stored));
             Ok(())
         })?;
         Ok(output)
@@ -235,16 +204,11 @@ impl Operations {
 }
 
 /// The checksum that an upload's object will have, given what was asked for.
-fn checksum_kind(
-    algorithm: Option<Algorithm>,
-    asked: Option<&ChecksumType>,
-) -> S3Result<(Algorithm, Span)> {
+fn checksum_kind(algorithm: Option<Algorithm>, asked: Option<&ChecksumType>) -> S3Result<(Algorithm, Span)> {
     let algorithm = algorithm.unwrap_or(Algorithm::Crc64Nvme);
     let span = match (asked.map(ChecksumType::as_str), algorithm) {
         (None | Some(ChecksumType::FULL_OBJECT), Algorithm::Crc64Nvme)
-        | (Some(ChecksumType::FULL_OBJECT), Algorithm::Crc32 | Algorithm::Crc32c) => {
-            Span::FullObject
-        }
+        | (Some(ChecksumType::FULL_OBJECT), Algorithm::Crc32 | Algorithm::Crc32c) => Span::FullObject,
         (
             None | Some(ChecksumType::COMPOSITE),
             Algorithm::Crc32 | Algorithm::Crc32c | Algorithm::Sha1 | Algorithm::Sha256,
@@ -274,9 +238,7 @@ fn part_of(body: &Bytes, range: &str) -> S3Result<Bytes> {
     let ends = range
         .strip_prefix("bytes=")
         .and_then(|ends| ends.split_once('-'))
-        .and_then(|(first, last)| {
-            Some((first.parse::<usize>().ok()?, last.parse::<usize>().ok()?))
-        });
+        .and_then(|(first, last)| Some((first.parse::<usize>().ok()?, last.parse::<usize>().ok()?)));
     match ends {
         None => Err(S3Error::with_message(
             S3ErrorCode::InvalidArgument,
@@ -285,10 +247,7 @@ fn part_of(body: &Bytes, range: &str) -> S3Result<Bytes> {
         Some((first, last)) if first <= last && last < body.len() => Ok(body.slice(first..=last)),
         Some(_) => Err(S3Error::with_message(
             S3ErrorCode::InvalidArgument,
-            format!(
-                "Range specified is not valid for source object of size: {}",
-                body.len()
-            ),
+            format!("Range specified is not valid for source object of size: {}", body.len()),
         )),
     }
 }

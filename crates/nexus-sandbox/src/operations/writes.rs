@@ -2,9 +2,7 @@
 
 use std::time::SystemTime;
 
-use s3s::dto::{
-    ETag, PutObjectInput, PutObjectOutput, ServerSideEncryption, StorageClass, Timestamp,
-};
+use s3s::dto::{ETag, PutObjectInput, PutObjectOutput, ServerSideEncryption, StorageClass, Timestamp};
 use s3s::{S3Request, S3Result};
 
 use super::Operations;
@@ -22,18 +20,11 @@ macro_rules! sent_fields {
             content_type: $input.content_type.take(),
             cache_control: $input.cache_control.take(),
             content_disposition: $input.content_disposition.take(),
-            content_encoding: $crate::operations::writes::own_encoding(
-                $input.content_encoding.as_deref(),
-            ),
+            content_encoding: $crate::operations::writes::own_encoding($input.content_encoding.as_deref()),
             content_language: $input.content_language.take(),
             expires: $crate::operations::writes::expiry($input.expires.as_ref()),
             website_redirect: $input.website_redirect_location.take(),
-            metadata: $input
-                .metadata
-                .take()
-                .unwrap_or_default()
-                .into_iter()
-                .collect(),
+            metadata: $input.metadata.take().unwrap_or_default().into_iter().collect(),
         }
     };
 }
@@ -41,10 +32,7 @@ macro_rules! sent_fields {
 pub(super) use sent_fields;
 
 impl Operations {
-    pub(super) async fn put_object(
-        &self,
-        request: S3Request<PutObjectInput>,
-    ) -> S3Result<PutObjectOutput> {
+    pub(super) async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<PutObjectOutput> {
         let trailers = request.trailing_headers;
         let mut input = request.input;
         no_customer_key(input.sse_customer_algorithm.as_ref())?;
@@ -54,10 +42,7 @@ impl Operations {
             fields: sent_fields!(input),
             storage_class: storage_class(input.storage_class.as_ref().map(StorageClass::as_str))?,
             encryption: encryption(
-                input
-                    .server_side_encryption
-                    .as_ref()
-                    .map(ServerSideEncryption::as_str),
+                input.server_side_encryption.as_ref().map(ServerSideEncryption::as_str),
                 input.ssekms_key_id.take(),
             )?,
             tags: tags_of_header(input.tagging.as_deref())?,
@@ -71,9 +56,7 @@ impl Operations {
             trailers,
         };
         let asked = input.checksum_algorithm.as_ref();
-        let algorithm = asked.map_or(Ok(Algorithm::Crc64Nvme), |name| {
-            Algorithm::named(name.as_str())
-        })?;
+        let algorithm = asked.map_or(Ok(Algorithm::Crc64Nvme), |name| Algorithm::named(name.as_str()))?;
         let checksum;
         (object.body, checksum) = if self.options.quirks.no_checksums {
             (claims.take(input.body).await?, None)
@@ -89,8 +72,7 @@ impl Operations {
             ..PutObjectOutput::default()
         };
         write_object_checksum!(output, &stored.checksum);
-        self.store
-            .put_if(&input.bucket, &input.key, stored, &condition)?;
+        self.store.put_if(&input.bucket, &input.key, stored, &condition)?;
         Ok(output)
     }
 
@@ -107,16 +89,9 @@ impl Operations {
         }
     }
 
-    fn stamped(
-        &self,
-        object: NewObject,
-        checksum: Option<crate::checksum::Checksum>,
-    ) -> StoredObject {
+    fn stamped(&self, object: NewObject, checksum: Option<crate::checksum::Checksum>) -> StoredObject {
         StoredObject {
-            etag: self.store.etag(
-                md5_hex(&object.body),
-                object.encryption.algorithm.as_deref(),
-            ),
+            etag: self.store.etag(md5_hex(&object.body), object.encryption.algorithm.as_deref()),
             last_modified: self.store.now(),
             body: object.body,
             fields: object.fields,

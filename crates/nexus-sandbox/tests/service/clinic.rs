@@ -10,8 +10,7 @@ use rusqlite::Connection;
 fn clinic(size: &ClinicSize, folder: &Path) -> (Clinic, Service) {
     let service = Service::start(ServiceOptions::default()).expect("a free port");
     service.store().create_bucket("clinic");
-    let made =
-        make(size, &folder.join("db.sqlite3"), &service.store(), "clinic").expect("a clinic");
+    let made = make(size, &folder.join("db.sqlite3"), &service.store(), "clinic").expect("a clinic");
     (made, service)
 }
 
@@ -23,17 +22,12 @@ fn texts(connection: &Connection, query: &str) -> Vec<String> {
 
 fn count(connection: &Connection, table: &str) -> u64 {
     let query = format!("SELECT count(*) FROM {table}");
-    let rows: i64 = connection
-        .query_row(&query, [], |row| row.get(0))
-        .expect("a count");
+    let rows: i64 = connection.query_row(&query, [], |row| row.get(0)).expect("a count");
     u64::try_from(rows).expect("a count")
 }
 
 fn assert_references(made: &Clinic, connection: &Connection, store: &Store) {
-    let files = texts(
-        connection,
-        "SELECT file FROM clinic_document UNION ALL SELECT file FROM clinic_image",
-    );
+    let files = texts(connection, "SELECT file FROM clinic_document UNION ALL SELECT file FROM clinic_image");
     let named: BTreeSet<_> = files.iter().cloned().collect();
     assert_eq!(named.len(), files.len(), "every row has a file of its own");
     let kept: BTreeSet<_> = store.keys("clinic", "").into_iter().collect();
@@ -54,32 +48,17 @@ fn the_default_clinic_has_the_counts_of_the_real_one() {
     assert_eq!(count(&connection, "clinic_imagebatch"), 1_701);
     assert_eq!((made.objects, made.document_objects), (17_541, 9_432));
     assert_references(&made, &connection, &service.store());
-    assert!(
-        (50_000_000..60_000_000).contains(&made.database_bytes),
-        "{made:?}"
-    );
-    assert!(
-        (50_000_000..100_000_000).contains(&made.object_bytes),
-        "{made:?}"
-    );
+    assert!((50_000_000..60_000_000).contains(&made.database_bytes), "{made:?}");
+    assert!((50_000_000..100_000_000).contains(&made.object_bytes), "{made:?}");
     assert_eq!(texts(&connection, "PRAGMA integrity_check"), ["ok"]);
-    assert_eq!(
-        texts(
-            &connection,
-            "SELECT \"table\" FROM pragma_foreign_key_check"
-        )
-        .len(),
-        0
-    );
+    assert_eq!(texts(&connection, "SELECT \"table\" FROM pragma_foreign_key_check").len(), 0);
 }
 
 #[test]
 fn equal_seeds_make_equal_clinics() {
     let size = ClinicSize::small();
     let folders = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
-    let [one, other] = folders
-        .each_ref()
-        .map(|folder| clinic(&size, folder.path()));
+    let [one, other] = folders.each_ref().map(|folder| clinic(&size, folder.path()));
     let connection = Connection::open(&one.0.database).expect("a database");
     assert_references(&one.0, &connection, &one.1.store());
     let bytes = |made: &Clinic| std::fs::read(&made.database).expect("a file");
@@ -96,16 +75,6 @@ fn equal_seeds_make_equal_clinics() {
 fn a_clinic_is_not_made_over_another() {
     let folder = tempfile::tempdir().expect("a folder");
     let (made, service) = clinic(&ClinicSize::small(), folder.path());
-    let again = make(
-        &ClinicSize::small(),
-        &made.database,
-        &service.store(),
-        "clinic",
-    );
-    assert!(
-        again
-            .expect_err("a refusal")
-            .to_string()
-            .contains("db.sqlite3")
-    );
+    let again = make(&ClinicSize::small(), &made.database, &service.store(), "clinic");
+    assert!(again.expect_err("a refusal").to_string().contains("db.sqlite3"));
 }

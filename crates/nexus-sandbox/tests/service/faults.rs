@@ -7,12 +7,7 @@ use nexus_sandbox::{Fault, FaultAt};
 use crate::rig::{BUCKET, Rig, refusal, strict};
 
 async fn put(rig: &Rig) -> Result<String, String> {
-    let put = rig
-        .client
-        .put_object()
-        .bucket(BUCKET)
-        .key("k")
-        .body(b"hello".to_vec().into());
+    let put = rig.client.put_object().bucket(BUCKET).key("k").body(b"hello".to_vec().into());
     match put.send().await {
         Ok(output) => Ok(output.e_tag().unwrap_or_default().to_owned()),
         Err(error) if error.raw_response().is_some() => Err(refusal::<(), _>(Err(error))),
@@ -37,14 +32,8 @@ fn refused(code: &str) -> Result<String, String> {
 
 #[tokio::test]
 async fn statuses_refuse_without_doing() {
-    assert_eq!(
-        struck(Fault::Status500).await,
-        (refused("InternalError"), false)
-    );
-    assert_eq!(
-        struck(Fault::Status503SlowDown).await,
-        (refused("SlowDown"), false)
-    );
+    assert_eq!(struck(Fault::Status500).await, (refused("InternalError"), false));
+    assert_eq!(struck(Fault::Status503SlowDown).await, (refused("SlowDown"), false));
 }
 
 #[tokio::test]
@@ -55,36 +44,19 @@ async fn an_empty_200_has_no_etag_and_does_nothing() {
 #[tokio::test]
 async fn a_reset_does_nothing_and_a_lost_answer_does_it() {
     assert_eq!(struck(Fault::Reset).await, (refused("no answer"), false));
-    assert_eq!(
-        struck(Fault::LostAnswer).await,
-        (refused("no answer"), true)
-    );
+    assert_eq!(struck(Fault::LostAnswer).await, (refused("no answer"), true));
 }
 
 #[tokio::test]
 async fn an_error_comes_inside_a_200_of_a_copy() {
     let rig = strict();
-    rig.service
-        .store()
-        .put(BUCKET, "k", "x")
-        .expect("the bucket");
+    rig.service.store().put(BUCKET, "k", "x").expect("the bucket");
     let name = "CopyObject".to_owned();
-    rig.service
-        .inject(Fault::ErrorInside200, FaultAt::Operation { name, nth: 1 });
+    rig.service.inject(Fault::ErrorInside200, FaultAt::Operation { name, nth: 1 });
     put(&rig).await.expect("another operation");
-    let copy = || {
-        rig.client
-            .copy_object()
-            .bucket(BUCKET)
-            .key("l")
-            .copy_source("clinic/k")
-            .send()
-    };
+    let copy = || rig.client.copy_object().bucket(BUCKET).key("l").copy_source("clinic/k").send();
     let error = copy().await.expect_err("an error");
-    assert_eq!(
-        error.raw_response().map(|answer| answer.status().as_u16()),
-        Some(200)
-    );
+    assert_eq!(error.raw_response().map(|answer| answer.status().as_u16()), Some(200));
     assert_eq!(refusal::<(), _>(Err(error)), "InternalError");
     assert!(rig.service.store().get(BUCKET, "l").is_none());
     copy().await.expect("only once");
@@ -93,19 +65,9 @@ async fn an_error_comes_inside_a_200_of_a_copy() {
 #[tokio::test]
 async fn a_cut_body_breaks_off_half_way() {
     let rig = strict();
-    rig.service
-        .store()
-        .put(BUCKET, "k", "0123456789")
-        .expect("the bucket");
+    rig.service.store().put(BUCKET, "k", "0123456789").expect("the bucket");
     rig.service.inject(Fault::CutBody, FaultAt::Nth(1));
-    let got = rig
-        .client
-        .get_object()
-        .bucket(BUCKET)
-        .key("k")
-        .send()
-        .await
-        .expect("a head");
+    let got = rig.client.get_object().bucket(BUCKET).key("k").send().await.expect("a head");
     assert_eq!(got.content_length(), Some(10));
     let mut body = got.body;
     let half = body.next().await.expect("a half").expect("a half");
@@ -130,19 +92,8 @@ async fn stalls_never_answer() {
 async fn requests_are_counted_and_logged_by_operation() {
     let rig = strict();
     put(&rig).await.expect("a put");
-    rig.client
-        .get_object()
-        .bucket(BUCKET)
-        .key("k")
-        .send()
-        .await
-        .expect("a get");
-    rig.client
-        .list_objects_v2()
-        .bucket(BUCKET)
-        .send()
-        .await
-        .expect("a list");
+    rig.client.get_object().bucket(BUCKET).key("k").send().await.expect("a get");
+    rig.client.list_objects_v2().bucket(BUCKET).send().await.expect("a list");
     let operations = rig.service.operations();
     let names: Vec<_> = operations.keys().map(String::as_str).collect();
     assert_eq!(names, ["GetObject", "ListObjectsV2", "PutObject"]);
@@ -154,11 +105,7 @@ async fn requests_are_counted_and_logged_by_operation() {
 #[test]
 fn a_stopped_service_is_gone() {
     let rig = strict();
-    let address = rig
-        .service
-        .endpoint()
-        .trim_start_matches("http://")
-        .to_owned();
+    let address = rig.service.endpoint().trim_start_matches("http://").to_owned();
     rig.service.stop();
     std::net::TcpStream::connect(address).expect_err("nobody");
 }

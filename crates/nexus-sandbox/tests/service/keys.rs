@@ -63,31 +63,13 @@ async fn awkward_keys_go_there_and_back() {
     for key in awkward() {
         let put = rig.client.put_object().bucket(BUCKET).key(&key);
         let body = key.clone().into_bytes();
-        put.body(body.into())
-            .send()
-            .await
-            .unwrap_or_else(|e| panic!("put {key:?}: {e:?}"));
-        assert!(
-            rig.service.store().get(BUCKET, &key).is_some(),
-            "{key:?} arrived as another key"
-        );
-        let got = rig
-            .client
-            .get_object()
-            .bucket(BUCKET)
-            .key(&key)
-            .send()
-            .await;
+        put.body(body.into()).send().await.unwrap_or_else(|e| panic!("put {key:?}: {e:?}"));
+        assert!(rig.service.store().get(BUCKET, &key).is_some(), "{key:?} arrived as another key");
+        let got = rig.client.get_object().bucket(BUCKET).key(&key).send().await;
         let got = got.unwrap_or_else(|e| panic!("get {key:?}: {e:?}"));
         let bytes = got.body.collect().await.expect("a body").into_bytes();
         assert_eq!(bytes, key.as_bytes());
-        rig.client
-            .head_object()
-            .bucket(BUCKET)
-            .key(&key)
-            .send()
-            .await
-            .expect("a head");
+        rig.client.head_object().bucket(BUCKET).key(&key).send().await.expect("a head");
     }
     assert_eq!(rig.service.store().count(BUCKET), awkward().len());
 }
@@ -95,26 +77,14 @@ async fn awkward_keys_go_there_and_back() {
 #[tokio::test]
 async fn awkward_keys_can_be_deleted_in_one_batch() {
     let rig = strict();
-    let keys: Vec<String> = awkward()
-        .into_iter()
-        .filter(|key| *key != "cr\rkey")
-        .collect();
+    let keys: Vec<String> = awkward().into_iter().filter(|key| *key != "cr\rkey").collect();
     let mut batch = Delete::builder().quiet(true);
     for key in &keys {
-        rig.service
-            .store()
-            .put(BUCKET, key, "x")
-            .expect("the bucket");
+        rig.service.store().put(BUCKET, key, "x").expect("the bucket");
         batch = batch.objects(ObjectIdentifier::builder().key(key).build().expect("a key"));
     }
     let batch = batch.build().expect("a batch");
-    let answer = rig
-        .client
-        .delete_objects()
-        .bucket(BUCKET)
-        .delete(batch)
-        .send()
-        .await;
+    let answer = rig.client.delete_objects().bucket(BUCKET).delete(batch).send().await;
     answer.expect("a deletion");
     assert_eq!(rig.service.store().keys(BUCKET, ""), Vec::<String>::new());
 }
@@ -131,16 +101,7 @@ async fn keys_of_more_than_1024_bytes_are_refused() {
 async fn markers_of_folders_are_objects() {
     let rig = strict();
     for key in ["dir", "dir/", "dir/file"] {
-        rig.client
-            .put_object()
-            .bucket(BUCKET)
-            .key(key)
-            .send()
-            .await
-            .expect("a put");
+        rig.client.put_object().bucket(BUCKET).key(key).send().await.expect("a put");
     }
-    assert_eq!(
-        rig.service.store().keys(BUCKET, ""),
-        ["dir", "dir/", "dir/file"]
-    );
+    assert_eq!(rig.service.store().keys(BUCKET, ""), ["dir", "dir/", "dir/file"]);
 }

@@ -5,9 +5,7 @@ use std::fmt::Debug;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{
-    BehaviorVersion, Config, Credentials, Region, StalledStreamProtectionConfig,
-};
+use aws_sdk_s3::config::{BehaviorVersion, Config, Credentials, Region, StalledStreamProtectionConfig};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use nexus_sandbox::{Quirks, Service, ServiceOptions};
 
@@ -27,10 +25,7 @@ pub fn strict() -> Rig {
 
 /// A service with quirks.
 pub fn quirky(quirks: Quirks) -> Rig {
-    with(ServiceOptions {
-        quirks,
-        ..ServiceOptions::default()
-    })
+    with(ServiceOptions { quirks, ..ServiceOptions::default() })
 }
 
 /// A service with these options.
@@ -59,9 +54,7 @@ pub fn client(endpoint: &str, access_key: &str, secret_key: &str) -> Client {
 }
 
 /// The code of the error that a service answered with; its status where there was no code.
-pub fn refusal<T: Debug, E: ProvideErrorMetadata + Debug>(
-    outcome: Result<T, SdkError<E>>,
-) -> String {
+pub fn refusal<T: Debug, E: ProvideErrorMetadata + Debug>(outcome: Result<T, SdkError<E>>) -> String {
     let error = outcome.expect_err("a refusal");
     match (error.code(), error.raw_response()) {
         (Some(code), _) => code.to_owned(),

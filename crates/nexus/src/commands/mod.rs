@@ -1,16 +1,20 @@
 //! The verbs as a person meets them: settings in, core called, a page or JSON out.
 
+mod backup;
 mod completions;
 mod init;
 mod list;
 mod man;
+mod restore;
 mod show;
 mod state;
 mod summary;
+mod verify;
 
 use nexus_core::error::Result;
 
 use crate::cli::{SourceArgs, VaultArgs, Verb};
+use crate::demo;
 use crate::failure::{Outcome, Situation};
 use crate::interrupt::Interrupt;
 use crate::run::{self, Run};
@@ -37,6 +41,9 @@ pub async fn carry_out(
         Verb::Init(args) => init::run(&args, environment, terminal),
         Verb::List(args) => list::run(&prepare(&args.vault, &SourceArgs::default())?, &args).await,
         Verb::Show(args) => show::run(&prepare(&args.vault, &SourceArgs::default())?, &args).await,
-        _ => Ok(Outcome::Done),
+        Verb::Backup(args) => backup::run(&prepare(&args.vault, &args.source)?, &args).await,
+        Verb::Verify(args) => verify::run(&prepare(&args.vault, &SourceArgs::default())?, &args).await,
+        Verb::Restore(args) => restore::run(&prepare(&args.vault, &SourceArgs::default())?, &args).await,
+        Verb::Demo(args) => demo::run(&args, &environment.temporary(), terminal, interrupt).await,
     }
 }

@@ -68,15 +68,18 @@ fn page(run: &Run, point: &RecoveryPoint, state: State) -> Page {
     page.field("state", state.cell());
     page.field("app", manifest.app.clone());
     page.field("vault", point.vault().address().to_string());
-    page.field("instant", format!("{} ({} ago)", wording::moment(manifest.instant), wording::distance(manifest.instant, now)));
+    page.field(
+        "instant",
+        format!("{} ({} ago)", wording::moment(manifest.instant), wording::distance(manifest.instant, now)),
+    );
     page.field("size", wording::size(state::size(manifest)));
     if let Some(base) = &manifest.base {
         page.field("base", base.to_string());
     }
     page.field("made by", manifest.software.clone());
-    summary::database(&mut page, point, now);
-    summary::files(&mut page, point, now);
-    summary::records(&mut page, point, now);
+    summary::database(&mut page, "Database", point, now);
+    summary::files(&mut page, "Files", point, now);
+    summary::records(&mut page, "Records", point, now);
     summary::findings(&mut page, "Found while it was made", &manifest.findings, None);
     proofs(&mut page, point);
     page.heading("Restore");

@@ -22,10 +22,10 @@ pub fn restore_command(run: &Run, point: &RecoveryPoint) -> String {
 }
 
 /// The database's block.
-pub fn database(page: &mut Page, point: &RecoveryPoint, now: Timestamp) {
+pub fn database(page: &mut Page, heading: &str, point: &RecoveryPoint, now: Timestamp) {
     let manifest = point.manifest();
     let Some(part) = &manifest.parts.database else { return };
-    page.heading("Database backup");
+    page.heading(heading);
     page.field("location", point.vault().name(&part.object.key));
     page.field("source", part.source.clone());
     page.field("size", size(part.object.bytes));
@@ -43,10 +43,10 @@ pub fn database(page: &mut Page, point: &RecoveryPoint, now: Timestamp) {
 }
 
 /// The files' block.
-pub fn files(page: &mut Page, point: &RecoveryPoint, now: Timestamp) {
+pub fn files(page: &mut Page, heading: &str, point: &RecoveryPoint, now: Timestamp) {
     let manifest = point.manifest();
     let Some(part) = &manifest.parts.files else { return };
-    page.heading("S3 Backup Summary");
+    page.heading(heading);
     page.field("location", point.vault().name(&format!("{}/", point.id())));
     page.field("source", part.source.clone());
     if let Some(endpoint) = &part.endpoint {
@@ -62,9 +62,13 @@ pub fn files(page: &mut Page, point: &RecoveryPoint, now: Timestamp) {
         page.field("reused", format!("{}, {}{base}", counted(part.reused.files, "file"), size(part.reused.bytes)));
     }
     if part.excluded.files > 0 {
-        page.field("left out", format!("{}, {} by the rules", counted(part.excluded.files, "file"), size(part.excluded.bytes)));
+        page.field(
+            "left out",
+            format!("{}, {} by the rules", counted(part.excluded.files, "file"), size(part.excluded.bytes)),
+        );
     }
-    let proofs: Vec<_> = part.proofs.iter().map(|(kind, number)| format!("{} by {}", count(*number), word(kind))).collect();
+    let proofs: Vec<_> =
+        part.proofs.iter().map(|(kind, number)| format!("{} by {}", count(*number), word(kind))).collect();
     if !proofs.is_empty() {
         page.field("compared", proofs.join(", "));
     }
@@ -73,10 +77,10 @@ pub fn files(page: &mut Page, point: &RecoveryPoint, now: Timestamp) {
 }
 
 /// The records' block.
-pub fn records(page: &mut Page, point: &RecoveryPoint, now: Timestamp) {
+pub fn records(page: &mut Page, heading: &str, point: &RecoveryPoint, now: Timestamp) {
     let manifest = point.manifest();
     let Some(part) = &manifest.parts.records else { return };
-    page.heading("Backup Summary");
+    page.heading(heading);
     if part.in_vault {
         page.field("location", point.vault().name(&format!("{}/records/", point.id())));
     }

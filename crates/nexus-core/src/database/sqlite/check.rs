@@ -32,7 +32,7 @@ const RULE_BREAKS: [&str; 4] = ["NULL value in ", "CHECK constraint failed in ",
 pub(super) struct Integrity {
     /// The file is damaged: these are the first lines that say how.
     pub damage: Vec<String>,
-    /// Rows against a NOT NULL, CHECK or STRICT rule.
+    /// Values against a NOT NULL or type rule. SQLite reads no CHECK rules when it opens a file read-only.
     pub rule_breaks: u64,
     /// Tables that need a function or collation only the app has; only their pages were looked at.
     pub unchecked: Vec<String>,
@@ -74,9 +74,9 @@ impl Integrity {
     pub(super) fn warn(&self, source: &Path, events: &Events) {
         if self.rule_breaks > 0 {
             events.warn(format!(
-                "rows of `{}` break NOT NULL, CHECK or type rules of its own schema ({} times); they are kept as they are",
-                source.display(),
-                self.rule_breaks
+                "{} values of `{}` break a NOT NULL or type rule of its own schema; they are kept as they are",
+                self.rule_breaks,
+                source.display()
             ));
         }
         if !self.unchecked.is_empty() {
@@ -104,7 +104,7 @@ pub(super) fn integrity(connection: &Connection, catalogue: &Catalogue) -> rusql
     Ok(found)
 }
 
-/// Checks each table on its own, without CHECK rules: those may call functions that only the app has.
+/// Checks each table on its own, without CHECK rules, which a file opened for writing has: they may call the app's functions.
 fn by_table(connection: &Connection, catalogue: &Catalogue, found: &mut Integrity) -> rusqlite::Result<()> {
     connection.pragma_update(None, "ignore_check_constraints", true)?;
     for table in catalogue.tables.iter().chain(&catalogue.inner) {
@@ -214,7 +214,9 @@ mod tests {
 
     #[test]
     fn rows_against_the_schema_s_rules_are_told_from_damage() {
-        for line in ["NULL value in t.c", "CHECK constraint failed in t", "non-INTEGER value in t.c", "TEXT value in t.c"] {
+        for line in
+            ["NULL value in t.c", "CHECK constraint failed in t", "non-INTEGER value in t.c", "TEXT value in t.c"]
+        {
             assert!(breaks_a_rule(line), "{line}");
         }
         for line in [

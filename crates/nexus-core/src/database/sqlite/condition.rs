@@ -138,9 +138,8 @@ fn look(connection: &Connection) -> rusqlite::Result<(Option<String>, u64)> {
 }
 
 fn free_name(path: &Path, suffix: &str) -> Result<PathBuf> {
-    let taken = |name: &Path| {
-        SIDECARS.into_iter().chain([""]).any(|part| fs::symlink_metadata(beside(name, part)).is_ok())
-    };
+    let taken =
+        |name: &Path| SIDECARS.into_iter().chain([""]).any(|part| fs::symlink_metadata(beside(name, part)).is_ok());
     let names = (1..=MOST_NAMES).map(|number| match number {
         1 => beside(path, &format!(".{suffix}")),
         more => beside(path, &format!(".{suffix}.{more}")),

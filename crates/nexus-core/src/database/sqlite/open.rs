@@ -216,10 +216,14 @@ pub(crate) fn failed(what: String, cause: rusqlite::Error) -> Error {
             Error::damaged_by(format!("{what}: it is not a SQLite database, or it is encrypted"), cause)
         }
         Some(ErrorCode::DatabaseCorrupt) => Error::damaged_by(format!("{what}: it is damaged"), cause),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::Busy { what: format!("{what}: it is locked") },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            Error::Busy { what: format!("{what}: it is locked") }
+        }
         Some(ErrorCode::DiskFull) => Error::Full { what, cause: boxed(cause) },
         Some(ErrorCode::CannotOpen) => Error::Denied {
-            what: format!("{what}: SQLite cannot open it or the files beside it (in WAL mode the folder must be writable)"),
+            what: format!(
+                "{what}: SQLite cannot open it or the files beside it (in WAL mode the folder must be writable)"
+            ),
             cause: boxed(cause),
         },
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Error::Denied { what, cause: boxed(cause) },

@@ -163,7 +163,8 @@ impl Restore<'_> {
             self.leave_wal(&target)?;
         }
         let backup = Backup::new(&copy, &mut target).map_err(sql)?;
-        patiently(path, self.lock_wait, || Ok((backup.step(-1)? == StepResult::Done).then_some(()))).map_err(stopped)?;
+        patiently(path, self.lock_wait, || Ok((backup.step(-1)? == StepResult::Done).then_some(())))
+            .map_err(stopped)?;
         drop(backup);
         let_checkpoint(&target).map_err(sql)?;
         self.settle(&target);
@@ -240,7 +241,8 @@ impl State {
         let Catalogue { tables, inner, .. } = catalogue(connection)?;
         // Virtual tables compute their rows from shadow tables, which are among the inner ones.
         let stored = tables.iter().filter(|table| !table.is_virtual).chain(&inner);
-        let digest = |table: &Table| digest_table(connection, table).map(|(rows, hash)| (table.name.clone(), rows, hash));
+        let digest =
+            |table: &Table| digest_table(connection, table).map(|(rows, hash)| (table.name.clone(), rows, hash));
         Ok(Self {
             schema: schema(connection).map_err(sql)?,
             settings: settings(connection).map_err(sql)?,
@@ -283,8 +285,9 @@ impl State {
 }
 
 fn schema(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut statement = connection
-        .prepare("SELECT json_array(type, name, tbl_name, sql) FROM sqlite_schema ORDER BY type, name, tbl_name, sql")?;
+    let mut statement = connection.prepare(
+        "SELECT json_array(type, name, tbl_name, sql) FROM sqlite_schema ORDER BY type, name, tbl_name, sql",
+    )?;
     statement.query_map([], |row| row.get(0))?.collect()
 }
 

@@ -88,12 +88,7 @@ impl Sink {
 ///
 /// Rows come in the order of the primary key, or by rowid. The first line is `[`, then a record a line with `,` after each
 /// but the last, then `]`.
-pub(crate) fn write_rows(
-    connection: &Connection,
-    table: &Table,
-    sink: &mut Sink,
-    news: &dyn Fn(u64),
-) -> Result<u64> {
+pub(crate) fn write_rows(connection: &Connection, table: &Table, sink: &mut Sink, news: &dyn Fn(u64)) -> Result<u64> {
     let sql = |cause| failed(format!("cannot read the table `{}`", table.name), cause);
     // SQLite refuses longer values before it loads them.
     let before = connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST_VALUE).map_err(sql)?;
@@ -189,12 +184,12 @@ impl Lines<'_> {
     fn long_values(&mut self) -> std::result::Result<u64, Failure> {
         let frames = self.frames();
         let expressions = self.expressions();
-        let shown = expressions.iter().map(|name| {
-            format!("CASE WHEN octet_length({name}) > {LONGEST_VALUE} THEN NULL ELSE {name} END")
-        });
-        let long = expressions.iter().map(|name| {
-            format!("CASE WHEN octet_length({name}) > {LONGEST_VALUE} THEN typeof({name}) END")
-        });
+        let shown = expressions
+            .iter()
+            .map(|name| format!("CASE WHEN octet_length({name}) > {LONGEST_VALUE} THEN NULL ELSE {name} END"));
+        let long = expressions
+            .iter()
+            .map(|name| format!("CASE WHEN octet_length({name}) > {LONGEST_VALUE} THEN typeof({name}) END"));
         let rowid = match self.table.rowid {
             Some(name) => format!("t.{name}"),
             None => "NULL".to_owned(),

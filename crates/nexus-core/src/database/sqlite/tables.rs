@@ -147,7 +147,8 @@ fn described(connection: &Connection, name: &str, is_virtual: bool, without_rowi
     drop(rows);
     let free = ROWID_NAMES.into_iter().find(|name| !taken.contains(*name));
     let primary_key: Vec<String> = keys.into_values().collect();
-    let mut table = Table { name: name.to_owned(), columns, order: primary_key.clone(), primary_key, rowid: None, is_virtual };
+    let mut table =
+        Table { name: name.to_owned(), columns, order: primary_key.clone(), primary_key, rowid: None, is_virtual };
     if connection.prepare(&table.probe()).is_err() {
         table.order.clear();
     }

@@ -1,0 +1,99 @@
+//! Any changed, cut, swapped or missing byte in any artefact is found and named by verify.
+
+use nexus_core::event::Events;
+use nexus_core::point::{Depth, Verdict};
+use nexus_core::verify::{self, VerifyRequest};
+use nexus_sandbox::ServiceOptions;
+
+use crate::world::{World, hasty};
+
+/// What verify says of the newest point: nothing, or a text that names what is wrong.
+async fn verdict(world: &World, id: &str, depth: Depth) -> Option<String> {
+    let point = match world.point(id).await {
+        Ok(point) => point,
+        Err(error) => return Some(error.to_string()),
+    };
+    let look = VerifyRequest { depth, parts: Vec::new() };
+    let verified = verify::check(&point, &look, &world.scratch(), &Events::none()).await.expect("a look");
+    match verified.proof.verdict {
+        Verdict::Verified => None,
+        _ => Some(format!("{:?} {:?}", verified.proof.findings, verified.trouble)),
+    }
+}
+
+async fn every_harm_is_found(world: &World, flips_at: Depth) {
+    let id = world.backup().await.expect("a backup").point.id().to_string();
+    assert_eq!(verdict(world, &id, Depth::Full).await, None);
+    let whole = world.vault_content();
+    let other = whole.values().max_by_key(|body| body.len()).expect("something").clone();
+    for (key, body) in &whole {
+        let name = key.rsplit('/').next().expect("a name");
+        let mut harms: Vec<(&str, Option<Vec<u8>>, Depth)> = vec![("missing", None, Depth::Default)];
+        if !body.is_empty() {
+            harms.push(("cut", Some(body[..body.len() - 1].to_vec()), Depth::Default));
+            let mut flipped = body.clone();
+            flipped[body.len() / 2] ^= 1;
+            harms.push(("flipped", Some(flipped), flips_at));
+        }
+        if other != *body {
+            harms.push(("swapped", Some(other.clone()), Depth::Default));
+        }
+        for (harm, bytes, depth) in harms {
+            // A journal entry that is gone takes its proof with it: the point is then unproven, not damaged.
+            if harm == "missing" && key.contains("/journal/") {
+                continue;
+            }
+            if key == "vault.json" {
+                world.harm(key, bytes);
+                assert!(harm == "missing" || world.open().await.is_err(), "{harm} {key} was opened");
+                world.harm_or_put(key, body);
+                continue;
+            }
+            world.harm(key, bytes);
+            let found = verdict(world, &id, depth).await;
+            let found = found.unwrap_or_else(|| panic!("{harm} {key} was not found at {depth}"));
+            assert!(found.contains(name) || found.contains(&id), "{harm} {key} was not named: {found}");
+            world.harm_or_put(key, body);
+            // Put back in a folder, a file has another time of change; at full depth its bytes count.
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_harm_to_a_vault_in_a_bucket_is_found() {
+    every_harm_is_found(&World::on_s3(ServiceOptions::default(), hasty(2)), Depth::Default).await;
+}
+
+#[tokio::test]
+async fn every_harm_to_a_vault_in_a_folder_is_found() {
+    every_harm_is_found(&World::in_folders(), Depth::Full).await;
+}
+
+#[tokio::test]
+async fn flipped_bytes_that_a_listing_cannot_show_are_found_by_reading() {
+    let world = World::on_s3(ServiceOptions::default(), hasty(2));
+    let id = world.backup().await.expect("a backup").point.id().to_string();
+    world.store().tamper(crate::world::BUCKET, &format!("backup/{id}/images/images/a.jpg"), b"b picture".to_vec());
+    assert_eq!(verdict(&world, &id, Depth::Default).await, None);
+    let found = verdict(&world, &id, Depth::Full).await.expect("it is found");
+    assert!(found.contains("images/a.jpg"), "{found}");
+}
+
+#[tokio::test]
+async fn restore_refuses_a_damaged_point_before_its_first_write() {
+    let world = World::on_s3(ServiceOptions::default(), hasty(2));
+    let id = world.backup().await.expect("a backup").point.id().to_string();
+    world.put("images/b.JPG", b"now");
+    let before = world.files();
+    for key in [format!("{id}/images/images/a.jpg"), format!("{id}/files.jsonl.zst")] {
+        let body = world.vault_content().remove(&key).expect("it is there");
+        world.harm(&key, Some(b"x".to_vec()));
+        assert!(world.restore(&id).await.is_err());
+        assert_eq!(world.files(), before);
+        world.harm(&key, Some(body));
+    }
+    let stamp = &id[5..];
+    world.harm(&format!("database/clinic_sqlite_backup_{stamp}.db"), Some(b"x".to_vec()));
+    assert!(world.restore(&id).await.is_err());
+    assert_eq!(world.files(), before);
+}

@@ -1,0 +1,210 @@
+//! Backup, then restore, gives back the same state, for every kind of source.
+
+use nexus_core::error::Error;
+use nexus_core::point::{Copies, Part, Verdict};
+use nexus_sandbox::{Quirks, ServiceOptions};
+use nexus_testkit::digest;
+
+use crate::world::{BUCKET, World, hasty, sql};
+
+async fn there_and_back(world: &World) {
+    let before = (digest::database(&world.database()), world.files());
+    let report = world.backup().await.expect("a backup");
+    assert_eq!(report.verified.proof.verdict, Verdict::Verified, "{:?}", report.verified);
+    assert_eq!((digest::database(&world.database()), world.files()), before, "backup changed the source");
+
+    world.put("images/a.jpg", b"overwritten");
+    world.delete("zero");
+    world.put("junk/new", b"junk");
+    sql(&world.database(), "DROP TABLE visit; UPDATE patient SET first_name = 'X'; CREATE TABLE junk (a);");
+    let restored = world.restore("latest").await.expect("a restore");
+
+    let files = restored.files.expect("files were restored");
+    assert_eq!((files.equal, files.removed.files), (files.wanted, 1));
+    assert_eq!(digest::database(&world.database()), before.0);
+    assert_eq!(world.files(), before.1);
+}
+
+#[tokio::test]
+async fn a_bucket_and_its_database_come_back_as_they_were() {
+    there_and_back(&World::on_s3(ServiceOptions::default(), hasty(3))).await;
+}
+
+#[tokio::test]
+async fn a_folder_and_its_database_come_back_as_they_were() {
+    there_and_back(&World::in_folders()).await;
+}
+
+#[tokio::test]
+async fn a_service_that_lists_in_its_own_order_gives_the_same() {
+    let quirks = Quirks { unordered_listing: true, ..Quirks::default() };
+    let options = ServiceOptions { quirks, page_size: 2, ..ServiceOptions::default() };
+    there_and_back(&World::on_s3(options, hasty(3))).await;
+}
+
+#[tokio::test]
+async fn a_service_with_opaque_etags_gives_the_same() {
+    let quirks = Quirks { opaque_etags: true, ..Quirks::default() };
+    let options = ServiceOptions { quirks, ..ServiceOptions::default() };
+    there_and_back(&World::on_s3(options, hasty(3))).await;
+}
+
+#[tokio::test]
+async fn the_second_point_copies_only_what_changed() {
+    let world = World::on_s3(ServiceOptions::default(), hasty(3));
+    let first = world.backup().await.expect("a backup");
+    world.put("images/a.jpg", b"changed");
+    world.put("images/c.jpg", b"new");
+    let service = world.service.as_ref().expect("on S3");
+    service.reset_counts();
+    let second = world.backup().await.expect("a backup");
+    let part = second.point.manifest().parts.files.clone().expect("files");
+    assert_eq!((part.copied.files, part.reused.files, part.excluded.files > 0), (2, 6, true));
+    assert_eq!(second.point.manifest().base.as_ref(), Some(first.point.id()));
+    assert_eq!(service.operations().get("CopyObject"), Some(&2));
+    assert_eq!(second.verified.proof.verdict, Verdict::Verified);
+}
+
+#[tokio::test]
+async fn a_full_point_holds_all_its_copies() {
+    let world = World::on_s3(ServiceOptions::default(), hasty(3));
+    world.backup().await.expect("a backup");
+    let mut plan = world.plan(&Part::ALL);
+    plan.files.as_mut().expect("files").copies = Copies::Full;
+    let second = world.backup_as(&plan).await.expect("a backup");
+    let part = second.point.manifest().parts.files.clone().expect("files");
+    assert_eq!((part.copied.files, part.reused.files), (7, 0));
+}
+
+#[tokio::test]
+async fn a_reused_copy_that_is_gone_is_copied_again() {
+    let world = World::on_s3(ServiceOptions::default(), hasty(3));
+    let first = world.backup().await.expect("a backup").point.id().clone();
+    world.harm(&format!("{first}/images/images/a.jpg"), None);
+    let second = world.backup().await.expect("a backup");
+    assert_eq!(second.point.manifest().parts.files.as_ref().expect("files").copied.files, 1);
+    assert_eq!(second.verified.proof.verdict, Verdict::Verified);
+}
+
+#[tokio::test]
+async fn the_layout_of_a_vault_is_the_one_of_the_format_page() {
+    let world = World::on_s3(ServiceOptions::default(), hasty(3));
+    let id = world.backup().await.expect("a backup").point.id().clone();
+    let stamp = id.stamp();
+    let mut keys: Vec<String> = world.vault_content().into_keys().collect();
+    let journal = keys.iter().position(|key| key.contains("/journal/")).expect("a proof");
+    let proof = keys.remove(journal);
+    assert!(proof.starts_with(&format!("{id}/journal/2025")) && proof.contains("Z-verified-"), "{proof}");
+    let expected: Vec<String> = [
+        format!("database/clinic_sqlite_backup_{stamp}.db"),
+        format!("{id}/documents/documents/2024/report +1.pdf"),
+        format!("{id}/documents/documents/Änderung & more.docx"),
+        format!("{id}/files.jsonl.zst"),
+        format!("{id}/images/images/a.jpg"),
+        format!("{id}/images/images/b.JPG"),
+        format!("{id}/manifest.json"),
+        format!("{id}/other/notes"),
+        format!("{id}/other/notes-2/x"),
+        format!("{id}/other/zero"),
+        format!("{id}/records/backup_summary.json"),
+        format!("{id}/records/patient.json"),
+        format!("{id}/records/visit.json"),
+        format!("{id}/restore-files.sh"),
+        format!("{id}/started.json"),
+        "vault.json".to_owned(),
+    ]
+    .into();
+    assert_eq!(keys, expected);
+    let database = world.store().get(BUCKET, &format!("backup/database/clinic_sqlite_backup_{stamp}.db")).expect("it");
+    assert_eq!(database.storage_class, "STANDARD_IA");
+    assert!(database.encryption.algorithm.as_deref() == Some("AES256"));
+    assert!(world.records().join(id.to_string()).join("patient.json").exists());
+    assert_eq!(std::fs::read_to_string(world.records().join(".gitignore")).expect("it"), "*\n");
+}
+
+#[tokio::test]
+async fn a_vault_of_another_app_is_refused() {
+    let world = World::on_s3(ServiceOptions::default(), hasty(3));
+    world.backup().await.expect("a backup");
+    let reader = world.reader(&world.vault);
+    let other =
+        nexus_core::vault::Vault::open(&reader, &world.vault, Some("other"), Default::default(), world.scratch()).await;
+    assert!(matches!(other, Err(Error::Usage { hint: Some(hint), .. }) if hint.contains("backup-other")));
+}
+
+#[tokio::test]
+async fn latest_passes_over_a_newer_partial_point() {
+    let world = World::on_s3(ServiceOptions::default(), hasty(3));
+    let whole = world.backup().await.expect("a backup").point.id().clone();
+    for _ in 0..3 {
+        world.backup_as(&world.plan(&[Part::Records])).await.expect("a backup of records");
+    }
+    let found = world.open().await.expect("a vault").find("latest", &Part::ALL).await.expect("a point");
+    assert_eq!(*found.point.id(), whole);
+    assert_eq!(found.passed_over.len(), 3);
+}
+
+#[tokio::test]
+async fn older_backups_of_other_tools_stay_byte_equal() {
+    let world = World::on_s3(ServiceOptions::default(), hasty(3));
+    for (key, body) in [
+        ("backup/database/nexus_sqlite_backup_20251115_063849.db", "old database"),
+        ("backup/reimport_20251115_064209/images/a.jpg", "old image"),
+        ("backup/reimport_20251115_064233/patients.json", "[]"),
+    ] {
+        world.put(key, body.as_bytes());
+    }
+    let before = world.vault_content();
+    world.backup().await.expect("a backup");
+    let after = world.vault_content();
+    assert!(before.iter().all(|(key, body)| after.get(key) == Some(body)));
+    assert_eq!(world.open().await.expect("a vault").points().await.expect("points").len(), 1);
+}
+
+#[tokio::test]
+async fn extra_files_go_and_vaults_and_excluded_files_stay() {
+    let world = World::on_s3(ServiceOptions::default(), hasty(3));
+    world.backup().await.expect("a backup");
+    for key in [
+        "second/vault.json",
+        "second/x/manifest.json",
+        "old/database/app_sqlite_backup_20250101_000000.db",
+        "tmp/new",
+        "junk",
+    ] {
+        world.put(key, b"x");
+    }
+    let report = world.restore("latest").await.expect("a restore");
+    assert_eq!(report.files.expect("files").removed.files, 1);
+    let left = world.files();
+    assert!(!left.contains_key("junk"));
+    for key in [
+        "second/vault.json",
+        "second/x/manifest.json",
+        "old/database/app_sqlite_backup_20250101_000000.db",
+        "tmp/new",
+        "tmp/left-out",
+    ] {
+        assert!(left.contains_key(key), "{key} was removed");
+    }
+}
+
+#[tokio::test]
+async fn an_absent_an_empty_and_a_garbage_database_come_back() {
+    let world = World::in_folders();
+    let before = digest::database(&world.database());
+    world.backup().await.expect("a backup");
+    for broken in [None, Some(&b""[..]), Some(&b"garbage, not a database at all"[..])] {
+        for suffix in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{suffix}", world.database().display()));
+        }
+        if let Some(bytes) = broken {
+            std::fs::write(world.database(), bytes).expect("room");
+        }
+        let report = world.restore("latest").await.expect("a restore");
+        assert_eq!(digest::database(&world.database()), before);
+        let aside =
+            report.put_aside.map(|aside| std::fs::read(&aside.moved.last().expect("a file").1).expect("a file"));
+        assert_eq!(aside.as_deref(), broken);
+    }
+}

@@ -1,0 +1,190 @@
+//! What restore will do and what it did, as pages and for programs.
+
+use nexus_core::database::sqlite::Condition;
+use nexus_core::files::restore::{Extra, FilesPlanned};
+use nexus_core::point::{Count, Part, PointId};
+use nexus_core::restore::{RestorePlan, RestoreReport};
+use serde_json::{Value, json};
+
+use super::targets::Targets;
+use crate::cli::RestoreArgs;
+use crate::page::{Cell, Page, Style};
+use crate::run::Run;
+use crate::wording::{command_line, count, counted, size};
+
+/// The plan.
+pub fn plan(plan: &RestorePlan, targets: &Targets, args: &RestoreArgs) -> Page {
+    let mut page = Page::new();
+    page.heading(format!("Restore of {}", plan.point.id()));
+    if let (Some(planned), Some(goal)) = (&plan.database, &targets.database) {
+        page.field("database", target(&planned.target, goal.own));
+        page.field("there now", condition(&planned.condition));
+        page.field("will have", counted(planned.rows, "row"));
+    }
+    if let (Some(planned), Some(files)) = (&plan.files, &targets.files) {
+        page.field("files", target(&files.goal.place.to_string(), files.goal.own));
+        files_fields(&mut page, planned, args.delete_extra);
+    }
+    if let Some(folder) = &targets.records {
+        page.field("records", folder.display().to_string());
+    }
+    page.field("safety point", safety(plan, args));
+    page
+}
+
+fn target(place: &str, own: bool) -> Cell {
+    if own { place.into() } else { Cell::styled(format!("{place} (not where it came from)"), Style::Doubtful) }
+}
+
+fn condition(condition: &Condition) -> Cell {
+    match condition {
+        Condition::Absent => "nothing".into(),
+        Condition::Empty => "an empty file, which is put aside".into(),
+        Condition::Healthy { bytes, .. } => format!("a database of {}, which is overwritten", size(*bytes)).into(),
+        Condition::Broken(reason) => {
+            Cell::styled(format!("a broken database, which is put aside: {reason}"), Style::Doubtful)
+        }
+    }
+}
+
+fn files_fields(page: &mut Page, planned: &FilesPlanned, delete_extra: bool) {
+    let words =
+        |counted_files: Count| format!("{}, {}", counted(counted_files.files, "file"), size(counted_files.bytes));
+    page.field("as they were", words(planned.same));
+    page.field("missing", format!("{}: put back", words(planned.missing)));
+    page.field("different", format!("{}: overwritten", words(planned.different)));
+    let extra = words(planned.extra);
+    if delete_extra && planned.extra.files > 0 {
+        page.field("extra", Cell::styled(format!("{extra}: REMOVED"), Style::Bad));
+    } else if planned.extra.files > 0 {
+        page.field("extra", format!("{extra}: left (--delete-extra removes them)"));
+    }
+    for prefix in &planned.spared {
+        page.field("spared", format!("{prefix}** holds a vault or backups and is left alone"));
+    }
+}
+
+fn safety(plan: &RestorePlan, args: &RestoreArgs) -> Cell {
+    let parts: Vec<_> = plan.at_risk().into_iter().map(Part::name).collect();
+    match &plan.resumes {
+        Some(taken) => format!("{taken} was taken by the run that broke off").into(),
+        None if args.no_safety_point => Cell::styled("none, as asked", Style::Doubtful),
+        None if parts.is_empty() => "none needed: nothing would be lost".into(),
+        None => format!("of {} first", parts.join(" and ")).into(),
+    }
+}
+
+/// The plan for programs.
+pub fn planned(plan: &RestorePlan, args: &RestoreArgs) -> Value {
+    let database = plan.database.as_ref().map(|planned| {
+        let (word, reason) = match &planned.condition {
+            Condition::Absent => ("absent", None),
+            Condition::Empty => ("empty", None),
+            Condition::Healthy { .. } => ("healthy", None),
+            Condition::Broken(reason) => ("broken", Some(reason)),
+        };
+        json!({ "target": planned.target, "condition": word, "reason": reason, "rows": planned.rows })
+    });
+    let files = plan.files.as_ref().zip(plan.request.files.as_ref()).map(|(planned, target)| {
+        json!({
+            "target": target.address.to_string(),
+            "same": planned.same,
+            "missing": planned.missing,
+            "different": planned.different,
+            "extra": planned.extra,
+            "extra_removed": target.extra == Extra::Delete,
+            "spared": planned.spared,
+        })
+    });
+    json!({
+        "point": plan.point.id(),
+        "dry_run": true,
+        "database": database,
+        "files": files,
+        "records": plan.request.records,
+        "safety_point_of": if args.no_safety_point { Vec::new() } else { plan.at_risk() },
+        "resumes": plan.resumes,
+    })
+}
+
+/// True when everything that was compared is as it was.
+pub fn all_equal(report: &RestoreReport) -> bool {
+    let files = report.files.is_none_or(|files| files.equal == files.wanted);
+    let database = report.database.as_ref().is_none_or(|database| database.equal_tables == database.tables);
+    files && database
+}
+
+/// Prints what was done.
+pub fn tell(run: &Run, id: &PointId, report: &RestoreReport, safety: Option<&PointId>) {
+    let undo = safety.map(|safety| undo(run, safety, report.files.is_some()));
+    run.terminal.answer(&page(id, report, safety, undo.as_deref()), &restored(id, report, safety, undo.as_deref()));
+    if let Some(error) = &report.unrecorded {
+        run.terminal.warn(&format!("the point's journal does not say that it was restored: {error}"));
+    }
+}
+
+fn undo(run: &Run, safety: &PointId, files: bool) -> String {
+    let (id, reach) = (safety.to_string(), run.reach());
+    let extra = files.then_some("--delete-extra");
+    let words = ["nexus", "restore", &id].into_iter().chain(extra);
+    command_line(words.chain(reach.iter().map(String::as_str)))
+}
+
+fn page(id: &PointId, report: &RestoreReport, safety: Option<&PointId>, undo: Option<&str>) -> Page {
+    let of = |equal: u64, all: u64, what: &str| {
+        let style = if equal == all { Style::Good } else { Style::Bad };
+        Cell::styled(format!("{} of {} {what}", count(equal), count(all)), style)
+    };
+    let mut page = Page::new();
+    page.heading(format!("Restored {id}"));
+    if let Some(files) = &report.files {
+        page.field("files", of(files.equal.files, files.wanted.files, "files are as they were"));
+        page.field("put back", format!("{}, {}", counted(files.copied.files, "file"), size(files.copied.bytes)));
+        if files.removed.files > 0 {
+            page.field("removed", counted(files.removed.files, "file"));
+        }
+    }
+    if let Some(database) = &report.database {
+        page.field("database", of(database.equal_tables, database.tables, "tables are as they were"));
+        page.field("rows", count(database.rows));
+    }
+    if let Some(records) = report.records {
+        page.field("records", of(records, records, "record files are as they were"));
+    }
+    for (from, to) in report.put_aside.iter().flat_map(|aside| &aside.moved) {
+        page.field("put aside", format!("{} is now {}", from.display(), to.display()));
+    }
+    if let (Some(safety), Some(undo)) = (safety, undo) {
+        page.field("before that", safety.to_string());
+        page.field("undo", undo.to_owned());
+    }
+    page
+}
+
+fn restored(id: &PointId, report: &RestoreReport, safety: Option<&PointId>, undo: Option<&str>) -> Value {
+    let database = report.database.as_ref().map(|database| {
+        json!({
+            "tables": database.tables,
+            "equal_tables": database.equal_tables,
+            "rows": database.rows,
+            "journal_mode": database.journal_mode,
+        })
+    });
+    let put_aside: Vec<Value> = report
+        .put_aside
+        .iter()
+        .flat_map(|aside| &aside.moved)
+        .map(|(from, to)| json!({ "from": from.display().to_string(), "to": to.display().to_string() }))
+        .collect();
+    json!({
+        "point": id,
+        "equal": all_equal(report),
+        "database": database,
+        "files": report.files,
+        "record_files": report.records,
+        "put_aside": put_aside,
+        "safety_point": safety,
+        "undo_command": undo,
+        "recorded": report.unrecorded.is_none(),
+    })
+}

@@ -1,0 +1,83 @@
+//! The safety point: what would be lost, backed up first, labelled `before-restore`.
+
+use nexus_core::backup::{BackupPlan, backup};
+use nexus_core::error::{Error, Result};
+use nexus_core::files::capture::{FilesPlan, Vanished};
+use nexus_core::point::{Copies, FileRules, Part, PointId, SAFETY_LABEL};
+use nexus_core::restore::RestorePlan;
+
+use super::targets::{FilesGoal, Targets};
+use crate::commands::backup::{is_proven, vault_inside};
+use crate::run::Run;
+
+/// Takes it; `None` when nothing would be lost. A database that turns out broken is put aside instead.
+pub async fn take(run: &Run, plan: &mut RestorePlan, targets: &Targets) -> Result<Option<PointId>> {
+    loop {
+        let parts = plan.at_risk();
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        let wanted = safety_plan(run, plan, targets, &parts)?;
+        run.terminal.note("taking a safety point of the present state first");
+        match backup(plan.point.vault(), &wanted, &run.clock, &run.events).await {
+            Ok(report) if is_proven(&report) => {
+                let id = report.point.id().clone();
+                run.terminal.note(&format!("{id} holds the present state"));
+                return Ok(Some(id));
+            }
+            Ok(report) => {
+                return Err(Error::usage_hint(
+                    format!("the safety point {} could not be proven, so nothing was restored", report.point.id()),
+                    "see what is wrong with the vault; --no-safety-point restores without one",
+                ));
+            }
+            // A quick look finds less than a full copy does; a database that cannot be copied cannot be lost either.
+            Err(error @ Error::Damaged { .. }) if parts.contains(&Part::Database) => {
+                run.terminal.warn(&format!("the database there cannot be backed up and will be put aside: {error}"));
+                plan.treat_database_as_broken(error.to_string());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn safety_plan(run: &Run, plan: &RestorePlan, targets: &Targets, parts: &[Part]) -> Result<BackupPlan> {
+    let files = match &targets.files {
+        Some(goal) if parts.contains(&Part::Files) => Some(files_plan(plan, goal)?),
+        _ => None,
+    };
+    Ok(BackupPlan {
+        label: SAFETY_LABEL.parse()?,
+        parts: parts.to_vec(),
+        database: targets.database.as_ref().map(|goal| goal.place.clone()),
+        lock_wait: run.settings.lock_wait.duration(),
+        files,
+        records: None,
+        kept_for: plan.point.manifest().kept_for.clone(),
+        scratch: run.scratch.path().to_path_buf(),
+    })
+}
+
+/// The point's own rules for its own source; for another place its categories, and no vault.
+fn files_plan(plan: &RestorePlan, files: &FilesGoal) -> Result<FilesPlan> {
+    let recorded = plan.point.manifest().parts.files.as_ref().map(|part| part.rules.clone()).unwrap_or_default();
+    let address = files.goal.place.clone();
+    let rules = if files.goal.own {
+        recorded
+    } else {
+        let vault = vault_inside(&address, plan.point.vault().address())?;
+        FileRules {
+            prefix: address.prefix().to_owned(),
+            exclude: Vec::new(),
+            vaults: vault.into_iter().collect(),
+            categories: recorded.categories,
+        }
+    };
+    Ok(FilesPlan {
+        source: files.reader.clone(),
+        address,
+        rules,
+        copies: Copies::Incremental,
+        vanished: Vanished::default(),
+    })
+}

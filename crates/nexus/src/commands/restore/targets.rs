@@ -1,0 +1,247 @@
+//! Which parts go where: the point's own sources, or elsewhere; what may not be overwritten is refused here.
+
+use std::path::PathBuf;
+
+use nexus_core::bucket::{Address, Reader};
+use nexus_core::database::Database;
+use nexus_core::error::{Error, Result};
+use nexus_core::files::restore::{Extra, FilesTarget};
+use nexus_core::files::rules::Selection;
+use nexus_core::point::{FilesPart, Part};
+use nexus_core::restore::RestoreRequest;
+use nexus_core::vault::{RecoveryPoint, Vault, layout};
+
+use crate::cli::RestoreArgs;
+use crate::run::Run;
+use crate::settings::Origin;
+
+/// The parts that were asked for.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    named: Vec<Part>,
+    records: bool,
+}
+
+impl Wish {
+    /// Reads it from the flags.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] when flags contradict each other.
+    pub fn of(args: &RestoreArgs) -> Result<Self> {
+        let mut named = args.only.clone();
+        let selects = !args.category.is_empty() || !args.key.is_empty();
+        if selects && named.is_empty() {
+            // Whoever wants one image back does not want the database of then.
+            named.push(Part::Files);
+        }
+        let wants = |part: Part| named.is_empty() || named.contains(&part);
+        let contradictions = [
+            (selects, Part::Files, "--category and --key select"),
+            (args.delete_extra, Part::Files, "--delete-extra removes"),
+            (args.target.to_files.is_some(), Part::Files, "--to-files is for"),
+            (args.target.to_database.is_some(), Part::Database, "--to-database is for the"),
+            (args.target.to_records.is_some(), Part::Records, "--to-records is for"),
+        ];
+        if let Some((_, part, flag)) = contradictions.into_iter().find(|(given, part, _)| *given && !wants(*part)) {
+            return Err(Error::usage_hint(
+                format!("{flag} {part}, and {part} shall not be restored"),
+                format!("add {part} to --only, or leave the flag out"),
+            ));
+        }
+        let records = named.contains(&Part::Records) || args.target.to_records.is_some();
+        Ok(Self { named, records })
+    }
+
+    /// The parts that a point must have to be `latest`: those named, or database and files where the app has them.
+    pub async fn needs(&self, vault: &Vault) -> Result<Vec<Part>> {
+        if !self.named.is_empty() {
+            return Ok(self.named.clone());
+        }
+        let points = vault.points().await?;
+        let taken =
+            |part: &Part| points.iter().filter_map(|point| point.manifest()).any(|manifest| manifest.has(*part));
+        let mut needs: Vec<Part> = [Part::Database, Part::Files].into_iter().filter(taken).collect();
+        if self.records {
+            needs.push(Part::Records);
+        }
+        Ok(needs)
+    }
+
+    fn takes(&self, part: Part, point: &RecoveryPoint) -> bool {
+        match part {
+            Part::Records => self.records,
+            Part::Database | Part::Files if self.named.is_empty() => point.manifest().has(part),
+            Part::Database | Part::Files => self.named.contains(&part),
+        }
+    }
+}
+
+/// Where the parts go.
+#[derive(Debug)]
+pub struct Targets {
+    /// The database's.
+    pub database: Option<Goal<Database>>,
+    /// The files'.
+    pub files: Option<FilesGoal>,
+    /// The folder for record files.
+    pub records: Option<PathBuf>,
+}
+
+/// A target, and whether it is the point's own source.
+#[derive(Debug)]
+pub struct Goal<T> {
+    /// Where.
+    pub place: T,
+    /// True when the point came from there.
+    pub own: bool,
+}
+
+/// The files' target with the right to look at it.
+#[derive(Debug)]
+pub struct FilesGoal {
+    /// Where.
+    pub goal: Goal<Address>,
+    /// The right.
+    pub reader: Reader,
+}
+
+impl Targets {
+    /// Chooses them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] for a target that is refused; [`Error::Missing`] for a part that the point does not have.
+    pub async fn choose(run: &Run, args: &RestoreArgs, wish: &Wish, point: &RecoveryPoint) -> Result<Self> {
+        let wanted = |part: Part| -> Result<bool> {
+            let takes = wish.takes(part, point);
+            if takes && !point.manifest().has(part) {
+                return Err(Error::missing(format!("{} has no {part}", point.id())));
+            }
+            Ok(takes)
+        };
+        let database = if wanted(Part::Database)? { database(run, args, point)? } else { None };
+        let files = if wanted(Part::Files)? { files(run, args, point).await? } else { None };
+        let records = if wanted(Part::Records)? { Some(records(run, args, point)?) } else { None };
+        if database.is_none() && files.is_none() && records.is_none() {
+            return Err(Error::usage_hint(
+                format!("{} has neither database nor files, only records", point.id()),
+                "`--only records --to-records FOLDER` brings its record files back",
+            ));
+        }
+        Ok(Self { database, files, records })
+    }
+
+    /// The request for the core.
+    pub fn request(&self, run: &Run, args: &RestoreArgs) -> Result<RestoreRequest> {
+        let files = match &self.files {
+            Some(files) => Some(FilesTarget {
+                reader: files.reader.clone(),
+                address: files.goal.place.clone(),
+                selection: Selection::new(&args.category, &args.key)?,
+                extra: if args.delete_extra { Extra::Delete } else { Extra::Keep },
+            }),
+            None => None,
+        };
+        Ok(RestoreRequest {
+            files,
+            database: self.database.as_ref().map(|goal| goal.place.clone()),
+            records: self.records.clone(),
+            lock_wait: run.settings.lock_wait.duration(),
+        })
+    }
+}
+
+fn elsewhere_is_its_source(flag: &str, place: &str) -> Error {
+    Error::usage_hint(
+        format!("{flag} {place} is where the point came from"),
+        format!("leave {flag} out to restore over it, or name another place"),
+    )
+}
+
+fn database(run: &Run, args: &RestoreArgs, point: &RecoveryPoint) -> Result<Option<Goal<Database>>> {
+    let Some(part) = &point.manifest().parts.database else { return Ok(None) };
+    if let Some(text) = &args.target.to_database {
+        let place = Database::parse(text, &run.folder)?;
+        if place.location() == part.source {
+            return Err(elsewhere_is_its_source("--to-database", &part.source));
+        }
+        return Ok(Some(Goal { place, own: false }));
+    }
+    if let Some(setting) = &run.settings.database
+        && setting.origin != Origin::Variable("DATABASE_URL")
+    {
+        let location = Database::parse(&setting.value.text, &setting.value.base)?.location();
+        if location != part.source {
+            return Err(Error::usage_hint(
+                format!(
+                    "the point came from {}, and {} names another database: {location}",
+                    part.source, setting.origin
+                ),
+                format!("say which: --to-database {location}, or without that setting the point's own"),
+            ));
+        }
+    }
+    let place = Database::parse(&part.source, &run.folder)?;
+    Ok(Some(Goal { place, own: true }))
+}
+
+async fn files(run: &Run, args: &RestoreArgs, point: &RecoveryPoint) -> Result<Option<FilesGoal>> {
+    let Some(part) = &point.manifest().parts.files else { return Ok(None) };
+    known_categories(&args.category, part)?;
+    let own = Address::parse(&part.source, &run.folder)?;
+    let vault = point.vault().address();
+    let Some(text) = &args.target.to_files else {
+        let same_service = match (&run.settings.s3.endpoint, &own) {
+            (Some(endpoint), Address::S3 { .. }) => part.endpoint.as_deref() == Some(endpoint.value.as_str()),
+            _ => true,
+        };
+        if !same_service {
+            let there = part.endpoint.as_deref().unwrap_or("AWS");
+            return Err(Error::usage_hint(
+                format!("the files came from {own} on {there}, and this run talks to another service"),
+                "name that service with --endpoint, or another place for the files with --to-files",
+            ));
+        }
+        let reader = run.reader_on(&own, part.endpoint.as_deref()).await?;
+        return Ok(Some(FilesGoal { goal: Goal { place: own, own: true }, reader }));
+    };
+    let place = Address::parse(text, &run.folder)?;
+    let reader = run.reader(&place).await?;
+    if place == own && reader.endpoint() == part.endpoint.as_deref() {
+        return Err(elsewhere_is_its_source("--to-files", &part.source));
+    }
+    if vault.prefix_of(&place).is_some() {
+        return Err(Error::usage(format!("--to-files {place} lies in the vault {vault}")));
+    }
+    Ok(Some(FilesGoal { goal: Goal { place, own: false }, reader }))
+}
+
+fn known_categories(asked: &[String], part: &FilesPart) -> Result<()> {
+    let known: Vec<_> = part.rules.categories.iter().map(|rule| rule.name.as_str()).chain([layout::OTHER]).collect();
+    match asked.iter().find(|name| !known.contains(&name.as_str())) {
+        Some(name) => Err(Error::usage_hint(
+            format!("the point has no category {name:?}"),
+            format!("its categories are {}", known.join(", ")),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn records(run: &Run, args: &RestoreArgs, point: &RecoveryPoint) -> Result<PathBuf> {
+    let recorded = point.manifest().parts.records.as_ref().and_then(|part| part.folder.as_deref());
+    match (&args.target.to_records, recorded) {
+        (Some(folder), recorded) => {
+            let folder = run.folder.join(folder);
+            if recorded.is_some_and(|recorded| folder == *recorded) {
+                return Err(elsewhere_is_its_source("--to-records", &folder.display().to_string()));
+            }
+            Ok(folder)
+        }
+        (None, Some(recorded)) => Ok(PathBuf::from(recorded)),
+        (None, None) => Err(Error::usage_hint(
+            format!("the records of {} were kept in the vault only", point.id()),
+            "name a folder for them with --to-records",
+        )),
+    }
+}

@@ -1,0 +1,91 @@
+//! `verify`: a point against what was recorded when it was made, with a proof in its journal.
+
+use nexus_core::error::Result;
+use nexus_core::point::{Depth, Part, Proof, Verdict};
+use nexus_core::vault::RecoveryPoint;
+use nexus_core::verify::{Verified, VerifyRequest, verify};
+use serde::Serialize;
+
+use super::show::passed_over;
+use super::summary;
+use crate::cli::VerifyArgs;
+use crate::failure::Outcome;
+use crate::page::Page;
+use crate::run::Run;
+use crate::wording::{counted, size, took};
+
+/// A look for programs.
+#[derive(Debug, Serialize)]
+struct Looked<'a> {
+    point: String,
+    vault: String,
+    verdict: Verdict,
+    proof: &'a Proof,
+    /// True when record files of this machine were there and hashed too.
+    local_records: bool,
+    /// True when the journal holds the proof now.
+    recorded: bool,
+}
+
+/// Looks. Damage is a bad answer; not being able to look is an error.
+pub async fn run(run: &Run, args: &VerifyArgs) -> Result<Outcome> {
+    let depth = match (args.quick, args.full) {
+        (true, _) => Depth::Quick,
+        (_, true) => Depth::Full,
+        _ => Depth::Default,
+    };
+    let vault = run.vault().await?;
+    let found = vault.find(&args.point, &args.only).await?;
+    passed_over(run, &found);
+    let request = VerifyRequest { depth, parts: args.only.clone() };
+    let looked = verify(&found.point, &request, run.scratch.path(), &run.clock, &run.events).await?;
+    let answer = Looked {
+        point: found.point.id().to_string(),
+        vault: vault.address().to_string(),
+        verdict: looked.proof.verdict,
+        proof: &looked.proof,
+        local_records: looked.local_records,
+        recorded: looked.unrecorded.is_none(),
+    };
+    match looked.trouble {
+        Some(trouble) if looked.proof.verdict == Verdict::CouldNotVerify => return Err(trouble),
+        Some(trouble) => run.terminal.warn(&format!("the look broke off, so there may be more: {trouble}")),
+        None => {}
+    }
+    run.terminal.answer(&page(&found.point, &looked.proof, looked.local_records), &answer);
+    if let Some(error) = looked.unrecorded {
+        run.terminal.warn(&format!("the point's journal does not say so: {error}"));
+    }
+    Ok(Outcome::of(looked.proof.verdict == Verdict::Verified))
+}
+
+fn page(point: &RecoveryPoint, proof: &Proof, local_records: bool) -> Page {
+    let mut page = Page::new();
+    page.heading(format!("{} at depth {}", point.id(), proof.depth));
+    page.field("verdict", summary::verdict(proof.verdict));
+    let parts: Vec<_> = proof.parts.iter().map(|part| part.name()).collect();
+    page.field("parts", parts.join(", "));
+    if proof.parts.contains(&Part::Files) {
+        page.field("files", counted(proof.files, "file"));
+    }
+    if let Some(records) = point.manifest().parts.records.as_ref().filter(|_| proof.parts.contains(&Part::Records)) {
+        page.field("records", counted(proof.rows, "row"));
+        if let Some(folder) = records.folder.as_deref().filter(|_| proof.depth != Depth::Quick) {
+            let here = if local_records { "hashed too" } else { "not here" };
+            page.field("on this machine", format!("{folder}: {here}"));
+        }
+    }
+    page.field("read", format!("{} in {}", size(proof.bytes_read), took(proof.milliseconds)));
+    if proof.depth == Depth::Quick && proof.verdict == Verdict::Verified {
+        page.field("note", "a quick look proves no point: `nexus verify` without --quick does");
+    }
+    summary::findings(&mut page, "Findings", &proof.findings, Some(proof.findings_total));
+    page
+}
+
+/// What a look after a backup came to, as a warning for each thing that is not as it should be.
+pub fn shortcomings(verified: &Verified) -> Vec<String> {
+    let trouble = verified.trouble.as_ref().map(|error| format!("the new point could not be looked at: {error}"));
+    let unrecorded = verified.unrecorded.as_ref().map(|error| format!("the point's journal holds no proof: {error}"));
+    trouble.into_iter().chain(unrecorded).collect()
+}
