@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "crates/nexus-testkit/python"))
 import servers  # noqa: E402
 
+BUILT = ROOT / "target/release/nexus"
 SOURCE = "clinic"
 FIRST, AGAIN = "first copy", "second run"
 # The share of the machine that others may use before a measurement is marked.
@@ -102,7 +103,11 @@ class Bench:
 
     def __init__(self, asked, service, folder):
         self.asked, self.service, self.folder = asked, service, folder
-        self.tools = tools(ROOT, service.url)
+        # A copy: the one in target/ changes when somebody builds meanwhile.
+        ours = folder / "nexus"
+        if BUILT.exists():
+            shutil.copy2(BUILT, ours)
+        self.tools = tools(ROOT, service.url, ours)
         names = asked.only.split(",") if asked.only else list(self.tools)
         if unknown := [name for name in names if name not in self.tools]:
             raise Failed(f"--only knows {', '.join(self.tools)}, not {', '.join(unknown)}")
@@ -204,8 +209,8 @@ def median(all_taken, measure):
 def table(bench, kind):
     """The medians of one kind as Markdown, with nexus's share of each peer's."""
     lines = [
-        "| tool | wall s | processor s | peak MiB | service s | nexus/it: wall | processor | memory |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| tool | wall s | processor s | peak MiB | service s | others | nexus/it: wall | processor | memory |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     ours = bench.taken.get((kind, "nexus"))
     for tool in bench.chosen:
@@ -215,7 +220,8 @@ def table(bench, kind):
         if ours and tool.name != "nexus":
             ratios = [f"{median(ours, each) / median(taken, each):.2f}" for each in MEASURES]
         spread = f"{wall:.2f} ({min(t.seconds for t in taken):.2f}–{max(t.seconds for t in taken):.2f})"
-        lines.append(f"| {tool.name} | {spread} | {processor:.2f} | {peak / MIB:.0f} | {service:.2f} | {' | '.join(ratios)} |")
+        used = f"{processor:.2f} | {peak / MIB:.0f} | {service:.2f} | {median(taken, 'others'):.0%}"
+        lines.append(f"| {tool.name} | {spread} | {used} | {' | '.join(ratios)} |")
     return lines
 
 
@@ -247,6 +253,7 @@ def report(bench, size, load_before):
         f"medians of {rounds} round{'s' * (rounds > 1)}.",
         f"{os.cpu_count()} processors, {platform.machine()}, Linux {platform.release()}; the load average was "
         f"{load_before:.2f} before, and others used at most {others:.0%} of the machine during a measurement.",
+        "`service`: processor seconds of the service meanwhile; `others`: the share of the machine that went to neither.",
         f"Tools: {', '.join(version(tool) for tool in bench.chosen)}.",
     ]
     for kind, shown in ((FIRST, "shown_first"), (AGAIN, "shown_again")):

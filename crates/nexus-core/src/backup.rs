@@ -116,17 +116,13 @@ async fn look_before(plan: &BackupPlan) -> Result<()> {
         let configured = match part {
             Part::Database => plan.database.is_some(),
             Part::Files => plan.files.is_some(),
+            // Records are rows of the database.
             Part::Records => plan.records.is_some() && plan.database.is_some(),
         };
         if !configured {
-            let hint = format!(
-                "name it in the config or by a flag, or leave it out with --only; `nexus init` writes a config with all three. Missing: {part}"
-            );
             return Err(Error::usage_hint(
-                format!("the {part} are to be backed up and nothing says where they are")
-                    .replace("the database are", "the database is")
-                    .replace("where they are", "where to find them"),
-                hint,
+                format!("the part `{part}` is to be backed up and nothing says where to find it"),
+                "name it in the config or by a flag (`nexus init` writes a config), or choose parts with --only",
             ));
         }
     }
@@ -205,6 +201,7 @@ async fn fill(
     events: &Events,
 ) -> Result<Filled> {
     let base = still_there(draft, base, events).await?;
+    let base_id = base.as_ref().map(|base| base.id().clone());
     let exported = Exported::prepare(draft, plan, scratch)?;
     let work = async {
         let begun = Instant::now();
@@ -229,10 +226,11 @@ async fn fill(
     }
     let folder = exported.publish(plan, draft)?;
     let records = records.map(|exported| records_part(exported, plan, folder.as_deref()));
-    let manifest = manifest(draft, plan, base.as_ref(), copy, database, files, records, clock);
+    let taken = Taken { database, files, records, instant: copy.map(|copy| copy.instant) };
+    let manifest = manifest(draft, plan, base_id, taken, clock);
     let committed = draft.commit(&manifest).await;
     if committed.is_err() {
-        exported.take_back(folder.as_deref());
+        Exported::take_back(folder.as_deref());
     }
     Ok((committed?, times, folder))
 }
@@ -310,7 +308,7 @@ impl Exported {
     }
 
     /// The commit failed: the records of a point that does not exist go again.
-    fn take_back(&self, published: Option<&Path>) {
+    fn take_back(published: Option<&Path>) {
         if let Some(folder) = published {
             let _ = std::fs::remove_dir_all(folder);
         }
@@ -395,20 +393,18 @@ fn records_part(exported: RecordsExport, plan: &BackupPlan, folder: Option<&Path
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one value for each source of the manifest, no other caller")]
-fn manifest(
-    draft: &Draft,
-    plan: &BackupPlan,
-    base: Option<&RecoveryPoint>,
-    copy: Option<&Copy>,
+/// What the parts' rooms gave.
+struct Taken {
     database: Option<DatabasePart>,
     files: Option<FilesCapture>,
     records: Option<RecordsPart>,
-    clock: &Clock,
-) -> Manifest {
+    instant: Option<Timestamp>,
+}
+
+fn manifest(draft: &Draft, plan: &BackupPlan, base: Option<PointId>, taken: Taken, clock: &Clock) -> Manifest {
     let claim = draft.claim();
-    let (files, mut findings) = files.map_or((None, Vec::new()), |files| (Some(files.part), files.findings));
-    if let Some(DatabasePart { kind: DatabaseKind::Sqlite { sqlite }, .. }) = &database {
+    let (files, mut findings) = taken.files.map_or((None, Vec::new()), |files| (Some(files.part), files.findings));
+    if let Some(DatabasePart { kind: DatabaseKind::Sqlite { sqlite }, .. }) = &taken.database {
         findings.extend(sqlite.foreign_key_violations.iter().map(|(table, count)| Finding {
             part: Some(Part::Database),
             kind: FindingKind::Dangling,
@@ -416,6 +412,7 @@ fn manifest(
             detail: format!("{count} rows have a foreign key that points at nothing, as they had in the source"),
         }));
     }
+    let taken_parts = |(part, _): &(&Part, &u64)| plan.parts.contains(part);
     Manifest {
         format: FORMAT,
         point: claim.point.clone(),
@@ -423,16 +420,11 @@ fn manifest(
         nonce: claim.nonce.clone(),
         software: SOFTWARE.to_owned(),
         started: claim.started,
-        instant: copy.map_or(claim.started, |copy| copy.instant),
+        instant: taken.instant.unwrap_or(claim.started),
         committed: clock.now(),
-        base: base.map(|base| base.id().clone()),
-        kept_for: plan
-            .kept_for
-            .iter()
-            .filter(|(part, _)| plan.parts.contains(part))
-            .map(|(part, time)| (*part, *time))
-            .collect(),
-        parts: Parts { database, files, records },
+        base,
+        kept_for: plan.kept_for.iter().filter(taken_parts).map(|(part, time)| (*part, *time)).collect(),
+        parts: Parts { database: taken.database, files, records: taken.records },
         findings,
     }
 }

@@ -236,8 +236,8 @@ pub async fn restore(
     clock: &Clock,
     events: &Events,
 ) -> Result<RestoreReport> {
-    let hold = JournalEvent::Hold { by: "restore".to_owned(), safety };
-    let held = match plan.point.journal().add(hold, clock).await {
+    let announced = JournalEvent::Hold { by: "restore".to_owned(), safety };
+    let held = match plan.point.journal().add(announced, clock).await {
         Ok(entry) => Some(entry.nonce),
         // Whoever may only read the vault must still get the data back.
         Err(error @ Error::Denied { .. }) => {

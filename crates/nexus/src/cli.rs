@@ -1,4 +1,5 @@
 //! What a person types: verbs and flags, with their help. Nothing here decides anything.
+#![expect(clippy::doc_markdown, reason = "doc comments on flags are help texts, printed as they are")]
 
 use std::path::PathBuf;
 
@@ -334,6 +335,7 @@ for; elsewhere --yes is needed. A restore that was interrupted is run again with
 Exit status: 0 restored and compared; 1 restored, but the comparison differs; 2 not restored.";
 
 /// `restore`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug, Args)]
 #[command(after_help = RESTORE_AFTER)]
 pub struct RestoreArgs {
@@ -373,6 +375,7 @@ pub struct RestoreArgs {
 }
 
 /// Where `restore` writes instead of to the point's own source.
+#[expect(clippy::struct_field_names, reason = "the flags are called so")]
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Elsewhere")]
 pub struct TargetArgs {

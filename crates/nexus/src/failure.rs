@@ -113,7 +113,11 @@ fn remedy(error: &Error, at: &Situation) -> (u8, Option<String>) {
         Error::Unreachable { .. } => (NOT_DONE, Some(unreachable_service(at))),
         Error::Service { .. } => {
             let look = at.bucket.as_deref().map(|bucket| at.aws(&["s3", "ls", bucket]));
-            (NOT_DONE, look.map(|look| format!("see whether the same user may do it by other means: `{look}`")))
+            let hint = look.map_or_else(
+                || "the service's own words are above: mend that and run the same command again".to_owned(),
+                |look| format!("`{look}` shows whether the AWS tools meet the same answer"),
+            );
+            (NOT_DONE, Some(hint))
         }
         Error::Busy { .. } => (
             NOT_DONE,

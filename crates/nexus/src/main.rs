@@ -81,13 +81,11 @@ fn carry_out(cli: Cli, environment: &Environment, terminal: &Terminal, situation
         }
     });
     runtime.shutdown_timeout(LAST_WAIT);
-    match ended {
-        Some(ended) => Ok(ended?.status()),
-        None => {
-            terminal.warn("interrupted; what was committed is whole, and the same command can be run again");
-            Ok(INTERRUPTED)
-        }
+    if let Some(ended) = ended {
+        return Ok(ended?.status());
     }
+    terminal.warn("interrupted; what was committed is whole, and the same command can be run again");
+    Ok(INTERRUPTED)
 }
 
 fn told(error: &Error, situation: &Situation, terminal: &Terminal) -> u8 {

@@ -74,7 +74,7 @@ impl From<Span> for String {
 /// The longest unit that says it exactly, but never weeks: `14d` is easier to compare than `2w`.
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = UNITS.into_iter().skip(1).find(|(_, seconds)| self.0 % seconds == 0);
+        let unit = UNITS.into_iter().skip(1).find(|(_, seconds)| self.0.is_multiple_of(*seconds));
         let (letter, seconds) = unit.unwrap_or(('s', 1));
         write!(f, "{}{letter}", self.0 / seconds)
     }

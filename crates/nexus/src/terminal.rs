@@ -33,6 +33,7 @@ struct Shared {
 }
 
 /// What the streams are.
+#[expect(clippy::struct_excessive_bools, reason = "each is a claim of its own about a stream")]
 #[derive(Debug, Clone, Copy)]
 struct Looks {
     colour_out: bool,

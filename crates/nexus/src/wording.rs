@@ -29,7 +29,7 @@ pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -46,8 +46,8 @@ pub fn counted(number: u64, noun: &str) -> String {
 /// How long something took: `0.3 s`, `12.4 s`, `3 min 20 s`.
 pub fn took(milliseconds: u64) -> String {
     match milliseconds {
-        ..60_000 => format!("{}.{} s", milliseconds / 1_000, milliseconds % 1_000 / 100),
-        ..3_600_000 => format!("{} min {} s", milliseconds / 60_000, milliseconds % 60_000 / 1_000),
+        0..60_000 => format!("{}.{} s", milliseconds / 1_000, milliseconds % 1_000 / 100),
+        60_000..3_600_000 => format!("{} min {} s", milliseconds / 60_000, milliseconds % 60_000 / 1_000),
         _ => format!("{} h {} min", milliseconds / 3_600_000, milliseconds % 3_600_000 / 60_000),
     }
 }
@@ -56,11 +56,15 @@ pub fn took(milliseconds: u64) -> String {
 pub fn distance(from: Timestamp, to: Timestamp) -> String {
     let seconds = to.as_second().saturating_sub(from.as_second()).unsigned_abs();
     match seconds {
-        ..60 => counted(seconds, "second"),
-        ..3_600 => counted(seconds / 60, "minute"),
-        ..172_800 => counted(seconds / 3_600, "hour"),
-        _ => counted(seconds / 86_400, "day"),
+        0..60 => counted(seconds, "second"),
+        60..3_570 => counted(rounded(seconds, 60), "minute"),
+        3_570..171_000 => counted(rounded(seconds, 3_600), "hour"),
+        _ => counted(rounded(seconds, 86_400), "day"),
     }
+}
+
+fn rounded(seconds: u64, unit: u64) -> u64 {
+    (seconds + unit / 2) / unit
 }
 
 /// A moment to the second in UTC: `2025-11-15 06:42:33 UTC`.

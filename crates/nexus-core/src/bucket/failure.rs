@@ -70,6 +70,7 @@ impl Failure {
 }
 
 /// Sorts what the SDK reports.
+#[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err as it is")]
 pub(crate) fn failure<E>(error: SdkError<E, HttpResponse>) -> Failure
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,

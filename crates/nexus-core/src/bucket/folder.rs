@@ -86,7 +86,7 @@ impl Folder {
             };
             for entry in entries {
                 let entry = entry.map_err(|cause| Error::local(format!("cannot list `{}`", path.display()), cause))?;
-                let Some(object) = self.object(&folder, &entry)? else { continue };
+                let Some(object) = Self::object(&folder, &entry)? else { continue };
                 if object.kind == FileKind::Folder {
                     pending.push(object.key.trim_end_matches('/').to_owned());
                 }
@@ -99,7 +99,7 @@ impl Folder {
         sorter.finish()
     }
 
-    fn object(&self, folder: &str, entry: &fs::DirEntry) -> Result<Option<Object>> {
+    fn object(folder: &str, entry: &fs::DirEntry) -> Result<Option<Object>> {
         let path = entry.path();
         let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
             return Err(Error::usage_hint(

@@ -35,7 +35,7 @@ impl Default for Limits {
             in_flight: 64,
             attempts: 8,
             first_wait: Duration::from_millis(100),
-            patience: Duration::from_secs(60),
+            patience: Duration::from_mins(1),
             memory: 48 * 1024 * 1024,
             copy_cutoff: 4_768 * 1024 * 1024,
         }

@@ -226,15 +226,15 @@ async fn begin(
     target: &Target,
 ) -> std::result::Result<String, Failure> {
     into.attempt(0, async || {
-        let header = |name: &str| headed.headers.get(name).cloned();
+        let known = |name: &str| headed.headers.get(name).cloned();
         let request = into.client().create_multipart_upload().bucket(into.name()).key(&target.key);
         let request = request
-            .set_content_type(header("content-type"))
-            .set_cache_control(header("cache-control"))
-            .set_content_disposition(header("content-disposition"))
-            .set_content_encoding(header("content-encoding"))
-            .set_content_language(header("content-language"))
-            .set_expires(header("expires").and_then(|text| http_date(&text)))
+            .set_content_type(known("content-type"))
+            .set_cache_control(known("cache-control"))
+            .set_content_disposition(known("content-disposition"))
+            .set_content_encoding(known("content-encoding"))
+            .set_content_language(known("content-language"))
+            .set_expires(known("expires").and_then(|text| http_date(&text)))
             .set_metadata(user_metadata(&headed.headers))
             .set_tagging(tags.clone())
             .set_storage_class(target.options.class.as_deref().map(StorageClass::from))

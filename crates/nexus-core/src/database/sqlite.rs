@@ -1,7 +1,7 @@
 //! A SQLite database: captured whole and consistent from under its writers, checked, and put back.
 //!
 //! The live file is opened by SQLite alone: plain file I/O on it in this process would drop the locks SQLite holds there
-//! (<https://www.sqlite.org/howtocorrupt.html>, "Posix advisory locks canceled by a separate thread doing close()").
+//! (<https://www.sqlite.org/howtocorrupt.html>, the section on advisory locks that a close in another thread cancels).
 
 mod check;
 mod condition;

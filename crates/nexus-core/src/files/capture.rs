@@ -26,6 +26,21 @@ const WINDOW: usize = 1_024;
 const REPAIRS: u32 = 3;
 /// The most wrong files that one message names.
 const NAMED: usize = 10;
+/// What is kept of each file of a folder beside its bytes.
+const KEPT_OF_FILES: &[&str] = &["mode", "owner", "modified", "symbolic links", "folders"];
+/// What a copy on the service's side keeps of each object beside its bytes
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>).
+const KEPT_OF_OBJECTS: &[&str] = &[
+    "content-type",
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "expires",
+    "user metadata",
+    "tags",
+    "storage class",
+];
 /// The script that brings the files back with stock tools.
 const SCRIPT: &str = include_str!("restore-files.sh");
 
@@ -125,49 +140,11 @@ pub async fn capture(
     }
     let listing = store_listing(draft, &path, written, events).await?;
     let script = store_script(draft, scratch, events).await?;
-    Ok(FilesCapture {
-        part: part(
-            plan,
-            tally.categories,
-            tally.total,
-            tally.copied,
-            tally.reused,
-            tally.excluded,
-            tally.proofs,
-            listing,
-            script,
-        ),
-        findings: tally.findings,
-    })
+    Ok(FilesCapture { findings: std::mem::take(&mut tally.findings), part: part(plan, tally, listing, script) })
 }
 
-#[expect(clippy::too_many_arguments, reason = "one value for each field of the part, no other caller")]
-fn part(
-    plan: &FilesPlan,
-    categories: BTreeMap<String, Count>,
-    total: Count,
-    copied: Count,
-    reused: Count,
-    excluded: Count,
-    proofs: BTreeMap<crate::listing::ProofKind, u64>,
-    listing: StoredObject,
-    script: StoredObject,
-) -> FilesPart {
-    let kept: &[&str] = if plan.source.is_folder() {
-        &["mode", "owner", "modified", "symbolic links", "empty folders"]
-    } else {
-        &[
-            "content-type",
-            "cache-control",
-            "content-disposition",
-            "content-encoding",
-            "content-language",
-            "expires",
-            "user metadata",
-            "tags",
-            "storage class",
-        ]
-    };
+fn part(plan: &FilesPlan, tally: Tally, listing: StoredObject, script: StoredObject) -> FilesPart {
+    let kept = if plan.source.is_folder() { KEPT_OF_FILES } else { KEPT_OF_OBJECTS };
     FilesPart {
         source: plan.address.to_string(),
         endpoint: plan.source.endpoint().map(str::to_owned),
@@ -175,12 +152,12 @@ fn part(
         copies: plan.copies,
         listing,
         script,
-        categories,
-        total,
-        copied,
-        reused,
-        excluded,
-        proofs,
+        categories: tally.categories,
+        total: tally.total,
+        copied: tally.copied,
+        reused: tally.reused,
+        excluded: tally.excluded,
+        proofs: tally.proofs,
         properties: kept.iter().map(ToString::to_string).collect(),
     }
 }
@@ -195,7 +172,7 @@ fn sort_out(
 ) -> Result<Count> {
     let what = || format!("cannot write `{}`", work.display());
     let mut out = BufWriter::new(create_private(work)?);
-    let mut base = base.map(|base| base.peekable());
+    let mut base = base.map(Iterator::peekable);
     let mut to_copy = Count::default();
     let mut frozen = Vec::new();
     for object in listed {
@@ -399,9 +376,9 @@ impl Tally {
         self.total.add(size);
         self.categories.entry(entry.category.clone()).or_default().add(size);
         if reused {
-            self.reused.add(size)
+            self.reused.add(size);
         } else {
-            self.copied.add(size)
+            self.copied.add(size);
         }
         if let Some(proof) = entry.proof {
             *self.proofs.entry(proof).or_default() += 1;

@@ -1,68 +1,180 @@
 #!/usr/bin/env bash
-# Brings the files of one recovery point back with stock tools: aws-cli 2 or 1, zstd, jq. No nexus needed.
+# Brings the files of one recovery point back with stock tools: bash, jq, zstd and, for buckets, aws-cli 1 or 2.
 #
-#   restore-files.sh VAULT POINT TARGET        every file of the point
-#   restore-files.sh VAULT POINT TARGET --list what would be copied, one line a file, and copies nothing
+#   restore-files.sh VAULT POINT TARGET         every file of the point
+#   restore-files.sh VAULT POINT TARGET --list  one line a file: key, copy, bytes; copies nothing
 #
 # VAULT   s3://bucket/prefix or a folder        POINT  reimport_20251115_064233
-# TARGET  s3://bucket (keys as they were) or a folder
+# TARGET  s3://bucket (keys as they were), s3://bucket/prefix (keys below it), or a folder
 #
 # The listing `files.jsonl.zst` says for every file where its copy lies: in this point or in an earlier one.
-# Credentials, region and AWS_ENDPOINT_URL_S3 come from the environment, as always with aws-cli. JOBS sets how
-# many copies run at once (default 8). Ends with "N of N files restored" and status 0 only if every copy was made.
+# Credentials, region and AWS_ENDPOINT_URL_S3 come from the environment, as always with aws-cli. JOBS is how many
+# copies run at once (default 8); COPY_LIMIT the most bytes that one copy request takes (default 5 GiB, as on AWS):
+# larger objects go by `aws s3 cp`, without their tags. What the point does not have stays as it is.
+#
+# The last line is "N of N files restored". Status: 0 all is there; 1 something is not, and was named; 2 not begun.
+
 set -euo pipefail
 
-[ $# -ge 3 ] || { sed -n '2,12p' "$0"; exit 2; }
+stop() { printf '%s\n' "$1" >&2; exit 2; }
+case $#:${4:-} in 3: | 4:--list) ;; *) stop "$(sed -n '2,/^$/s/^# \{0,1\}//p' "$0")" ;; esac
 vault=${1%/} point=$2 target=${3%/} mode=${4:-}
-work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
+case $point in '' | *[!a-z0-9_-]*) stop "not a point's id: $point" ;; esac
+case $vault in s3://* | /*) ;; *) vault=$PWD/$vault ;; esac
+case $target in s3://* | /*) ;; *) target=$PWD/$target ;; esac
+for program in jq zstd; do command -v "$program" > /dev/null || stop "$program is not installed"; done
+case $vault$target in *s3://*) command -v aws > /dev/null || stop "aws is not installed" ;; esac
 
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 case $vault in
-  s3://*) aws s3 cp --only-show-errors "$vault/$point/files.jsonl.zst" "$work/files.jsonl.zst" ;;
-  *)      cp "$vault/$point/files.jsonl.zst" "$work/files.jsonl.zst" ;;
-esac
-zstd -q -d "$work/files.jsonl.zst" -o "$work/files.jsonl"
-jq -c 'select((.kind // "file") == "file")' "$work/files.jsonl" > "$work/copies.jsonl"
-total=$(wc -l < "$work/copies.jsonl")
+  s3://*) aws s3 cp --only-show-errors "$vault/$point/files.jsonl.zst" "$work/listing.zst" ;;
+  *) cp -- "$vault/$point/files.jsonl.zst" "$work/listing.zst" ;;
+esac || stop "cannot read the listing of $point in $vault"
+zstd -q -d "$work/listing.zst" -o "$work/listing" || stop "the listing of $point is damaged"
+jq -c 'select((.kind // "file") == "file")' "$work/listing" > "$work/files" || stop "the listing of $point is damaged"
 if [ "$mode" = --list ]; then
-  jq -r '[.key, .at.vault.key, .source.size] | @tsv' "$work/copies.jsonl"; exit 0
+  jq -r '[.key, .at.vault.key, .source.size] | @tsv' "$work/files"
+  exit
 fi
 
-# One JSON document a copy: nothing of a key passes through the shell as words.
-strip() { local rest=${1#s3://}; echo "${rest%%/*}"; }
-below() { local rest=${1#s3://}; case $rest in */*) echo "${rest#*/}/" ;; *) echo ;; esac; }
-export work vault target
-case "$vault|$target" in
-  s3://*"|s3://"*)
-    jq -c --arg from "$(strip "$vault")" --arg prefix "$(below "$vault")" \
-          --arg to "$(strip "$target")" --arg below "$(below "$target")" \
-      '{Bucket: $to, Key: ($below + .key), CopySource: ($from + "/" + ($prefix + .at.vault.key | @uri)),
-        MetadataDirective: "COPY"} + (if .source.class then {StorageClass: .source.class} else {} end)
-       | {big: false, input: .}' "$work/copies.jsonl" > "$work/requests.jsonl" ;;
-  *) jq -c '{key: .key, copy: .at.vault.key, headers: (.headers // {}), class: .source.class}' \
-       "$work/copies.jsonl" > "$work/requests.jsonl" ;;
-esac
+# The functions below work on `entry`, one line of the listing. A key is only ever part of a JSON document or of one
+# quoted word, so no character in it means anything to the shell. `x` at the end saves newlines there from $(…).
+place() { local rest=${1#s3://}; printf %s "${rest%%/*}"; }
+below() { local rest=${1#s3://}; case $rest in */?*) printf %s "${rest#*/}/" ;; esac; }
+refuse() { printf 'not restored: %q: %s\n' "$key" "$1" >&2; return 1; }
 
-one() {
-  local request=$1 key copy
-  case "$vault|$target" in
-    s3://*"|s3://"*)
-      aws s3api copy-object --cli-input-json "$(jq -c .input <<<"$request")" > /dev/null ;;
-    *)
-      # `x` keeps newlines at the end of a key, which $(…) would drop.
-      key=$(jq -rj .key <<<"$request"; echo x); key=${key%x}
-      copy=$(jq -rj .copy <<<"$request"; echo x); copy=${copy%x}
-      case "/$key/" in */../*) echo "refused: $key leaves the target" >&2; return 1 ;; esac
-      case "$target" in s3://*) ;; *) mkdir -p -- "$target/$(dirname -- "$key")" ;; esac
-      case "$vault|$target" in
-        s3://*|*"|s3://"*) aws s3 cp --only-show-errors -- "$vault/$copy" "$target/$key" ;;
-        *) cp -- "$vault/$copy" "$target/$key" ;;
-      esac ;;
-  esac && echo done >> "$work/done"
+# Prints what a jq program makes of the entry; the program knows where the copy lies and where the file goes.
+made() {
+  jq -j --arg from "$(place "$vault")" --arg from_below "$(below "$vault")" \
+    --arg to "$(place "$target")" --arg to_below "$(below "$target")" \
+    '($from_below + (.at.vault.key // "")) as $copy | ($to_below + .key) as $new | '"$1" <<< "$entry"
 }
-export -f one
+
+is_small() { [ "$(made .source.size)" -le "${COPY_LIMIT:-5368709120}" ]; }
+
+# Copies in parts, which carry nothing by themselves: the properties are given, as S3 names them, and sent along.
+in_parts() {
+  local from=$1 to properties=$2 flag
+  to=$(made '"s3://" + $to + "/" + $new, "x"')
+  set --
+  while IFS= read -r flag; do set -- "$@" "$flag"; done < <(jq -r '
+    {ContentType: "--content-type", CacheControl: "--cache-control", ContentDisposition: "--content-disposition",
+     ContentEncoding: "--content-encoding", ContentLanguage: "--content-language", StorageClass: "--storage-class"}
+    as $flags | (to_entries[] | select($flags[.key]) | $flags[.key], .value),
+      (select(.Metadata // {} | length > 0) | "--metadata", (.Metadata | tojson))' <<< "$properties")
+  case $from in s3://*) set -- --metadata-directive REPLACE "$@" ;; esac
+  aws s3 cp --only-show-errors "$@" "$from" "${to%x}"
+}
+
+bucket_to_bucket() {
+  local from
+  if is_small; then
+    aws s3api copy-object --cli-input-json "$(made '
+      {Bucket: $to, Key: $new, CopySource: ($from + "/" + ($copy | @uri)), MetadataDirective: "COPY"}
+      + (if .source.class then {StorageClass: .source.class} else {} end)')" > /dev/null
+  else
+    from=$(made '"s3://" + $from + "/" + $copy, "x"')
+    in_parts "${from%x}" \
+      "$(aws s3api head-object --output json --cli-input-json "$(made '{Bucket: $from, Key: $copy}')")"
+  fi
+}
+
+# What a folder vault cannot hold beside the bytes, the headers, is in the listing.
+folder_to_bucket() {
+  local copy properties
+  copy=$(made '.at.vault.key, "x"') copy=$vault/${copy%x}
+  properties=$(made '(.headers // {}) as $headers
+    | {ContentType: $headers["content-type"], CacheControl: $headers["cache-control"],
+       ContentDisposition: $headers["content-disposition"], ContentEncoding: $headers["content-encoding"],
+       ContentLanguage: $headers["content-language"], StorageClass: .source.class}
+    | with_entries(select(.value)) + {Metadata: ($headers | with_entries(select(.key | startswith("x-amz-meta-"))
+        | .key |= .[11:]))}')
+  if is_small; then
+    aws s3api put-object --body "$copy" \
+      --cli-input-json "$(jq -c --argjson where "$(made '{Bucket: $to, Key: $new}')" '. + $where' <<< "$properties")" \
+      > /dev/null
+  else
+    in_parts "$copy" "$properties"
+  fi
+}
+
+# Makes the folders of a path below the target one by one: a link on the way would lead out of it.
+enter() {
+  local rest=$1 at=$target
+  while [ -n "$rest" ]; do
+    at=$at/${rest%%/*}
+    case $rest in */*) rest=${rest#*/} ;; *) rest= ;; esac
+    if [ -L "$at" ]; then refuse "a link is in its way"; return; fi
+    mkdir -- "$at" 2> /dev/null || [ -d "$at" ] || { refuse "its folder cannot be made"; return; }
+  done
+}
+
+# Checks that a key is a path that stays below the target, and makes the folder it lies in.
+settle() {
+  case /$key/ in */../* | */./* | *//?*) refuse "no path in a folder"; return ;; esac
+  if [ "$(made '.key | explode | any(. == 0)')" = true ]; then refuse "no path in a folder"; return; fi
+  case $key in */*) enter "${key%/*}" ;; esac
+}
+
+# Beside its place first, then renamed: what is there is whole or untouched, and a link is replaced, not followed.
+to_folder() {
+  local path=$target/$key beside copy mode
+  settle || return
+  case $key in */) [ "$(made .source.size)" = 0 ] || refuse "it has bytes and the name of a folder"; return ;; esac
+  if [ -d "$path" ] && [ ! -L "$path" ]; then refuse "a folder is in its place"; return; fi
+  beside=$(mktemp "${path%/*}/.restore-XXXXXX") || return
+  case $vault in
+    s3://*) aws s3api get-object --cli-input-json "$(made '{Bucket: $from, Key: $copy}')" "$beside" > /dev/null ;;
+    *) copy=$(made '.at.vault.key, "x"') && cat -- "$vault/${copy%x}" > "$beside" ;;
+  esac &&
+    mode=$(made '.source.unix.mode // 384') && chmod "$(printf %o "$mode")" "$beside" &&
+    { [ ! -L "$path" ] || rm -f -- "$path"; } && mv -f -- "$beside" "$path" && return
+  rm -f -- "$beside"
+  return 1
+}
+
+restore() {
+  local entry=$1 key
+  key=$(made '.key, "x"') key=${key%x}
+  if [ -z "$(made '.at.vault.key // ""')" ]; then refuse "its copy does not lie in the vault"; return; fi
+  case $target in
+    s3://*) case $vault in s3://*) bucket_to_bucket ;; *) folder_to_bucket ;; esac ;;
+    *) to_folder ;;
+  esac || { refuse "it failed"; return; }
+  echo done >> "$work/done"
+}
+
+# Folders and links of a folder source; links last of all, so that nothing was written through one.
+restore_kind() {
+  local entry key to failed=0
+  while IFS= read -r entry; do
+    key=$(made '.key, "x"') key=${key%x}
+    settle || { failed=1; continue; }
+    case $key in */) continue ;; esac
+    to=$(made '.kind.link, "x"')
+    if [ -L "$target/$key" ]; then rm -f -- "$target/$key"; fi
+    if [ -e "$target/$key" ]; then refuse "something is in its place"; failed=1; continue; fi
+    ln -s -- "${to%x}" "$target/$key" || failed=1
+  done
+  return "$failed"
+}
+
+export -f place below refuse made is_small in_parts bucket_to_bucket folder_to_bucket enter settle to_folder restore
+case $target in s3://*) ;; *) mkdir -p -- "$target" && target=$(cd -P -- "$target" && pwd) ;; esac
+export work vault target
+total=$(wc -l < "$work/files")
 : > "$work/done"
-failed=0
-tr '\n' '\0' < "$work/requests.jsonl" | xargs -0 -r -n 1 -P "${JOBS:-8}" bash -c 'one "$1"' one || failed=1
+# A worker that fails has named its file; what counts is how many were copied.
+[ "$total" -eq 0 ] || tr '\n' '\0' < "$work/files" |
+  xargs -0 -n 1 -P "${JOBS:-8}" bash -c 'restore "$1"' restore || true
 count=$(wc -l < "$work/done")
-echo "$count of $total files restored"
-[ "$failed" = 0 ] && [ "$count" = "$total" ]
+failed=0
+case $target in
+  s3://*) ;;
+  *)
+    restore_kind < <(jq -c 'select(.kind == "folder")' "$work/listing") || failed=1
+    restore_kind < <(jq -c 'select(.kind | type == "object" and has("link"))' "$work/listing") || failed=1 ;;
+esac
+echo "$((count)) of $((total)) files restored"
+[ "$failed" = 0 ] && [ "$count" -eq "$total" ]

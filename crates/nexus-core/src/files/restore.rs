@@ -219,13 +219,13 @@ pub async fn carry_out(
 
 async fn remove(planned: &FilesPlanned, mapping: &Mapping, writer: Writer, events: &Events) -> Result<Count> {
     let remover = writer.remover();
-    let mut removed = Count::default();
+    let mut gone = Count::default();
     let mut batch = Vec::new();
     // Longest first within a batch, so that a folder's content goes before the folder.
     for job in jobs(&planned.work)? {
         let Job::Remove(key) = job? else { continue };
         if !key.ends_with('/') {
-            removed.files += 1;
+            gone.files += 1;
         }
         batch.push(mapping.target(&key));
         if batch.len() == BATCH {
@@ -236,8 +236,8 @@ async fn remove(planned: &FilesPlanned, mapping: &Mapping, writer: Writer, event
     }
     batch.reverse();
     remover.remove(&batch).await?;
-    events.note(format!("{} files that the point does not have were removed", removed.files));
-    Ok(removed)
+    events.note(format!("{} files that the point does not have were removed", gone.files));
+    Ok(gone)
 }
 
 async fn put(

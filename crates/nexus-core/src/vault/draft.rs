@@ -16,7 +16,7 @@ use crate::point::{
 /// How many seconds are tried for a free id.
 const SECONDS: u32 = 30;
 /// How often a running backup says that it lives.
-pub const ALIVE: Duration = Duration::from_secs(3_600);
+pub const ALIVE: Duration = Duration::from_hours(1);
 
 /// The right to add to one point that nobody sees yet.
 #[derive(Debug, Clone)]

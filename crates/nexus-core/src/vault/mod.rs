@@ -302,14 +302,13 @@ impl Vault {
             if !fits {
                 continue;
             }
-            match unfit(&state, needs) {
-                Some(reason) => passed_over.push((state.id, reason)),
-                None => {
-                    let PointState { standing: Standing::Committed(manifest), journal, .. } = state else { continue };
-                    let point = RecoveryPoint { vault: self.clone(), manifest: *manifest, journal };
-                    return Ok(Found { point, passed_over });
-                }
+            if let Some(reason) = unfit(&state, needs) {
+                passed_over.push((state.id, reason));
+                continue;
             }
+            let PointState { standing: Standing::Committed(manifest), journal, .. } = state else { continue };
+            let point = RecoveryPoint { vault: self.clone(), manifest: *manifest, journal };
+            return Ok(Found { point, passed_over });
         }
         let of = label.map_or(String::new(), |label| format!(" with the label {label:?}"));
         let mut what = format!("{} holds no proven point{of} with all that is needed", self.address);

@@ -79,7 +79,7 @@ async fn every_single_fault_is_survived() {
             let report = outcome.unwrap_or_else(|error| panic!("{fault:?} at {n}: {error:?}"));
             assert_eq!(report.verified.proof.verdict, Verdict::Verified, "{fault:?} at {n}");
         }
-        sound(&world, &Default::default()).await;
+        sound(&world, &std::collections::BTreeMap::default()).await;
     }
 }
 

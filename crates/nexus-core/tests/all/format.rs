@@ -336,6 +336,28 @@ fn every_document_of_the_format_page_holds_its_check() {
     }
 }
 
+/// Runs one of the page's shell blocks in a folder and answers what it printed.
+fn shell(block: &str, folder: &Path) -> String {
+    let ran = std::process::Command::new("bash").args(["-euo", "pipefail", "-c", block]).current_dir(folder).output();
+    let ran = ran.expect("bash");
+    assert!(ran.status.success(), "{block}\n{}", String::from_utf8_lossy(&ran.stderr));
+    String::from_utf8(ran.stdout).expect("text")
+}
+
+#[test]
+fn a_document_is_checked_by_stock_tools_as_the_format_page_says() {
+    let page = page();
+    let blocks: Vec<&str> =
+        page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().expect("an end")).collect();
+    assert_eq!(blocks.len(), 2);
+    let folder = tempfile::tempdir().expect("a folder");
+    let written = document(&Ending::Committed(Box::new(manifest())));
+    std::fs::write(folder.path().join("manifest.json"), &written).expect("room on the disk");
+    let check = parse::<Value>(&written, "it").expect("a document")["check"].as_str().expect("a text").to_owned();
+    assert_eq!(shell(blocks[0], folder.path()).trim(), "whole");
+    assert!(shell(blocks[1], folder.path()).starts_with(&check));
+}
+
 #[test]
 fn the_listing_lines_of_the_format_page_are_what_is_written() {
     for line in lines() {
@@ -347,8 +369,8 @@ fn the_listing_lines_of_the_format_page_are_what_is_written() {
 
 /// The names of all fields, where names are not themselves what is stored.
 fn fields(value: &Value, found: &mut BTreeSet<String>) {
-    const BY_NAME: [&str; 8] =
-        ["categories", "foreign_key_violations", "headers", "kept_for", "proofs", "skipped", "tables", "sizes"];
+    const BY_NAME: [&str; 7] =
+        ["categories", "foreign_key_violations", "headers", "kept_for", "proofs", "skipped", "tables"];
     match value {
         Value::Object(members) => {
             for (name, member) in members {

@@ -128,7 +128,7 @@ async fn a_vault_of_another_app_is_refused() {
     world.backup().await.expect("a backup");
     let reader = world.reader(&world.vault);
     let other =
-        nexus_core::vault::Vault::open(&reader, &world.vault, Some("other"), Default::default(), world.scratch()).await;
+        nexus_core::vault::Vault::open(&reader, &world.vault, Some("other"), nexus_core::vault::StoreRules::default(), world.scratch()).await;
     assert!(matches!(other, Err(Error::Usage { hint: Some(hint), .. }) if hint.contains("backup-other")));
 }
 

@@ -74,7 +74,8 @@ pub async fn make(run: &Run, choices: &Choices) -> Result<BackupReport> {
     }
     let plan = plan(run, choices).await?;
     let vault = vault(run).await?;
-    backup(&vault, &plan, &run.clock, &run.events).await
+    // It is large: kept off the stack.
+    Box::pin(backup(&vault, &plan, &run.clock, &run.events)).await
 }
 
 /// True when the point is committed, verified, and its journal says so.
@@ -257,23 +258,25 @@ pub fn tell(run: &Run, report: &BackupReport) {
     }
 }
 
-/// The three blocks that operators look for by their headings.
+/// The three blocks that operators look for by their headings, and the command that brings it all back.
 fn page(run: &Run, report: &BackupReport) -> Page {
     let (point, proof) = (&report.point, &report.verified.proof);
     let (manifest, now) = (point.manifest(), run.clock.now());
     let seconds = |part: Part| report.milliseconds.get(&part).map(|time| took(*time)).unwrap_or_default();
     let mut page = Page::new();
+    page.heading("Database backup");
     if manifest.has(Part::Database) {
-        summary::database(&mut page, "Database backup", point, now);
+        summary::database(&mut page, point, now);
         page.field("took", seconds(Part::Database));
     } else {
-        not_taken(&mut page, "Database backup");
+        not_taken(&mut page);
     }
+    page.heading("S3 Backup Summary");
     if manifest.has(Part::Files) {
-        summary::files(&mut page, "S3 Backup Summary", point, now);
+        summary::files(&mut page, point, now);
         page.field("took", seconds(Part::Files));
     } else {
-        not_taken(&mut page, "S3 Backup Summary");
+        not_taken(&mut page);
     }
     page.heading("Backup Summary");
     page.field("point", Cell::styled(point.id().to_string(), Style::Strong));
@@ -281,27 +284,24 @@ fn page(run: &Run, report: &BackupReport) -> Page {
     page.field("vault", point.vault().address().to_string());
     page.field("size", size(state::size(manifest)));
     page.field("expires", state::expiry(manifest, now));
-    page.field("verdict", summary::verdict(proof.verdict));
-    let looked = format!(
-        "{}, {}, {} read in {}",
-        counted(proof.files, "file"),
-        counted(proof.rows, "row"),
-        size(proof.bytes_read),
-        took(proof.milliseconds)
-    );
-    page.field("verified", looked);
     if manifest.has(Part::Records) {
-        summary::records(&mut page, "Records", point, now);
+        summary::records(&mut page, point, now);
         page.field("took", seconds(Part::Records));
     }
+    page.field("verdict", summary::verdict(proof.verdict));
+    page.field("looked at", looked_at(proof));
+    page.field("restore with", summary::restore_command(run, point));
+    summary::tables(&mut page, point);
     summary::findings(&mut page, "Found while it was made", &manifest.findings, None);
     summary::findings(&mut page, "Found by the check", &proof.findings, Some(proof.findings_total));
-    page.heading("Restore");
-    page.line(format!("  {}", summary::restore_command(run, point)));
     page
 }
 
-fn not_taken(page: &mut Page, heading: &str) {
-    page.heading(heading);
+fn looked_at(proof: &Proof) -> String {
+    let (files, rows) = (counted(proof.files, "file"), counted(proof.rows, "row"));
+    format!("{files}, {rows}, {} read in {}", size(proof.bytes_read), took(proof.milliseconds))
+}
+
+fn not_taken(page: &mut Page) {
     page.line(Cell::styled("  not part of this point", Style::Faint));
 }

@@ -16,7 +16,7 @@ use crate::settings::{Environment, Settings};
 use crate::terminal::Terminal;
 use crate::wording::{command_line, without_passwords};
 
-/// How a SQLite file begins (<https://www.sqlite.org/fileformat.html>).
+/// How a `SQLite` file begins (<https://www.sqlite.org/fileformat.html>).
 const MAGIC: &[u8] = b"SQLite format 3\0";
 /// A folder with more entries than this is not searched for a database.
 const MOST_ENTRIES: usize = 10_000;

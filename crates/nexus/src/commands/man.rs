@@ -27,7 +27,7 @@ pub fn run(args: &ManArgs, terminal: &Terminal) -> Result<Outcome> {
     if terminal.wants_json() {
         terminal.json(&json!({ "written": written }));
     } else {
-        terminal.raw(&written.iter().map(|path| format!("{path}\n")).collect::<String>());
+        terminal.raw(&(written.join("\n") + "\n"));
     }
     Ok(Outcome::Done)
 }

@@ -19,7 +19,7 @@ use targets::Targets;
 pub async fn run(run: &Run, args: &RestoreArgs) -> Result<Outcome> {
     let wish = targets::Wish::of(args)?;
     let vault = run.vault().await?;
-    let needs = wish.needs(&vault).await?;
+    let needs = wish.needs(&vault, &args.point).await?;
     let found = vault.find(&args.point, &needs).await?;
     passed_over(run, &found);
     let targets = Targets::choose(run, args, &wish, &found.point).await?;

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use nexus_core::error::Result;
-use nexus_core::point::{JournalEntry, Manifest};
+use nexus_core::point::{JournalEntry, Manifest, Part};
 use nexus_core::vault::{Found, RecoveryPoint};
 use serde::Serialize;
 
@@ -77,9 +77,23 @@ fn page(run: &Run, point: &RecoveryPoint, state: State) -> Page {
         page.field("base", base.to_string());
     }
     page.field("made by", manifest.software.clone());
-    summary::database(&mut page, "Database", point, now);
-    summary::files(&mut page, "Files", point, now);
-    summary::records(&mut page, "Records", point, now);
+    for part in manifest.present() {
+        match part {
+            Part::Database => {
+                page.heading("Database");
+                summary::database(&mut page, point, now);
+            }
+            Part::Files => {
+                page.heading("Files");
+                summary::files(&mut page, point, now);
+            }
+            Part::Records => {
+                page.heading("Records");
+                summary::records(&mut page, point, now);
+                summary::tables(&mut page, point);
+            }
+        }
+    }
     summary::findings(&mut page, "Found while it was made", &manifest.findings, None);
     proofs(&mut page, point);
     page.heading("Restore");

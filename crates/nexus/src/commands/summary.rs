@@ -21,11 +21,10 @@ pub fn restore_command(run: &Run, point: &RecoveryPoint) -> String {
     command_line(["nexus", "restore", &id].into_iter().chain(reach.iter().map(String::as_str)))
 }
 
-/// The database's block.
-pub fn database(page: &mut Page, heading: &str, point: &RecoveryPoint, now: Timestamp) {
+/// The fields of the database.
+pub fn database(page: &mut Page, point: &RecoveryPoint, now: Timestamp) {
     let manifest = point.manifest();
     let Some(part) = &manifest.parts.database else { return };
-    page.heading(heading);
     page.field("location", point.vault().name(&part.object.key));
     page.field("source", part.source.clone());
     page.field("size", size(part.object.bytes));
@@ -42,11 +41,10 @@ pub fn database(page: &mut Page, heading: &str, point: &RecoveryPoint, now: Time
     page.field("expires", part_expiry(manifest, Part::Database, now));
 }
 
-/// The files' block.
-pub fn files(page: &mut Page, heading: &str, point: &RecoveryPoint, now: Timestamp) {
+/// The fields of the files.
+pub fn files(page: &mut Page, point: &RecoveryPoint, now: Timestamp) {
     let manifest = point.manifest();
     let Some(part) = &manifest.parts.files else { return };
-    page.heading(heading);
     page.field("location", point.vault().name(&format!("{}/", point.id())));
     page.field("source", part.source.clone());
     if let Some(endpoint) = &part.endpoint {
@@ -76,24 +74,28 @@ pub fn files(page: &mut Page, heading: &str, point: &RecoveryPoint, now: Timesta
     page.field("expires", part_expiry(manifest, Part::Files, now));
 }
 
-/// The records' block.
-pub fn records(page: &mut Page, heading: &str, point: &RecoveryPoint, now: Timestamp) {
+/// The fields of the records.
+pub fn records(page: &mut Page, point: &RecoveryPoint, now: Timestamp) {
     let manifest = point.manifest();
     let Some(part) = &manifest.parts.records else { return };
-    page.heading(heading);
     if part.in_vault {
-        page.field("location", point.vault().name(&format!("{}/records/", point.id())));
+        page.field("records", point.vault().name(&format!("{}/records/", point.id())));
     }
     if let Some(folder) = &part.folder {
         page.field("folder", folder.clone());
     }
     let bytes = part.tables.iter().map(|table| table.bytes).sum();
-    page.field("size", size(bytes));
-    page.field("rows", format!("{} in {}", counted(part.rows, "row"), counted(part.tables.len() as u64, "table")));
-    page.field("expires", part_expiry(manifest, Part::Records, now));
+    let tables = counted(part.tables.len() as u64, "table");
+    page.field("rows", format!("{} in {tables}, {}", counted(part.rows, "row"), size(bytes)));
+    page.field("records expire", part_expiry(manifest, Part::Records, now));
     for (name, reason) in &part.skipped {
         page.field("left out", Cell::styled(format!("{name}: {reason}"), Style::Doubtful));
     }
+}
+
+/// The records by table.
+pub fn tables(page: &mut Page, point: &RecoveryPoint) {
+    let Some(part) = &point.manifest().parts.records else { return };
     page.columns(["  TABLE", "ROWS", "SIZE"]);
     for table in part.tables.iter().take(MOST_TABLES) {
         page.row([format!("  {}", table.name).into(), count(table.rows).into(), size(table.bytes).into()]);

@@ -78,13 +78,14 @@ fn wreck_objects(world: &World) -> Result<(u64, u64)> {
     Ok((lost, overwritten))
 }
 
-/// Overwrites the middle of the file, as a failing disk or a careless copy does.
+/// Overwrites the first page and some of the middle, as a failing disk or a careless copy does.
 fn damage_file(world: &World) -> Result<()> {
     let damage = || -> std::io::Result<()> {
         let mut file = OpenOptions::new().write(true).open(world.database())?;
         let length = file.metadata()?.len();
+        file.write_all(&[0xA5; 4 * 1024])?;
         file.seek(SeekFrom::Start(length / 3))?;
-        file.write_all(&[0xA5; 64 * 1024])
+        file.write_all(&vec![0xA5; 64 * 1024])
     };
     damage().map_err(failed("cannot damage the database file"))
 }
@@ -115,7 +116,8 @@ pub fn plant(world: &World, planted: Planted) -> Result<()> {
                 if let Some(last) = body.last_mut() {
                     *last ^= 1;
                 }
-                store.tamper(FILES, &key, body);
+                let wrong = NewObject { body: body.into(), fields: object.fields.clone(), ..NewObject::default() };
+                store.put(FILES, &key, wrong).map_err(failed("cannot plant a wrong object"))?;
             }
         }
     }

@@ -27,7 +27,8 @@ use world::World;
 /// One thing that was done, and how long it took.
 #[derive(Debug, Serialize)]
 struct Step {
-    step: &'static str,
+    #[serde(rename = "step")]
+    title: &'static str,
     detail: String,
     milliseconds: u64,
 }
@@ -40,6 +41,13 @@ struct Told<'a> {
     objects: Compared,
     equal: bool,
     milliseconds: u64,
+}
+
+/// Whether what a verb answers is printed.
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    Shown,
+    Hidden,
 }
 
 /// The demo while it runs.
@@ -90,14 +98,14 @@ pub async fn run(
 
 impl Demo<'_> {
     async fn back_up(&mut self) -> Result<()> {
-        self.verb("back up everything, and verify it", "nexus backup --label reimport --quiet").await?;
-        self.verb("show the point", "nexus show").await?;
+        // What `show` says next is all that this one would have said.
+        self.verb("back up everything, and verify it", "nexus backup --label reimport", Answer::Hidden).await?;
+        self.verb("show the point", "nexus show", Answer::Shown).await?;
         let begun = Instant::now();
         let detail = mishap::a_day_of_work(&self.world)?;
         self.did("a day of work", begun, detail);
-        // Ids bear the second; the next point waits for its own.
-        self.verb("back up again: only what changed is copied", "nexus backup --label reimport").await?;
-        self.verb("list the points", "nexus list").await
+        self.verb("back up again: only what changed is copied", "nexus backup --label reimport", Answer::Shown).await?;
+        self.verb("list the points", "nexus list", Answer::Shown).await
     }
 
     fn wreck(&mut self) -> Result<()> {
@@ -108,19 +116,21 @@ impl Demo<'_> {
     }
 
     async fn restore(&mut self) -> Result<()> {
-        self.verb("restore it", "nexus restore latest --delete-extra --yes").await
+        self.verb("restore it", "nexus restore latest --delete-extra --yes", Answer::Shown).await
     }
 
     /// Runs a command line as a person would.
-    async fn verb(&mut self, step: &'static str, line: &str) -> Result<()> {
+    async fn verb(&mut self, step: &'static str, line: &str, answer: Answer) -> Result<()> {
         self.say(&format!("$ {line}"));
         let begun = Instant::now();
         let cli = Cli::try_parse_from(line.split(' ')).map_err(|cause| Error::Local {
             what: format!("the demo cannot run `{line}`"),
             cause: Some(cause.into()),
         })?;
-        let quiet = cli.verb.output().quiet;
-        let terminal = if quiet { self.verbs.silent() } else { self.verbs.clone() };
+        let terminal = match answer {
+            Answer::Shown => self.verbs.clone(),
+            Answer::Hidden => self.verbs.silent(),
+        };
         let environment = self.world.environment();
         let mut situation = Situation::default();
         // The demo is a verb itself, so the future that runs one lies on the heap.
@@ -142,7 +152,7 @@ impl Demo<'_> {
 
     fn did(&mut self, step: &'static str, begun: Instant, detail: String) {
         self.say(&format!("✓ {step}: {detail}"));
-        self.steps.push(Step { step, detail, milliseconds: milliseconds(begun) });
+        self.steps.push(Step { title: step, detail, milliseconds: milliseconds(begun) });
     }
 
     fn say(&self, text: &str) {
@@ -165,7 +175,7 @@ fn page(told: &Told<'_>) -> Page {
     let mut page = Page::new();
     page.heading("What was done, and how long it took");
     for step in told.steps {
-        page.row([format!("  {}", step.step).into(), took(step.milliseconds).into(), step.detail.clone().into()]);
+        page.row([format!("  {}", step.title).into(), took(step.milliseconds).into(), step.detail.clone().into()]);
     }
     page.row(["  in all".into(), took(told.milliseconds).into(), "".into()]);
     page.heading("Compared with digests taken before, by plain SQL and plain GETs");

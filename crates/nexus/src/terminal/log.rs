@@ -1,5 +1,6 @@
 //! The log file: every line with its time, appended, readable by its owner alone.
 
+use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -35,7 +36,8 @@ impl Log {
         let now = Timestamp::now();
         let mut lines = String::with_capacity(text.len() + 40);
         for line in text.lines().filter(|line| !line.is_empty()) {
-            lines.push_str(&format!("{now:.3} {line}\n"));
+            // Writing to a string cannot fail.
+            let _ = writeln!(lines, "{now:.3} {line}");
         }
         self.0.write_all(lines.as_bytes())
     }

@@ -18,7 +18,7 @@ const NAMED_FINDINGS: usize = 5;
 /// How many lines of `integrity_check` are read; an app with more rows against its own rules is not looked at further.
 const MOST_FINDINGS: usize = 100_000;
 /// What a check may take at least, however small the file.
-const LEAST_TIME: Duration = Duration::from_secs(120);
+const LEAST_TIME: Duration = Duration::from_mins(2);
 /// What a check may take for each MiB of the file: hundreds of times what it does take.
 const TIME_PER_MIB: Duration = Duration::from_secs(2);
 

@@ -223,7 +223,7 @@ impl Restore<'_> {
         });
         let ours = ours.map_err(|_| Error::damaged("reading the database's copy broke off"))??;
         let mut restored = ours.equal(&theirs?, path)?;
-        restored.journal_mode = reader.journal_mode().to_owned();
+        reader.journal_mode().clone_into(&mut restored.journal_mode);
         Ok(restored)
     }
 }

@@ -218,7 +218,7 @@ impl Lines<'_> {
     fn stream(&mut self, row: &Row<'_>, at: usize, text: bool, encoding: &str) -> std::result::Result<(), Failure> {
         let column = &self.table.columns[at - usize::from(self.table.shows_rowid())];
         let rowid: Option<i64> = row.get(row.as_ref().column_count() - 1)?;
-        let readable = !column.generated && !self.table.is_virtual && !(text && encoding != "UTF-8");
+        let readable = !(column.generated || self.table.is_virtual || text && encoding != "UTF-8");
         let Some(rowid) = rowid.filter(|_| readable) else {
             return Err(Failure::Ours(Error::Unsupported {
                 what: format!(

@@ -19,6 +19,7 @@ use crate::wording::size;
 /// A preview for programs.
 #[derive(Debug, Serialize)]
 struct Preview {
+    config: Option<String>,
     label: String,
     parts: Vec<Part>,
     app: Option<Value>,
@@ -41,6 +42,7 @@ pub(super) async fn show(run: &Run, choices: &Choices) -> Result<Outcome> {
     let condition = condition(&plan).await?;
     let settings = &run.settings;
     let preview = Preview {
+        config: settings.config.as_ref().map(|path| path.display().to_string()),
         label: plan.label.to_string(),
         parts: plan.parts.clone(),
         app: settings.app.as_ref().map(|app| json!(app)),
@@ -99,6 +101,9 @@ fn page(run: &Run, plan: &BackupPlan, preview: &Preview) -> Page {
     let settings = &run.settings;
     let mut page = Page::new();
     page.heading("This would be backed up");
+    if let Some(config) = &settings.config {
+        page.field("settings", config.display().to_string());
+    }
     if let Some(app) = &settings.app {
         page.field("app", with_origin(app));
     }

@@ -19,7 +19,8 @@ pub async fn take(run: &Run, plan: &mut RestorePlan, targets: &Targets) -> Resul
         }
         let wanted = safety_plan(run, plan, targets, &parts)?;
         run.terminal.note("taking a safety point of the present state first");
-        match backup(plan.point.vault(), &wanted, &run.clock, &run.events).await {
+        // It is large: kept off the stack.
+        match Box::pin(backup(plan.point.vault(), &wanted, &run.clock, &run.events)).await {
             Ok(report) if is_proven(&report) => {
                 let id = report.point.id().clone();
                 run.terminal.note(&format!("{id} holds the present state"));

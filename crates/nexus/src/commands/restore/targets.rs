@@ -54,8 +54,8 @@ impl Wish {
     }
 
     /// The parts that a point must have to be `latest`: those named, or database and files where the app has them.
-    pub async fn needs(&self, vault: &Vault) -> Result<Vec<Part>> {
-        if !self.named.is_empty() {
+    pub async fn needs(&self, vault: &Vault, selector: &str) -> Result<Vec<Part>> {
+        if !self.named.is_empty() || !selector.starts_with("latest") {
             return Ok(self.named.clone());
         }
         let points = vault.points().await?;

@@ -1,0 +1,13 @@
+//! The whole tool as its users have it: the built binary, real S3 services, real applications, stock tools.
+//!
+//! Run through `./test`, which starts the services.
+
+mod app;
+mod bad_input;
+mod disasters;
+mod holder;
+mod kills;
+mod records;
+mod secrets;
+mod site;
+mod stock_tools;
