@@ -236,6 +236,9 @@ def verdicts(bench):
         best = min(present, key=lambda peer: median(present[peer], measure))
         ratio = median(ours, measure) / median(present[best], measure)
         kept = "kept" if ratio <= highest else "MISSED"
+        disturbed = max(median(taken, "others") for taken in (ours, present[best])) > DISTURBED
+        if measure == "seconds" and disturbed:
+            kept += ", but others used the machine: run it again when it is quiet"
         lines.append(f"- {kind}, {MEASURES[measure]}: {ratio:.2f} of {best}'s, at most {highest:.2f}: {kept}")
     if FIRST in {kind for kind, name in bench.taken if name == "nexus"}:
         peak = max(taken.peak for (_, name), all_taken in bench.taken.items() if name == "nexus" for taken in all_taken)

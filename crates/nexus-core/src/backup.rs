@@ -14,7 +14,7 @@ use crate::database::sqlite::Captured;
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::files::capture::{self, FilesCapture, FilesPlan};
-use crate::local::{self, Scratch};
+use crate::local::{self, Scratch, blocking};
 use crate::point::{
     Copies, DatabaseKind, DatabasePart, FORMAT, Finding, FindingKind, Label, Manifest, Part, Parts, PointId,
     RecordsPart, StoredObject,
@@ -87,11 +87,12 @@ struct Copy {
 /// Any error means that no point was committed, but for one that happens after the commit, while it is verified:
 /// that is in [`BackupReport::verified`].
 pub async fn backup(vault: &Vault, plan: &BackupPlan, clock: &Clock, events: &Events) -> Result<BackupReport> {
-    look_before(plan).await?;
+    look_before(vault, plan).await?;
     let scratch = Scratch::create(&plan.scratch)?;
     let copy = capture_database(plan, &scratch, clock, events).await?;
     let base = base(vault, plan).await?;
     let reuses: Vec<PointId> = base.iter().map(|point| point.id().clone()).collect();
+    vault.sweep_uploads(clock, events).await;
     let draft = vault.begin(&plan.label, &plan.parts, &reuses, clock).await?;
     let point = match fill(&draft, plan, base, copy.as_ref(), &scratch, clock, events).await {
         Ok(point) => point,
@@ -103,12 +104,16 @@ pub async fn backup(vault: &Vault, plan: &BackupPlan, clock: &Clock, events: &Ev
     };
     let (point, milliseconds, records_folder) = point;
     let request = VerifyRequest::after_backup();
-    let verified = verify::verify(&point, &request, &plan.scratch, clock, events).await?;
+    let verified = match verify::verify(&point, &request, &plan.scratch, clock, events).await {
+        Ok(verified) => verified,
+        // The point is there all the same; that nobody could look at it is its verdict.
+        Err(error) => Verified::unseen(&request, error),
+    };
     Ok(BackupReport { point, verified, milliseconds, records_folder })
 }
 
 /// Fails on what can be seen to be wrong before anything is claimed.
-async fn look_before(plan: &BackupPlan) -> Result<()> {
+async fn look_before(vault: &Vault, plan: &BackupPlan) -> Result<()> {
     if plan.parts.is_empty() {
         return Err(Error::usage("a backup of no part was asked for"));
     }
@@ -127,6 +132,12 @@ async fn look_before(plan: &BackupPlan) -> Result<()> {
         }
     }
     if let Some(files) = plan.files.as_ref().filter(|_| plan.parts.contains(&Part::Files)) {
+        if vault.address().prefix_of(&files.address).is_some() {
+            return Err(Error::usage_hint(
+                format!("the vault at {} lies over the files at {}", vault.address(), files.address),
+                format!("give the vault a place of its own, for example --vault {}/backup", files.address),
+            ));
+        }
         files.source.check().await?;
     }
     if let Some(folder) = records_folder(plan) {
@@ -200,7 +211,7 @@ async fn fill(
     clock: &Clock,
     events: &Events,
 ) -> Result<Filled> {
-    let base = still_there(draft, base, events).await?;
+    let base = still_there(draft, base, scratch, events).await?;
     let base_id = base.as_ref().map(|base| base.id().clone());
     let exported = Exported::prepare(draft, plan, scratch)?;
     let work = async {
@@ -229,21 +240,45 @@ async fn fill(
     let taken = Taken { database, files, records, instant: copy.map(|copy| copy.instant) };
     let manifest = manifest(draft, plan, base_id, taken, clock);
     let committed = draft.commit(&manifest).await;
-    if committed.is_err() {
+    if committed.is_err() && !may_be_there(draft).await {
         Exported::take_back(folder.as_deref());
     }
     Ok((committed?, times, folder))
 }
 
+/// True unless the vault itself says that the point was not committed: an answer may have been lost.
+async fn may_be_there(draft: &Draft) -> bool {
+    match draft.vault().state(draft.id().clone()).await {
+        Ok(Some(state)) => state.manifest().is_some(),
+        Ok(None) => false,
+        Err(_) => true,
+    }
+}
+
 /// The claim names the base; only now does the look at its journal count, since a prune looks after it announces.
-async fn still_there(draft: &Draft, base: Option<RecoveryPoint>, events: &Events) -> Result<Option<RecoveryPoint>> {
+async fn still_there(
+    draft: &Draft,
+    base: Option<RecoveryPoint>,
+    scratch: &Scratch,
+    events: &Events,
+) -> Result<Option<RecoveryPoint>> {
     let Some(base) = base else { return Ok(None) };
     let state = draft.vault().state(base.id().clone()).await?;
     let usable = state.is_some_and(|state| state.manifest().is_some() && !state.journal.going().contains(&Part::Files));
     if !usable {
         events.warn(format!("{} is being pruned, so nothing is reused from it and everything is copied", base.id()));
     }
-    Ok(usable.then_some(base))
+    if !usable {
+        return Ok(None);
+    }
+    match base.listing(scratch).await {
+        Ok(_) => Ok(Some(base)),
+        Err(error @ Error::Damaged { .. }) => {
+            events.warn(format!("{error}: nothing is reused from {} and everything is copied", base.id()));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Says every hour that the claim lives; ends only with an error.
@@ -426,16 +461,6 @@ fn manifest(draft: &Draft, plan: &BackupPlan, base: Option<PointId>, taken: Take
         kept_for: plan.kept_for.iter().filter(taken_parts).map(|(part, time)| (*part, *time)).collect(),
         parts: Parts { database: taken.database, files, records: taken.records },
         findings,
-    }
-}
-
-/// Runs what blocks on a thread of its own.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => outcome,
-        Err(cause) => {
-            Err(Error::Local { what: "a working thread ended without an answer".into(), cause: Some(cause.into()) })
-        }
     }
 }
 

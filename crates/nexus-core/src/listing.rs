@@ -48,7 +48,7 @@ pub enum FileKind {
     /// Bytes.
     #[default]
     File,
-    /// An empty folder of a folder source.
+    /// A folder of a folder source.
     Folder,
     /// A symbolic link of a folder source, with its target; recorded, not followed.
     Link(String),

@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 
 /// How scratch folders begin; only folders with this name and no living owner are ever swept.
 const SCRATCH_PREFIX: &str = ".nexus-scratch-";
+/// How they begin for the instant before they are locked; they are empty then.
+const NEW_PREFIX: &str = ".nexus-new-";
 /// The file in a scratch folder whose lock says that its owner lives.
 const LOCK: &str = "lock";
 
@@ -57,6 +59,16 @@ pub fn free_bytes(path: &Path) -> Result<u64> {
     Ok(answer.f_bavail.saturating_mul(answer.f_frsize))
 }
 
+/// Runs what blocks on a thread of its own.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(cause) => {
+            Err(Error::Local { what: "a working thread ended without an answer".into(), cause: Some(cause.into()) })
+        }
+    }
+}
+
 /// A private folder for work in progress, gone when this is dropped; after a kill, swept by the next run.
 #[derive(Debug)]
 pub struct Scratch {
@@ -70,14 +82,19 @@ impl Scratch {
     pub fn create(parent: &Path) -> Result<Self> {
         create_private_folder(parent)?;
         sweep(parent);
-        let folder = tempfile::Builder::new()
-            .prefix(SCRATCH_PREFIX)
-            .tempdir_in(parent)
-            .map_err(|cause| Error::local(format!("cannot create a scratch folder in `{}`", parent.display()), cause))?
-            .keep();
-        let lock = create_private(&folder.join(LOCK))?;
+        let made = tempfile::Builder::new().prefix(NEW_PREFIX).tempdir_in(parent).map_err(|cause| {
+            Error::local(format!("cannot create a scratch folder in `{}`", parent.display()), cause)
+        })?;
+        let lock = create_private(&made.path().join(LOCK))?;
+        let what = || format!("cannot lock `{}`", made.path().display());
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-            .map_err(|cause| Error::local(format!("cannot lock `{}`", folder.display()), cause.into()))?;
+            .map_err(|cause| Error::local(what(), cause.into()))?;
+        // It bears the name that is swept only once it is locked.
+        let name = made.path().file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let folder = parent.join(name.replacen(NEW_PREFIX, SCRATCH_PREFIX, 1));
+        std::fs::rename(made.path(), &folder).map_err(|cause| Error::local(what(), cause))?;
+        // Its first name is gone, so that nothing is left for the guard to remove.
+        let _ = made.keep();
         Ok(Self { folder, _lock: lock })
     }
 

@@ -592,7 +592,7 @@ pub enum FindingKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Depth {
-    /// One listing against the manifest.
+    /// Everything is there with the size it had: looks and listings, nothing read but the listing.
     Quick,
     /// Database and records read and hashed, every file's checksum or ETag compared.
     Default,
@@ -699,6 +699,9 @@ pub enum JournalEvent {
         /// The point of the state before, when one was taken; an interrupted restore that is run again takes no other.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         safety: Option<PointId>,
+        /// What goes where, for a restore; only the same one resumes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        target: Option<String>,
     },
     /// A hold ended.
     Released {

@@ -3,18 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::backup::blocking;
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::database::sqlite::{Condition, PutAside, Restore, Restored, SqliteDatabase};
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::files::restore::{self as files, FilesPlanned, FilesRestored, FilesTarget};
-use crate::local::{self, Scratch};
+use crate::local::{self, Scratch, blocking};
 use crate::point::{Depth, Finding, JournalEvent, Part, PointId, Verdict};
 use crate::records::export::SUMMARY_FILE;
 use crate::vault::{RecoveryPoint, layout};
-use crate::verify::{self, VerifyRequest};
+use crate::verify::{self, LocalRecords, VerifyRequest};
 
 /// A hold that a broken-off restore left counts as its own for this long.
 const RESUMABLE: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
@@ -43,6 +42,16 @@ impl RestoreRequest {
             (Part::Records, self.records.is_some()),
         ];
         asked.into_iter().filter(|(_, asked)| *asked).map(|(part, _)| part).collect()
+    }
+}
+
+impl RestoreRequest {
+    /// What goes where, as one text: a restore that is run again is the same only if this is.
+    fn target(&self) -> String {
+        let database = self.database.as_ref().map(|database| format!("database to {}", database.location()));
+        let files = self.files.as_ref().map(|files| format!("files to {}", files.address));
+        let records = self.records.as_ref().map(|folder| format!("records to {}", folder.display()));
+        [database, files, records].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -143,7 +152,7 @@ pub async fn plan(
         Some(target) => Some(files::plan(&point, target, &scratch, events).await?),
         None => None,
     };
-    let resumes = broken_off(&point, clock);
+    let resumes = broken_off(&point, &request.target(), clock);
     Ok(RestorePlan { point, request, files, database, resumes, scratch })
 }
 
@@ -160,7 +169,7 @@ async fn look_at_point(
     if looked.is_empty() {
         return Ok(());
     }
-    let look = VerifyRequest { depth: Depth::Default, parts: looked };
+    let look = VerifyRequest { depth: Depth::Default, parts: looked, local: LocalRecords::Ignore };
     let verified = verify::check(point, &look, scratch.path(), events).await?;
     if let (Verdict::CouldNotVerify, Some(error)) = (verified.proof.verdict, verified.trouble) {
         return Err(error);
@@ -214,14 +223,17 @@ async fn plan_database(
 }
 
 /// The safety point of a restore of this point that began lately and never ended.
-fn broken_off(point: &RecoveryPoint, clock: &Clock) -> Option<PointId> {
+fn broken_off(point: &RecoveryPoint, target: &str, clock: &Clock) -> Option<PointId> {
     let entries = &point.entries().read;
     let released = |nonce: &str| {
         entries.iter().any(|entry| matches!(&entry.event, JournalEvent::Released { hold } if hold == nonce))
     };
     entries.iter().rev().find_map(|entry| match &entry.event {
-        JournalEvent::Hold { by, safety: Some(safety) }
-            if by == "restore" && !released(&entry.nonce) && clock.now().duration_since(entry.at) < RESUMABLE =>
+        JournalEvent::Hold { by, safety: Some(safety), target: Some(same) }
+            if by == "restore"
+                && same == target
+                && !released(&entry.nonce)
+                && clock.now().duration_since(entry.at) < RESUMABLE =>
         {
             Some(safety.clone())
         }
@@ -236,7 +248,7 @@ pub async fn restore(
     clock: &Clock,
     events: &Events,
 ) -> Result<RestoreReport> {
-    let announced = JournalEvent::Hold { by: "restore".to_owned(), safety };
+    let announced = JournalEvent::Hold { by: "restore".to_owned(), safety, target: Some(plan.request.target()) };
     let held = match plan.point.journal().add(announced, clock).await {
         Ok(entry) => Some(entry.nonce),
         // Whoever may only read the vault must still get the data back.
@@ -246,9 +258,9 @@ pub async fn restore(
         }
         Err(error) => return Err(error),
     };
-    if let Some(part) =
-        plan.point.journal().entries().await?.going().iter().find(|part| plan.request.parts().contains(part))
-    {
+    let going = plan.point.journal().entries().await?.going();
+    if let Some(part) = going.iter().find(|part| plan.request.parts().contains(part)) {
+        release(&plan, held, clock).await?;
         return Err(Error::usage(format!("the {part} of {} are being pruned this moment", plan.point.id())));
     }
     let mut report = RestoreReport { database: None, put_aside: None, files: None, records: None, unrecorded: None };
@@ -277,8 +289,12 @@ pub async fn restore(
 async fn record(plan: &RestorePlan, held: Option<String>, clock: &Clock) -> Result<()> {
     let journal = plan.point.journal();
     journal.add(JournalEvent::Restored { parts: plan.request.parts() }, clock).await?;
+    release(plan, held, clock).await
+}
+
+async fn release(plan: &RestorePlan, held: Option<String>, clock: &Clock) -> Result<()> {
     if let Some(hold) = held {
-        journal.add(JournalEvent::Released { hold }, clock).await?;
+        plan.point.journal().add(JournalEvent::Released { hold }, clock).await?;
     }
     Ok(())
 }

@@ -30,12 +30,24 @@ pub struct VerifyRequest {
     pub depth: Depth,
     /// Which parts; empty: all that the point has.
     pub parts: Vec<Part>,
+    /// Whether record files on this machine are looked at as well.
+    pub local: LocalRecords,
+}
+
+/// Whether record files on this machine are looked at as well.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LocalRecords {
+    /// They are, where they are here.
+    #[default]
+    Look,
+    /// They do not matter.
+    Ignore,
 }
 
 impl VerifyRequest {
     /// The look that proves a new point: all parts at default depth.
     pub fn after_backup() -> Self {
-        Self { depth: Depth::Default, parts: Vec::new() }
+        Self { depth: Depth::Default, parts: Vec::new(), local: LocalRecords::Look }
     }
 }
 
@@ -48,8 +60,27 @@ pub struct Verified {
     pub trouble: Option<Error>,
     /// Why the proof could not be added to the journal, if it could not.
     pub unrecorded: Option<Error>,
-    /// True when local record files were there and looked at too.
-    pub local_records: bool,
+    /// What is wrong with record files on this machine, where they are here: the point is whole without them as long
+    /// as the vault holds them, so they are no part of the proof.
+    pub local_records: Option<Vec<Finding>>,
+}
+
+impl Verified {
+    /// The outcome of a look that did not even begin.
+    pub(crate) fn unseen(request: &VerifyRequest, trouble: Error) -> Self {
+        let proof = Proof {
+            depth: request.depth,
+            verdict: Verdict::CouldNotVerify,
+            parts: request.parts.clone(),
+            files: 0,
+            rows: 0,
+            bytes_read: 0,
+            milliseconds: 0,
+            findings_total: 0,
+            findings: Vec::new(),
+        };
+        Self { proof, trouble: Some(trouble), unrecorded: None, local_records: None }
+    }
 }
 
 /// Looks, and adds what it saw to the point's journal.
@@ -81,8 +112,16 @@ pub async fn check(
         return Err(Error::usage(format!("{} has no {part} to look at", point.id())));
     }
     events.started(Stage::Verify, None, None);
-    let mut look =
-        Look { point, depth: request.depth, findings: Vec::new(), files: 0, rows: 0, bytes: 0, local: false };
+    let mut look = Look {
+        point,
+        depth: request.depth,
+        findings: Vec::new(),
+        files: 0,
+        rows: 0,
+        bytes: 0,
+        local: None,
+        look_locally: request.local == LocalRecords::Look,
+    };
     let trouble = look.all(&parts, &scratch, events).await.err();
     events.ended(Stage::Verify);
     let verdict = match (&trouble, look.findings.is_empty()) {
@@ -112,7 +151,8 @@ struct Look<'a> {
     files: u64,
     rows: u64,
     bytes: u64,
-    local: bool,
+    local: Option<Vec<Finding>>,
+    look_locally: bool,
 }
 
 impl Look<'_> {
@@ -125,11 +165,11 @@ impl Look<'_> {
         if let (Some(database), true) = (&manifest.parts.database, parts.contains(&Part::Database)) {
             self.object(Part::Database, &database.object, events).await?;
         }
-        if let (Some(records), true) = (&manifest.parts.records, parts.contains(&Part::Records)) {
-            self.records(records, events).await?;
-        }
         if let (Some(files), true) = (&manifest.parts.files, parts.contains(&Part::Files)) {
             self.files(files, scratch, events).await?;
+        }
+        if let (Some(records), true) = (&manifest.parts.records, parts.contains(&Part::Records)) {
+            self.records(records, events).await?;
         }
         Ok(())
     }
@@ -237,23 +277,34 @@ impl Look<'_> {
                 }
             }
         }
-        let Some(folder) = records.folder.as_deref().map(Path::new).filter(|folder| folder.is_dir()) else {
+        let folder = records.folder.as_deref().map(Path::new).filter(|folder| folder.is_dir());
+        match folder {
+            Some(folder) if self.look_locally || !records.in_vault => self.local_records(records, folder),
             // On another machine, or cleared away: no damage as long as the vault holds them.
-            return Ok(());
-        };
-        self.local = true;
+            _ if records.in_vault => Ok(()),
+            _ => Err(Error::missing(format!(
+                "the records of {} are kept on the machine that made it only, and are not here",
+                self.point.id()
+            ))),
+        }
+    }
+
+    fn local_records(&mut self, records: &RecordsPart, folder: &Path) -> Result<()> {
+        let before = self.findings.len();
         for object in record_files(self.point, records) {
             let file = object.key.rsplit('/').next().unwrap_or(&object.key).to_owned();
             let path = folder.join(&file);
-            let hash = match hash_local(&path) {
-                Ok(hash) => hash,
-                Err(cause) => return Err(Error::local(format!("cannot read `{}`", path.display()), cause)),
-            };
+            let hash =
+                hash_local(&path).map_err(|cause| Error::local(format!("cannot read `{}`", path.display()), cause))?;
             self.bytes += hash.as_ref().map_or(0, |hash| hash.bytes);
             let expected = FileHash { bytes: object.bytes, sha256: object.sha256 };
             if self.judge(Part::Records, &path.display().to_string(), &expected, hash.as_ref()) && !records.in_vault {
                 self.rows += rows_of(records, &object.key);
             }
+        }
+        self.local = Some(Vec::new());
+        if records.in_vault {
+            self.local = Some(self.findings.split_off(before));
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ use crate::local::create_private;
 use crate::point::FileHash;
 
 /// How the names of files begin that are not whole yet; listings leave them out.
-const UNFINISHED: &str = ".nexus-unfinished-";
+pub(crate) const UNFINISHED: &str = ".nexus-unfinished-";
 /// How much is read at once.
 const CHUNK: usize = 256 * 1024;
 /// The longest name most file systems take, in bytes.

@@ -113,6 +113,22 @@ impl Reader {
         }
     }
 
+    /// False for a folder that is not there yet; whether a bucket is there only [`Reader::check`] tells.
+    pub fn is_made(&self) -> bool {
+        match self.bucket() {
+            Bucket::S3(_) => true,
+            Bucket::Folder(folder) => folder.root().is_dir(),
+        }
+    }
+
+    /// Makes a folder that is to be written to; buckets are made by their owners.
+    pub(crate) fn make_folder(&self) -> Result<()> {
+        match self.bucket() {
+            Bucket::S3(_) => Ok(()),
+            Bucket::Folder(folder) => folder.ensure(),
+        }
+    }
+
     /// Fails with what is wrong unless the bucket or folder is there and may be listed.
     pub async fn check(&self) -> Result<()> {
         match self.bucket() {
@@ -225,6 +241,16 @@ impl Writer {
         match self.reader.bucket() {
             Bucket::S3(s3) => s3.create(key, bytes, options).await,
             Bucket::Folder(folder) => folder.create(key, &bytes),
+        }
+    }
+
+    /// Gives up multipart uploads below this prefix that were begun before `before` and never ended; counts them.
+    ///
+    /// They hold no object anybody can see, only cost. A service that cannot list them has none to sweep.
+    pub(crate) async fn sweep_uploads(&self, before: jiff::Timestamp) -> u64 {
+        match self.reader.bucket() {
+            Bucket::S3(s3) => s3.sweep_uploads(&self.prefix, before).await.unwrap_or(0),
+            Bucket::Folder(_) => 0,
         }
     }
 

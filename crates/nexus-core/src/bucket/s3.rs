@@ -26,6 +26,8 @@ use crate::point::FileHash;
 
 /// Keys in one batch of removals; the most that S3 takes.
 const BATCH: usize = 1_000;
+/// Stands for the bytes of an answer that may be long: it is its chunks that must come in time, not its end.
+const UNHURRIED: u64 = 1 << 40;
 /// How long one connection may take to be made.
 const CONNECT: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -290,12 +292,15 @@ impl S3 {
         let mut disk: Option<std::io::Error> = None;
         let patience = self.limits().patience;
         let outcome = self
-            .attempt(u64::MAX / 2_000_000_000, async || {
+            .attempt(UNHURRIED, async || {
                 let mut request = self.client().get_object().bucket(&self.name).key(key);
                 if offset > 0 {
                     request = request.range(format!("bytes={offset}-")).set_if_match(etag.clone());
                 }
-                let mut answer = request.send().await.map_err(failure)?;
+                let sent = tokio::time::timeout(patience, request.send()).await;
+                let sent =
+                    sent.map_err(|_| Failure::transient(format!("no answer within {} s", patience.as_secs())))?;
+                let mut answer = sent.map_err(failure)?;
                 let expected = answer.content_length().map(|length| length + i64::try_from(offset).unwrap_or(0));
                 if offset == 0 {
                     etag = answer.e_tag().map(str::to_owned);

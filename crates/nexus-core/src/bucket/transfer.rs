@@ -9,12 +9,12 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::failure::{Failure, FailureKind, failure};
-use super::folder::{Existing, Folder, Unplaced};
+use super::folder::{Existing, Folder, UNFINISHED, Unplaced};
 use super::s3::{Headed, S3, bare, stored, timestamp};
 use super::upload::{part_size, read_range, sent_part};
 use super::{Bucket, Object, Reader, StoreOptions, Writer};
 use crate::error::{Error, Result};
-use crate::listing::{ProofKind, Side, is_md5_shaped, proof_of};
+use crate::listing::{ProofKind, Side, hex, is_md5_shaped, proof_of};
 
 /// How often a file that changes under the copy is looked at again.
 const LOOKS: u32 = 3;
@@ -100,6 +100,14 @@ impl From<Error> for Once {
 
 async fn copy_once(source: &Reader, object: &Object, to: &Writer, target: &Target) -> std::result::Result<Done, Once> {
     match (source.bucket(), to.reader().bucket()) {
+        (Bucket::S3(from), Bucket::S3(into)) if from.endpoint() != into.endpoint() => {
+            let what = format!(
+                "s3://{} and s3://{} lie on different services, and this release copies within one",
+                from.name(),
+                into.name()
+            );
+            Err(Once::Failed(Error::Unsupported { what }))
+        }
         (Bucket::S3(from), Bucket::S3(into)) => within(from, object, into, target).await,
         (Bucket::Folder(from), Bucket::S3(into)) => upload(from, object, into, target).await,
         (Bucket::S3(from), Bucket::Folder(into)) => download(from, object, into, target).await,
@@ -416,11 +424,22 @@ async fn send_parts(from: &Folder, object: &Object, into: &S3, key: &str, id: &s
     Ok((object.side.clone(), crate::listing::hex(&sha.finalize()), parts, expected))
 }
 
+/// A file that goes when its use ends.
+struct Spool(std::path::PathBuf);
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 /// An object into a folder: fetched whole, checked against its ETag where that is an MD5, then put in place.
 async fn download(from: &S3, object: &Object, into: &Folder, target: &Target) -> std::result::Result<Done, Once> {
-    let spool = tempfile::Builder::new().prefix(".nexus-unfinished-").tempdir_in(into.root());
-    let spool = spool.map_err(|cause| Error::local(format!("cannot write to `{}`", into.root().display()), cause))?;
-    let path = spool.path().join("content");
+    // One name for one key: what a killed run left is replaced by the next one, and no listing shows it.
+    let name = hex(&<sha2::Sha256 as sha2::Digest>::digest(target.key.as_bytes())[..12]);
+    let path = into.root().join(format!("{UNFINISHED}fetched-{name}"));
+    let _ = std::fs::remove_file(&path);
+    let spool = Spool(path.clone());
     let Some(fetched) = from.fetch(&object.key, Some(&path)).await? else { return Err(Once::Changed) };
     let etag = object.side.etag.as_deref().map(bare);
     let known = etag.as_deref().is_some_and(is_md5_shaped);
@@ -430,6 +449,7 @@ async fn download(from: &S3, object: &Object, into: &Folder, target: &Target) ->
     let proof = if known && etag.as_deref() == Some(fetched.md5.as_str()) { ProofKind::Etag } else { ProofKind::Size };
     let write = |file: &mut std::fs::File| std::io::copy(&mut std::fs::File::open(&path)?, file).map(|_| ());
     let key = settle(into, target, write)?;
+    drop(spool);
     let copy = Side {
         size: fetched.hash.bytes,
         checksum: Some(format!("sha256:{}", fetched.hash.sha256)),

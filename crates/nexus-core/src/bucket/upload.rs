@@ -12,7 +12,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::StoreOptions;
 use super::failure::{Failure, FailureKind, failure};
-use super::s3::{S3, stored};
+use super::s3::{S3, stored, timestamp};
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 
@@ -201,7 +201,7 @@ impl S3 {
         .await
     }
 
-    /// Gives a multipart upload up; one that cannot be is left for the next start to find.
+    /// Gives a multipart upload up; one that cannot be is swept by a backup a day later.
     pub(crate) async fn abort(&self, key: &str, upload: &str) {
         let _ = self
             .attempt(0, async || {
@@ -209,6 +209,31 @@ impl S3 {
                 request.send().await.map_err(failure)
             })
             .await;
+    }
+}
+
+impl S3 {
+    /// Gives up the multipart uploads below a prefix that were begun before `before`, and counts them.
+    pub(crate) async fn sweep_uploads(
+        &self,
+        prefix: &str,
+        before: jiff::Timestamp,
+    ) -> std::result::Result<u64, Failure> {
+        let page = self
+            .attempt(0, async || {
+                let request = self.client().list_multipart_uploads().bucket(self.name()).prefix(prefix);
+                request.send().await.map_err(failure)
+            })
+            .await?;
+        let mut swept = 0;
+        for upload in page.uploads() {
+            let old = upload.initiated().and_then(timestamp).is_some_and(|begun| begun < before);
+            if let (true, Some(key), Some(id)) = (old, upload.key(), upload.upload_id()) {
+                self.abort(key, id).await;
+                swept += 1;
+            }
+        }
+        Ok(swept)
     }
 }
 

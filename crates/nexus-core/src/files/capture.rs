@@ -210,7 +210,7 @@ fn sort_out(
         let count = frozen.len();
         return Err(Error::usage_hint(
             format!("{count} objects lie in an archive class that cannot be copied, the first is {first:?}"),
-            "restore them from the archive first, or leave them out with `exclude`",
+            "copy them to another storage class first (a restored object keeps its archive class), or leave them out with `exclude`",
         ));
     }
     Ok(to_copy)

@@ -51,7 +51,11 @@ made() {
     '($from_below + (.at.vault.key // "")) as $copy | ($to_below + .key) as $new | '"$1" <<< "$entry"
 }
 
-is_small() { [ "$(made .source.size)" -le "${COPY_LIMIT:-5368709120}" ]; }
+# Whether one request can copy it. A key that looks as if it named a version would be misread by aws-cli.
+is_simple() {
+  [ "$(made .source.size)" -le "${COPY_LIMIT:-5368709120}" ] &&
+    [ "$(made '.key | test("[?]versionId=[^[:space:]]")')" = false ]
+}
 
 # Copies in parts, which carry nothing by themselves: the properties are given, as S3 names them, and sent along.
 in_parts() {
@@ -67,11 +71,12 @@ in_parts() {
   aws s3 cp --only-show-errors "$@" "$from" "${to%x}"
 }
 
+# aws-cli percent-encodes the source itself.
 bucket_to_bucket() {
   local from
-  if is_small; then
+  if is_simple; then
     aws s3api copy-object --cli-input-json "$(made '
-      {Bucket: $to, Key: $new, CopySource: ($from + "/" + ($copy | @uri)), MetadataDirective: "COPY"}
+      {Bucket: $to, Key: $new, CopySource: ($from + "/" + $copy), MetadataDirective: "COPY"}
       + (if .source.class then {StorageClass: .source.class} else {} end)')" > /dev/null
   else
     from=$(made '"s3://" + $from + "/" + $copy, "x"')
@@ -90,7 +95,7 @@ folder_to_bucket() {
        ContentLanguage: $headers["content-language"], StorageClass: .source.class}
     | with_entries(select(.value)) + {Metadata: ($headers | with_entries(select(.key | startswith("x-amz-meta-"))
         | .key |= .[11:]))}')
-  if is_small; then
+  if is_simple; then
     aws s3api put-object --body "$copy" \
       --cli-input-json "$(jq -c --argjson where "$(made '{Bucket: $to, Key: $new}')" '. + $where' <<< "$properties")" \
       > /dev/null
@@ -125,7 +130,7 @@ to_folder() {
   if [ -d "$path" ] && [ ! -L "$path" ]; then refuse "a folder is in its place"; return; fi
   beside=$(mktemp "${path%/*}/.restore-XXXXXX") || return
   case $vault in
-    s3://*) aws s3api get-object --cli-input-json "$(made '{Bucket: $from, Key: $copy}')" "$beside" > /dev/null ;;
+    s3://*) copy=$(made '"s3://" + $from + "/" + $copy, "x"') && aws s3 cp --only-show-errors "${copy%x}" "$beside" ;;
     *) copy=$(made '.at.vault.key, "x"') && cat -- "$vault/${copy%x}" > "$beside" ;;
   esac &&
     mode=$(made '.source.unix.mode // 384') && chmod "$(printf %o "$mode")" "$beside" &&
@@ -160,7 +165,7 @@ restore_kind() {
   return "$failed"
 }
 
-export -f place below refuse made is_small in_parts bucket_to_bucket folder_to_bucket enter settle to_folder restore
+export -f place below refuse made is_simple in_parts bucket_to_bucket folder_to_bucket enter settle to_folder restore
 case $target in s3://*) ;; *) mkdir -p -- "$target" && target=$(cd -P -- "$target" && pwd) ;; esac
 export work vault target
 total=$(wc -l < "$work/files")

@@ -107,9 +107,12 @@ async fn compare(
     let mut written = written.map(Iterator::peekable);
     let part = files(point)?;
     let rules = Rules::new(&part.rules)?;
-    target.reader.check().await?;
+    let present = target.reader.is_made();
+    if present {
+        target.reader.check().await?;
+    }
     let mapping = Mapping::new(&part.rules.prefix, &target.address);
-    let spared = spared(target, &mapping, scratch, events).await?;
+    let spared = if present { spared(target, &mapping, scratch, events).await? } else { Vec::new() };
     let work = scratch.file("restore.work");
     let mut out = BufWriter::new(create_private(&work)?);
     let mut planned = FilesPlanned {
@@ -125,7 +128,12 @@ async fn compare(
         serde_json::to_writer(&mut out, job).map_err(|cause| Error::local("cannot write the plan", cause.into()))?;
         out.write_all(b"\n").map_err(|cause| Error::local("cannot write the plan", cause))
     };
-    let mut there = target.reader.list(&mapping.to, scratch.path(), events).await?.peekable();
+    let there = if present {
+        target.reader.list(&mapping.to, scratch.path(), events).await?
+    } else {
+        Sorter::new(scratch.path()).finish()?
+    };
+    let mut there = there.peekable();
     for entry in point.listing(scratch).await? {
         let entry = entry?;
         while let Some(object) = before(&mut there, &mapping, Some(&entry.key))? {
@@ -177,6 +185,7 @@ pub async fn carry_out(
 ) -> Result<FilesRestored> {
     let part = files(point)?;
     let mapping = Mapping::new(&part.rules.prefix, &target.address);
+    target.reader.make_folder()?;
     let writer = target.reader.writer(&mapping.to);
     let (files, bytes) =
         (planned.missing.files + planned.different.files, planned.missing.bytes + planned.different.bytes);
@@ -387,7 +396,9 @@ async fn spared(target: &FilesTarget, mapping: &Mapping, scratch: &Scratch, even
     let mut prefixes = BTreeSet::new();
     for object in target.reader.list(&mapping.to, scratch.path(), events).await? {
         let key = object?.key;
-        if let Some(prefix) = key.strip_suffix(layout::DESCRIPTOR).filter(|prefix| prefix.ends_with('/')) {
+        if let Some(prefix) =
+            key.strip_suffix(layout::DESCRIPTOR).filter(|prefix| prefix.is_empty() || prefix.ends_with('/'))
+        {
             prefixes.insert(prefix.to_owned());
         }
         if layout::stamp_of_database(&key).is_some_and(|stamp| stamp.bytes().filter(u8::is_ascii_digit).count() == 14)

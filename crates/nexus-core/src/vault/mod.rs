@@ -222,6 +222,15 @@ impl Vault {
         self.writer.create(&self.full(key), bytes.into(), &options).await
     }
 
+    /// Gives up multipart uploads that a killed run left in the vault more than a day ago.
+    pub(crate) async fn sweep_uploads(&self, clock: &Clock, events: &Events) {
+        let Ok(before) = clock.now().checked_sub(jiff::SignedDuration::from_hours(24)) else { return };
+        let swept = self.writer.sweep_uploads(before).await;
+        if swept > 0 {
+            events.note(format!("{swept} multipart uploads of killed runs, over a day old, were given up"));
+        }
+    }
+
     /// All keys below a prefix, relative to the vault, for prefixes that hold few.
     pub(crate) async fn small_listing(&self, prefix: &str) -> Result<Vec<String>> {
         let listed = self.reader().list(&self.full(prefix), &self.scratch, &Events::none()).await?;

@@ -13,7 +13,7 @@ async fn verdict(world: &World, id: &str, depth: Depth) -> Option<String> {
         Ok(point) => point,
         Err(error) => return Some(error.to_string()),
     };
-    let look = VerifyRequest { depth, parts: Vec::new() };
+    let look = VerifyRequest { depth, ..VerifyRequest::after_backup() };
     let verified = verify::check(&point, &look, &world.scratch(), &Events::none()).await.expect("a look");
     match verified.proof.verdict {
         Verdict::Verified => None,
@@ -96,4 +96,44 @@ async fn restore_refuses_a_damaged_point_before_its_first_write() {
     world.harm(&format!("database/clinic_sqlite_backup_{stamp}.db"), Some(b"x".to_vec()));
     assert!(world.restore(&id).await.is_err());
     assert_eq!(world.files(), before);
+}
+
+#[tokio::test]
+async fn a_changed_local_record_file_is_named_and_the_point_stays_whole() {
+    let world = World::on_s3(ServiceOptions::default(), hasty(2));
+    let id = world.backup().await.expect("a backup").point.id().to_string();
+    std::fs::write(world.records().join(&id).join("patient.json"), "[]").expect("room");
+    let point = world.point(&id).await.expect("a point");
+    let look = VerifyRequest::after_backup();
+    let verified = verify::check(&point, &look, &world.scratch(), &Events::none()).await.expect("a look");
+    assert_eq!(verified.proof.verdict, Verdict::Verified);
+    let local = verified.local_records.expect("they are here");
+    assert!(local.len() == 1 && local[0].name.contains("patient.json"), "{local:?}");
+    std::fs::remove_dir_all(world.records()).expect("it was there");
+    let verified = verify::check(&point, &look, &world.scratch(), &Events::none()).await.expect("a look");
+    assert_eq!((verified.proof.verdict, verified.local_records), (Verdict::Verified, None));
+}
+
+#[tokio::test]
+async fn records_that_are_not_here_are_never_called_verified() {
+    let world = World::on_s3(ServiceOptions::default(), hasty(2));
+    let mut plan = world.plan(&nexus_core::point::Part::ALL);
+    plan.records.as_mut().expect("records").in_vault = false;
+    let report = world.backup_as(&plan).await.expect("a backup");
+    assert_eq!(report.verified.proof.verdict, Verdict::Verified);
+    std::fs::remove_dir_all(world.records()).expect("it was there");
+    let look = VerifyRequest::after_backup();
+    let verified = verify::check(&report.point, &look, &world.scratch(), &Events::none()).await.expect("a look");
+    assert_eq!(verified.proof.verdict, Verdict::CouldNotVerify);
+}
+
+#[tokio::test]
+async fn a_damaged_base_is_no_base() {
+    let world = World::on_s3(ServiceOptions::default(), hasty(2));
+    let id = world.backup().await.expect("a backup").point.id().to_string();
+    world.harm(&format!("{id}/files.jsonl.zst"), Some(b"x".to_vec()));
+    let next = world.backup().await.expect("a backup");
+    let manifest = next.point.manifest();
+    assert_eq!((manifest.base.clone(), manifest.parts.files.as_ref().expect("files").reused.files), (None, 0));
+    assert_eq!(next.verified.proof.verdict, Verdict::Verified);
 }

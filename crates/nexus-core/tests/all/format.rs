@@ -222,7 +222,11 @@ fn events() -> Vec<JournalEvent> {
         JournalEvent::Verified(proof()),
         JournalEvent::Drilled(proof()),
         JournalEvent::Restored { parts: parts.clone() },
-        JournalEvent::Hold { by: "restore".into(), safety: Some(id("before-restore_20251116_071500")) },
+        JournalEvent::Hold {
+            by: "restore".into(),
+            safety: Some(id("before-restore_20251116_071500")),
+            target: Some("database to sqlite:////srv/clinic/db.sqlite3".into()),
+        },
         JournalEvent::Released { hold: "77aa00ff12ab34cd".into() },
         JournalEvent::Pinned { reason: "before the audit".into() },
         JournalEvent::Unpinned,
@@ -405,7 +409,9 @@ fn no_field_is_missing_from_the_format_page() {
     values.extend(lines().iter().map(|line| json(line)));
     values.extend(events().into_iter().map(|event| json(&entry(event))));
     let mut found = BTreeSet::from(["check".to_owned()]);
-    values.iter().for_each(|value| fields(value, &mut found));
+    for value in &values {
+        fields(value, &mut found);
+    }
     let page = page();
     let missing: Vec<&String> = found.iter().filter(|name| !page.contains(&format!("`{name}`"))).collect();
     assert!(missing.is_empty(), "docs/format.md does not explain {missing:?}");

@@ -127,8 +127,14 @@ async fn a_vault_of_another_app_is_refused() {
     let world = World::on_s3(ServiceOptions::default(), hasty(3));
     world.backup().await.expect("a backup");
     let reader = world.reader(&world.vault);
-    let other =
-        nexus_core::vault::Vault::open(&reader, &world.vault, Some("other"), nexus_core::vault::StoreRules::default(), world.scratch()).await;
+    let other = nexus_core::vault::Vault::open(
+        &reader,
+        &world.vault,
+        Some("other"),
+        nexus_core::vault::StoreRules::default(),
+        world.scratch(),
+    )
+    .await;
     assert!(matches!(other, Err(Error::Usage { hint: Some(hint), .. }) if hint.contains("backup-other")));
 }
 
@@ -207,4 +213,64 @@ async fn an_absent_an_empty_and_a_garbage_database_come_back() {
             report.put_aside.map(|aside| std::fs::read(&aside.moved.last().expect("a file").1).expect("a file"));
         assert_eq!(aside.as_deref(), broken);
     }
+}
+
+#[tokio::test]
+async fn a_vault_at_a_targets_root_loses_nothing() {
+    let world = World::on_s3(ServiceOptions::default(), hasty(3));
+    world.backup().await.expect("a backup");
+    world.put("vault.json", b"another vault");
+    world.put("point_20250101_000000/manifest.json", b"of another vault");
+    let report = world.restore("latest").await.expect("a restore");
+    assert_eq!(report.files.expect("files").removed.files, 0);
+    assert!(world.files().contains_key("vault.json"));
+}
+
+#[tokio::test]
+async fn a_vault_over_its_own_source_is_refused() {
+    let mut world = World::on_s3(ServiceOptions::default(), hasty(3));
+    world.vault =
+        nexus_core::bucket::Address::parse(&format!("s3://{BUCKET}"), std::path::Path::new("/")).expect("one");
+    assert!(matches!(world.backup().await, Err(Error::Usage { .. })));
+}
+
+#[tokio::test]
+async fn files_go_into_a_folder_that_is_not_there_yet() {
+    let world = World::in_folders();
+    world.backup().await.expect("a backup");
+    let before = world.files();
+    let nexus_core::bucket::Address::Folder(root) = &world.source else { panic!("a folder") };
+    std::fs::remove_dir_all(root).expect("it was there");
+    world.restore("latest").await.expect("a restore");
+    let mut after = world.files();
+    let mut before = before;
+    // What the rules leave out was never in the point.
+    before.retain(|key, _| !key.starts_with("tmp"));
+    after.retain(|key, _| !key.starts_with("tmp"));
+    assert_eq!(after, before);
+}
+
+#[tokio::test]
+async fn a_restore_that_broke_off_takes_no_other_safety_point_and_another_target_does() {
+    use nexus_core::event::Events;
+    use nexus_core::restore;
+    let world = World::on_s3(ServiceOptions::default(), hasty(1));
+    let id = world.backup().await.expect("a backup").point.id().to_string();
+    let safety = world.backup().await.expect("a backup").point.id().clone();
+    world.put("images/a.jpg", b"wrecked");
+    let plan = |request| async {
+        let point = world.point(&id).await.expect("a point");
+        restore::plan(point, request, &world.scratch(), &world.clock(), &Events::none()).await.expect("a plan")
+    };
+    let first = plan(world.request()).await;
+    assert_eq!(first.resumes, None);
+    let service = world.service.as_ref().expect("on S3");
+    let copy = nexus_sandbox::FaultAt::Operation { name: "CopyObject".into(), nth: 1 };
+    service.inject(nexus_sandbox::Fault::Reset, copy);
+    let broken = restore::restore(first, Some(safety.clone()), &world.clock(), &Events::none()).await;
+    assert!(broken.is_err());
+    assert_eq!(plan(world.request()).await.resumes, Some(safety));
+    let mut elsewhere = world.request();
+    elsewhere.database = None;
+    assert_eq!(plan(elsewhere).await.resumes, None);
 }

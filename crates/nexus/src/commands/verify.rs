@@ -22,7 +22,8 @@ struct Looked<'a> {
     verdict: Verdict,
     proof: &'a Proof,
     /// True when record files of this machine were there and hashed too.
-    local_records: bool,
+    /// Whether the record files on this machine are as they were; null: they are not here.
+    local_records: Option<bool>,
     /// True when the journal holds the proof now.
     recorded: bool,
 }
@@ -37,29 +38,31 @@ pub async fn run(run: &Run, args: &VerifyArgs) -> Result<Outcome> {
     let vault = run.vault().await?;
     let found = vault.find(&args.point, &args.only).await?;
     passed_over(run, &found);
-    let request = VerifyRequest { depth, parts: args.only.clone() };
-    let looked = verify(&found.point, &request, run.scratch.path(), &run.clock, &run.events).await?;
+    let request = VerifyRequest { depth, parts: args.only.clone(), ..VerifyRequest::after_backup() };
+    let mut looked = verify(&found.point, &request, run.scratch.path(), &run.clock, &run.events).await?;
     let answer = Looked {
         point: found.point.id().to_string(),
         vault: vault.address().to_string(),
         verdict: looked.proof.verdict,
         proof: &looked.proof,
-        local_records: looked.local_records,
+        local_records: looked.local_records.as_ref().map(Vec::is_empty),
         recorded: looked.unrecorded.is_none(),
     };
-    match looked.trouble {
+    match looked.trouble.take() {
         Some(trouble) if looked.proof.verdict == Verdict::CouldNotVerify => return Err(trouble),
         Some(trouble) => run.terminal.warn(&format!("the look broke off, so there may be more: {trouble}")),
         None => {}
     }
-    run.terminal.answer(&page(&found.point, &looked.proof, looked.local_records), &answer);
-    if let Some(error) = looked.unrecorded {
+    run.terminal.answer(&page(&found.point, &looked), &answer);
+    if let Some(error) = &looked.unrecorded {
         run.terminal.warn(&format!("the point's journal does not say so: {error}"));
     }
-    Ok(Outcome::of(looked.proof.verdict == Verdict::Verified))
+    let local = looked.local_records.is_none_or(|findings| findings.is_empty());
+    Ok(Outcome::of(looked.proof.verdict == Verdict::Verified && local))
 }
 
-fn page(point: &RecoveryPoint, proof: &Proof, local_records: bool) -> Page {
+fn page(point: &RecoveryPoint, looked: &Verified) -> Page {
+    let proof = &looked.proof;
     let mut page = Page::new();
     page.heading(format!("{} at depth {}", point.id(), proof.depth));
     page.field("verdict", summary::verdict(proof.verdict));
@@ -69,9 +72,17 @@ fn page(point: &RecoveryPoint, proof: &Proof, local_records: bool) -> Page {
         page.field("files", counted(proof.files, "file"));
     }
     if let Some(records) = point.manifest().parts.records.as_ref().filter(|_| proof.parts.contains(&Part::Records)) {
-        page.field("records", counted(proof.rows, "row"));
-        if let Some(folder) = records.folder.as_deref().filter(|_| proof.depth != Depth::Quick) {
-            let here = if local_records { "hashed too" } else { "not here" };
+        // A quick look counts no rows.
+        let counted_rows = proof.depth != Depth::Quick;
+        let rows =
+            if counted_rows { counted(proof.rows, "row") } else { counted(records.tables.len() as u64, "table") };
+        page.field("records", rows);
+        if let Some(folder) = records.folder.as_deref().filter(|_| counted_rows) {
+            let here = match &looked.local_records {
+                None => "not here",
+                Some(findings) if findings.is_empty() => "hashed too, all as they were",
+                Some(_) => "not as they were; the vault's are what counts",
+            };
             page.field("on this machine", format!("{folder}: {here}"));
         }
     }
@@ -80,6 +91,9 @@ fn page(point: &RecoveryPoint, proof: &Proof, local_records: bool) -> Page {
         page.field("note", "a quick look proves no point: `nexus verify` without --quick does");
     }
     summary::findings(&mut page, "Findings", &proof.findings, Some(proof.findings_total));
+    if let Some(findings) = looked.local_records.as_ref().filter(|findings| !findings.is_empty()) {
+        summary::findings(&mut page, "Findings on this machine", findings, None);
+    }
     page
 }
 

@@ -142,7 +142,9 @@ async fn removing_extra_files_spares_vaults_older_backups_and_excluded_files() {
     let other = format!("s3://{}/second/vault", app.bucket);
     app.back_up(&[]);
     app.run(&["backup", "--app", "billing", "--vault", &other, "--only", "database"]).ends_with(0);
-    for key in ["old/database/app_sqlite_backup_20250101_000000.db", "old/x_20250101_000000/a.jpg", "tmp/new", "junk/new"] {
+    for key in
+        ["old/database/app_sqlite_backup_20250101_000000.db", "old/x_20250101_000000/a.jpg", "tmp/new", "junk/new"]
+    {
         app.put(key, b"x").await;
     }
     let (vault, before) = (app.vault().await, app.files().await);
@@ -187,7 +189,9 @@ async fn a_database_that_is_not_the_points_own_is_overwritten_only_by_name() {
     let theirs = std::fs::read(&other).expect("a file");
     let config = std::fs::read_to_string(app.path("nexus.toml")).expect("it was written");
     app.write("other.toml", &config.replace("\"db.sqlite3\"", "\"other.sqlite3\""));
-    app.run(&["restore", "latest", "--yes", "--config", "other.toml"]).refuses(2, "other.sqlite3").says("--to-database");
+    app.run(&["restore", "latest", "--yes", "--config", "other.toml"])
+        .refuses(2, "other.sqlite3")
+        .says("--to-database");
     let elsewhere = ["restore", "latest", "--yes", "--only", "database", "--to-database", "other.sqlite3"];
     app.run(&elsewhere).refuses(2, "other.sqlite3").says("--confirm other.sqlite3");
     app.run(&[&elsewhere[..], &["--confirm", "db.sqlite3"]].concat()).refuses(2, "other.sqlite3");
@@ -216,7 +220,8 @@ async fn files_come_back_elsewhere_and_the_source_stays_as_it_is() {
     assert_eq!(there.len(), before.len() + 1);
     assert!(before.iter().all(|(key, object)| there.get(key) == Some(object)));
     assert_eq!(app.files().await, now);
-    app.run(&["restore", "latest", "--yes", "--only", "files", "--to-files", &to, "--delete-extra"]).refuses(2, &staging);
+    app.run(&["restore", "latest", "--yes", "--only", "files", "--to-files", &to, "--delete-extra"])
+        .refuses(2, &staging);
 }
 
 #[tokio::test]

@@ -38,7 +38,8 @@ async fn a_reader_in_the_middle_of_a_transaction_sees_the_restored_rows_in_its_n
     let refused = ended.status == Some(2);
     assert!(refused || ended.status == Some(0), "{ended:?}");
     holder.query("COMMIT");
-    let wanted = if refused { json!([["wrecked"], ["wrecked"], ["wrecked"]]) } else { json!([["John"], ["Zoë"], ["John"]]) };
+    let wanted =
+        if refused { json!([["wrecked"], ["wrecked"], ["wrecked"]]) } else { json!([["John"], ["Zoë"], ["John"]]) };
     assert_eq!(holder.query(NAMES), wanted);
 }
 

@@ -32,9 +32,9 @@ fn ended(running: &Running) -> bool {
 }
 
 /// Starts the run, kills it at the request, and says whether it came that far.
-fn killed(app: &App, service: &Service, words: &[&str], fault: Fault, nth: u64) -> bool {
+fn killed(app: &App, service: &Service, words: &[&str], fault: Fault, at: FaultAt) -> bool {
     service.reset_counts();
-    service.inject(fault, FaultAt::Nth(nth));
+    service.inject(fault, at);
     let mut running = app.start(words);
     let came = struck(service, &mut running);
     running.kill();
@@ -64,15 +64,6 @@ async fn sound(app: &App, before: &BTreeMap<String, Vec<u8>>, known: &[String]) 
     committed
 }
 
-/// The place of the first request for which `wanted` holds, in a run that nothing hinders.
-fn nth(service: &Service, app: &App, words: &[&str], wanted: impl Fn(&str) -> bool) -> u64 {
-    service.reset_counts();
-    app.run(words).ends_with(0);
-    let log = service.log();
-    let at = log.iter().position(|request| wanted(request)).unwrap_or_else(|| panic!("no such request in {log:#?}"));
-    u64::try_from(at + 1).expect("a small number")
-}
-
 /// The record folders that are here are those of committed points.
 fn records_are_those_of(app: &App, committed: &[String]) {
     for entry in std::fs::read_dir(app.path("backups")).expect("the folder") {
@@ -86,21 +77,64 @@ async fn a_backup_killed_at_any_request_leaves_every_listed_point_whole() {
     let (service, endpoint) = sandbox();
     let app = App::clinic(endpoint).await;
     let mut known = vec![app.back_up(&[])];
-    let commit = |request: &str| request.starts_with("PUT") && request.contains("manifest.json");
-    let commit = nth(&service, &app, &["backup"], commit);
-    let mut moments: Vec<(Fault, u64)> = (1..commit + 8).step_by(STEP).map(|nth| (Fault::Stall, nth)).collect();
-    moments.extend([(Fault::Stall, commit), (Fault::StallAfter, commit)]);
-    for (at, (fault, nth)) in moments.into_iter().enumerate() {
+    app.put("images/a.jpg", b"changed, as before each run below").await;
+    service.reset_counts();
+    known.push(app.back_up(&[]));
+    let requests = service.requests();
+    let before_each = (1..=requests).step_by(STEP).map(|nth| (Fault::Stall, nth));
+    let after_late_ones = (requests - 12..requests).step_by(STEP).map(|nth| (Fault::StallAfter, nth));
+    for (at, (fault, nth)) in before_each.chain(after_late_ones).enumerate() {
         app.put("images/a.jpg", format!("changed {at}").as_bytes()).await;
         let before = app.vault().await;
-        let came = killed(&app, &service, &["backup"], fault, nth);
-        assert!(came || nth > commit, "there is no request {nth}");
+        assert!(killed(&app, &service, &["backup"], fault, FaultAt::Nth(nth)), "there is no request {nth}");
         known = sound(&app, &before, &known).await;
         known.push(app.back_up(&[]));
-        records_are_those_of(&app, &known);
         app.assert_no_litter();
     }
     assert_eq!(service.store().open_uploads(&app.bucket), 0);
+}
+
+/// They are put into place just before the commit.
+#[tokio::test]
+async fn records_of_a_backup_that_was_killed_at_its_commit_are_gone_after_the_next() {
+    let (service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    let mut known = vec![app.back_up(&[])];
+    // Nothing has changed, so every PUT of this run is one of a whole object.
+    service.reset_counts();
+    known.push(app.back_up(&[]));
+    let puts: Vec<_> = service.log().into_iter().filter(|request| request.starts_with("PUT")).collect();
+    let commit = puts.iter().position(|request| request.contains("manifest.json")).expect("a commit") + 1;
+    let commit = FaultAt::Operation { name: "PutObject".to_owned(), nth: u64::try_from(commit).expect("small") };
+    let before = app.vault().await;
+    assert!(killed(&app, &service, &["backup"], Fault::Stall, commit));
+    let struck = service.log().pop().expect("a request");
+    assert!(struck.starts_with("PUT") && struck.contains("manifest.json"), "{struck} is not the commit");
+    known = sound(&app, &before, &known).await;
+    known.push(app.back_up(&[]));
+    records_are_those_of(&app, &known);
+}
+
+#[tokio::test]
+async fn an_interrupt_in_the_middle_of_the_records_leaves_none_of_them() {
+    let (service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    // Many small files: one is always being made while the folder is cleared.
+    let tables: Vec<_> = (0..1_000).map(|at| format!("CREATE TABLE t{at} (id INTEGER PRIMARY KEY);")).collect();
+    app.sql(&tables.concat());
+    for _ in 0..3 {
+        // Files are copied while records are written.
+        service.reset_counts();
+        service.inject(Fault::Stall, FaultAt::Operation { name: "CopyObject".to_owned(), nth: 1 });
+        let mut running = app.start(&["backup"]);
+        assert!(struck(&service, &mut running));
+        running.interrupt();
+        let output = running.wait(Duration::from_secs(5));
+        service.clear_faults();
+        assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+        app.assert_no_litter();
+        records_are_those_of(&app, &[]);
+    }
 }
 
 #[tokio::test]
@@ -118,7 +152,10 @@ async fn a_restore_killed_at_any_request_leaves_the_old_database_or_the_new_and_
     for nth in (1..=requests).step_by(STEP) {
         app.wreck().await;
         let (wrecked, vault) = (app.state().await.database, app.vault().await);
-        assert!(killed(&app, &service, &words, Fault::Stall, nth) || nth + 4 > requests, "there is no request {nth}");
+        assert!(
+            killed(&app, &service, &words, Fault::Stall, FaultAt::Nth(nth)) || nth + 4 > requests,
+            "there is no request {nth}"
+        );
         let now = app.state().await.database;
         assert!(now == wrecked || now == before.database, "the database is mixed after a kill at request {nth}");
         sound(&app, &vault, &app.points().into_iter().map(|(id, _)| id).collect::<Vec<_>>()).await;

@@ -32,7 +32,9 @@ async fn the_secret_key_and_a_password_are_in_no_output_no_log_and_nothing_store
     let url = format!("sqlite:///{}?password={PASSWORD}", app.database.display());
     run(&app, &["backup", "--database", &url]).ends_with(0);
     run(&app, &["backup"]).ends_with(0);
-    for words in [&["list"][..], &["show", "--json"], &["verify", "--full"], &["backup", "--dry-run"], &["backup", "--json"]] {
+    for words in
+        [&["list"][..], &["show", "--json"], &["verify", "--full"], &["backup", "--dry-run"], &["backup", "--json"]]
+    {
         run(&app, words).ends_with(0);
     }
     app.wreck().await;
@@ -47,7 +49,10 @@ async fn the_secret_key_and_a_password_are_in_no_output_no_log_and_nothing_store
     run(&app, &["init", "--dry-run"]);
     let foreign = format!("mysql://clinic:{PASSWORD}@db/clinic");
     run(&app, &["backup", "--database", &foreign]).ends_with(2);
-    app.write("bad.toml", &format!("[database]\nurl = \"postgres://clinic:{PASSWORD}@db/clinic\"\npasword = \"{PASSWORD}\"\n"));
+    app.write(
+        "bad.toml",
+        &format!("[database]\nurl = \"postgres://clinic:{PASSWORD}@db/clinic\"\npasword = \"{PASSWORD}\"\n"),
+    );
     run(&app, &["list", "--config", "bad.toml"]).ends_with(2);
     run(&app, &["list", "--endpoint", &format!("http://user:{PASSWORD}@127.0.0.1:1")]).ends_with(2);
     run(&app, &["list", "--vault", &format!("s3://{bucket}-none/backup")]).ends_with(2);

@@ -17,7 +17,8 @@ async fn an_incremental_point_comes_back_with_stock_tools_alone_on_seaweedfs() {
 
 #[tokio::test]
 async fn an_incremental_point_comes_back_with_stock_tools_alone_on_ministack() {
-    stock_tools_alone(ministack(), &["line\nbreak\n", "a$(touch pwned)`touch pwned`'\"; *", "tab\tand ?versionId=1"]).await;
+    stock_tools_alone(ministack(), &["line\nbreak\n", "a$(touch pwned)`touch pwned`'\"; *", "tab\tand ?versionId=1"])
+        .await;
 }
 
 /// A third, incremental point, the vault in a bucket of its own, so that the application's can be emptied.
@@ -135,7 +136,12 @@ async fn the_script_brings_what_a_folder_can_hold_into_one_and_never_leaves_it()
     let target = tree::digest(&app.path("target"));
     let files: Vec<_> = target.iter().filter(|(_, entry)| entry.is_file()).map(|(key, _)| key.as_str()).collect();
     let wanted = [
-        "-dash", "documents/2024/report +1 (copy).pdf", "documents/Änderung & more.docx", "images", "line\nbreak\n", "notes",
+        "-dash",
+        "documents/2024/report +1 (copy).pdf",
+        "documents/Änderung & more.docx",
+        "images",
+        "line\nbreak\n",
+        "notes",
         "notes-2/x",
     ];
     assert_eq!(files, wanted);
@@ -224,7 +230,17 @@ async fn the_commands_of_the_readme_bring_everything_back() {
     let commands = commands_without_the_tool(&readme);
     assert!(!commands.is_empty(), "the README has no chapter on restoring without nexus");
     let script = with_names(&commands, &vault, &id, &app);
-    app.shell(&format!("set -euo pipefail\n{script}")).ends_with(0);
+    let said = app.shell(&format!("set -euo pipefail\n{script}")).ends_with(0).out;
+    for text in [
+        "manifest.json is whole\n",
+        "restored.sqlite3: OK\n",
+        "\nok\n",
+        "6 of 6 files restored\n",
+        "records are whole\n",
+        "\"John\"",
+    ] {
+        assert!(said.contains(text), "{text:?} is not in:\n{said}");
+    }
     assert_eq!(app.files().await, before.files, "{script}");
     assert_eq!(digest::database(&app.database), before.database, "{script}");
 }
@@ -236,7 +252,9 @@ fn commands_without_the_tool(readme: &str) -> String {
         let lower = line.to_lowercase();
         match line {
             _ if !block && line.starts_with('#') => inside = lower.contains("without") && lower.contains("nexus"),
-            _ if inside && line.starts_with("```") => block = !block && (lower.contains("sh") || lower.contains("console")),
+            _ if inside && line.starts_with("```") => {
+                block = !block && (lower.contains("sh") || lower.contains("console"));
+            }
             _ if inside && block => {
                 commands.push_str(line.strip_prefix("$ ").unwrap_or(line));
                 commands.push('\n');
@@ -251,10 +269,8 @@ fn commands_without_the_tool(readme: &str) -> String {
 fn with_names(commands: &str, vault: &str, id: &str, app: &App) -> String {
     let stamp = id.strip_prefix("reimport_").expect("the label");
     commands
-        .replace("s3://clinic-documents/backup", vault)
-        .replace("s3://clinic-backup/nexus", vault)
+        .replace("s3://clinic-backup/clinic", vault)
         .replace("s3://clinic-documents", &format!("s3://{}", app.bucket))
         .replace("reimport_20251115_064233", id)
         .replace("20251115_064233", stamp)
-        .replace("nexus_sqlite", "clinic_sqlite")
 }
