@@ -235,15 +235,28 @@ async fn fill(
     if let (Some(copy), Some(time)) = (copy, times.get_mut(&Part::Database)) {
         *time += copy.milliseconds;
     }
-    let folder = exported.publish(plan, draft)?;
+    let folder = Exported::place(plan, draft)?;
+    // Records that only this machine holds are in place before the commit: a point without them must not exist. Those
+    // that the vault holds come after it: a run killed in between leaves none of a point that does not exist.
+    let only_here = plan.records.as_ref().is_some_and(|records| !records.in_vault);
+    if let (Some(place), true) = (&folder, only_here) {
+        exported.publish(place)?;
+    }
     let records = records.map(|exported| records_part(exported, plan, folder.as_deref()));
     let taken = Taken { database, files, records, instant: copy.map(|copy| copy.instant) };
     let manifest = manifest(draft, plan, base_id, taken, clock);
     let committed = draft.commit(&manifest).await;
-    if committed.is_err() && !may_be_there(draft).await {
+    if committed.is_err() && only_here && !may_be_there(draft).await {
         Exported::take_back(folder.as_deref());
     }
-    Ok((committed?, times, folder))
+    let point = committed?;
+    if let (Some(place), false) = (&folder, only_here)
+        && let Err(error) = exported.publish(place)
+    {
+        events.warn(format!("{error}: the records lie in the vault only"));
+        return Ok((point, times, None));
+    }
+    Ok((point, times, folder))
 }
 
 /// True unless the vault itself says that the point was not committed: an answer may have been lost.
@@ -329,17 +342,22 @@ impl Exported {
         }
     }
 
-    /// Puts the records where people look for them, just before the commit.
-    fn publish(&self, plan: &BackupPlan, draft: &Draft) -> Result<Option<PathBuf>> {
-        let Some(folder) = records_folder(plan) else { return Ok(None) };
-        let place = folder.join(draft.id().to_string());
-        let what = || format!("cannot put the records into `{}`", place.display());
-        if place.exists() {
-            return Err(Error::Exists { what: format!("`{}` is there already", place.display()) });
+    /// Where people will look for the records.
+    fn place(plan: &BackupPlan, draft: &Draft) -> Result<Option<PathBuf>> {
+        let place = records_folder(plan).map(|folder| folder.join(draft.id().to_string()));
+        match &place {
+            Some(place) if place.exists() => {
+                Err(Error::Exists { what: format!("`{}` is there already", place.display()) })
+            }
+            _ => Ok(place),
         }
-        std::fs::rename(&self.work, &place).map_err(|cause| Error::local(what(), cause))?;
-        local::sync_folder(folder)?;
-        Ok(Some(place))
+    }
+
+    /// Puts the records there.
+    fn publish(&self, place: &Path) -> Result<()> {
+        let what = || format!("cannot put the records into `{}`", place.display());
+        std::fs::rename(&self.work, place).map_err(|cause| Error::local(what(), cause))?;
+        local::sync_folder(place.parent().unwrap_or(Path::new("/")))
     }
 
     /// The commit failed: the records of a point that does not exist go again.

@@ -111,8 +111,13 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // A folder that cannot be removed now is swept by the next run.
-        let _ = fs::remove_dir_all(&self.folder);
+        // Work that a dropped future left on a thread may still be making files in it. Under another name they find no
+        // folder to be made in. What cannot be removed now is swept by the next run.
+        let mut gone = self.folder.clone().into_os_string();
+        gone.push("-gone");
+        let gone = PathBuf::from(gone);
+        let path = if fs::rename(&self.folder, &gone).is_ok() { &gone } else { &self.folder };
+        let _ = fs::remove_dir_all(path);
     }
 }
 
@@ -124,8 +129,15 @@ fn sweep(parent: &Path) {
         if !ours {
             continue;
         }
-        // A folder without its lock file is one being made this instant, or one being removed.
-        let Ok(lock) = File::open(entry.path().join(LOCK)) else { continue };
+        // A folder gets its name once its lock is held and is removed under another: one without a lock has no owner.
+        let lock = match File::open(entry.path().join(LOCK)) {
+            Ok(lock) => lock,
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
+                let _ = fs::remove_dir_all(entry.path());
+                continue;
+            }
+            Err(_) => continue,
+        };
         if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok() {
             let _ = fs::remove_dir_all(entry.path());
         }

@@ -120,7 +120,7 @@ pub async fn check(
         rows: 0,
         bytes: 0,
         local: None,
-        look_locally: request.local == LocalRecords::Look,
+        at_local: request.local == LocalRecords::Look,
     };
     let trouble = look.all(&parts, &scratch, events).await.err();
     events.ended(Stage::Verify);
@@ -152,7 +152,7 @@ struct Look<'a> {
     rows: u64,
     bytes: u64,
     local: Option<Vec<Finding>>,
-    look_locally: bool,
+    at_local: bool,
 }
 
 impl Look<'_> {
@@ -279,7 +279,7 @@ impl Look<'_> {
         }
         let folder = records.folder.as_deref().map(Path::new).filter(|folder| folder.is_dir());
         match folder {
-            Some(folder) if self.look_locally || !records.in_vault => self.local_records(records, folder),
+            Some(folder) if self.at_local || !records.in_vault => self.local_records(records, folder),
             // On another machine, or cleared away: no damage as long as the vault holds them.
             _ if records.in_vault => Ok(()),
             _ => Err(Error::missing(format!(

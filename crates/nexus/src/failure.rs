@@ -126,6 +126,13 @@ fn remedy(error: &Error, at: &Situation) -> (u8, Option<String>) {
         Error::Exists { .. } => {
             (NOT_DONE, Some("give it another name, or put what is there out of the way first".to_owned()))
         }
+        Error::Damaged { .. } if at.verb == "backup" => (
+            DAMAGE,
+            Some(format!(
+                "nothing was backed up: mend what is named above, or bring back a proven state: `{}` shows the points",
+                at.nexus(&["list"])
+            )),
+        ),
         Error::Damaged { .. } => (
             DAMAGE,
             Some(format!("use another point: `{}` shows them, with what was proven when", at.nexus(&["list"]))),

@@ -366,7 +366,7 @@ pub(crate) enum Existing {
 }
 
 /// The path of a key, or `None` for keys that a file system cannot hold as they are or that would leave the folder.
-fn relative(key: &str) -> Option<PathBuf> {
+pub(crate) fn relative(key: &str) -> Option<PathBuf> {
     let sound = |segment: &str| {
         !segment.is_empty()
             && segment != "."

@@ -129,6 +129,14 @@ impl Reader {
         }
     }
 
+    /// False for keys that a folder cannot hold as a file or folder of that name; a bucket holds any.
+    pub(crate) fn can_hold(&self, key: &str) -> bool {
+        match self.bucket() {
+            Bucket::S3(_) => true,
+            Bucket::Folder(_) => folder::relative(key).is_some(),
+        }
+    }
+
     /// Fails with what is wrong unless the bucket or folder is there and may be listed.
     pub async fn check(&self) -> Result<()> {
         match self.bucket() {

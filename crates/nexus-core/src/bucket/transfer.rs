@@ -73,6 +73,7 @@ pub(crate) async fn copy(source: &Reader, object: &Object, to: &Writer, target: 
         }
         looks += 1;
         match source.head(&object.key).await? {
+            Some(now) if now.side.size == 0 && object.side.size == 0 => return empty(source, &now, to, target).await,
             Some(now) if looks < LOOKS => object.side = now.side,
             Some(_) => {
                 let what = format!("{:?} in {} changed {LOOKS} times while it was copied", object.key, source.place());
@@ -82,6 +83,51 @@ pub(crate) async fn copy(source: &Reader, object: &Object, to: &Writer, target: 
             None => {}
         }
     }
+}
+
+/// An object without content that the service shows and does not copy: it is written anew, with its headers.
+///
+/// Seen on SeaweedFS: a `dir/` marker is listed and answers a HEAD, and a copy of it answers that there is no such key.
+async fn empty(source: &Reader, now: &Object, to: &Writer, target: &Target) -> Result<Copied> {
+    let (Bucket::S3(from), Bucket::S3(into)) = (source.bucket(), to.reader().bucket()) else {
+        return Err(Error::Changed { what: format!("{:?} in {} does not stay as it is", now.key, source.place()) });
+    };
+    let what = || format!("cannot copy s3://{}/{} to s3://{}/{}", from.name(), now.key, into.name(), target.key);
+    let Some(headed) = from.head(&now.key).await? else { return Ok(Copied::Vanished) };
+    let headers = &headed.headers;
+    let put = into.attempt(0, async || put_content(into, target, headers, bytes::Bytes::new()).await).await;
+    let etag = put.map_err(|failure| failure.into_error(what()))?;
+    let class = target.options.class.clone().filter(|class| class != "STANDARD");
+    let copy = Side { size: 0, etag: Some(etag), class, ..Side::default() };
+    let Some(proof) = proof_of(&now.side, &copy) else { return Err(Error::Changed { what: what() }) };
+    let done = Done { source: now.side.clone(), copy, key: target.key.clone(), proof, headers: BTreeMap::new() };
+    Ok(Copied::Done(Box::new(done)))
+}
+
+/// One put of a whole content, with the headers it is to have; its ETag.
+async fn put_content(
+    into: &S3,
+    target: &Target,
+    headers: &BTreeMap<String, String>,
+    content: bytes::Bytes,
+) -> std::result::Result<String, Failure> {
+    let header = |name: &str| headers.get(name).cloned();
+    let request = into.client().put_object().bucket(into.name()).key(&target.key);
+    let answer = request
+        .body(ByteStream::from(content))
+        .set_content_type(header("content-type"))
+        .set_cache_control(header("cache-control"))
+        .set_content_disposition(header("content-disposition"))
+        .set_content_encoding(header("content-encoding"))
+        .set_content_language(header("content-language"))
+        .set_expires(header("expires").and_then(|text| http_date(&text)))
+        .set_metadata(user_metadata(headers))
+        .set_storage_class(target.options.class.as_deref().map(StorageClass::from))
+        .set_server_side_encryption(target.options.encryption.as_deref().map(ServerSideEncryption::from))
+        .send()
+        .await
+        .map_err(failure)?;
+    stored(answer.e_tag())
 }
 
 enum Once {
@@ -318,27 +364,7 @@ async fn upload(from: &Folder, object: &Object, into: &S3, target: &Target) -> s
     })?;
     let content = bytes::Bytes::from(content);
     let headers = &target.options.headers;
-    let put = into
-        .attempt(size, async || {
-            let header = |name: &str| headers.get(name).cloned();
-            let request = into.client().put_object().bucket(into.name()).key(&target.key);
-            let answer = request
-                .body(ByteStream::from(content.clone()))
-                .set_content_type(header("content-type"))
-                .set_cache_control(header("cache-control"))
-                .set_content_disposition(header("content-disposition"))
-                .set_content_encoding(header("content-encoding"))
-                .set_content_language(header("content-language"))
-                .set_expires(header("expires").and_then(|text| http_date(&text)))
-                .set_metadata(user_metadata(headers))
-                .set_storage_class(target.options.class.as_deref().map(StorageClass::from))
-                .set_server_side_encryption(target.options.encryption.as_deref().map(ServerSideEncryption::from))
-                .send()
-                .await
-                .map_err(failure)?;
-            stored(answer.e_tag())
-        })
-        .await;
+    let put = into.attempt(size, async || put_content(into, target, headers, content.clone()).await).await;
     let etag = put.map_err(|failure| Once::Failed(failure.into_error(what())))?;
     let md5 = crate::listing::hex(&<md5::Md5 as md5::Digest>::digest(&content));
     let proof = if etag == md5 { ProofKind::Etag } else { ProofKind::Size };

@@ -124,6 +124,7 @@ async fn compare(
         spared,
         work,
     };
+    let mut unholdable = Vec::new();
     let mut job = |job: &Job| -> Result<()> {
         serde_json::to_writer(&mut out, job).map_err(|cause| Error::local("cannot write the plan", cause.into()))?;
         out.write_all(b"\n").map_err(|cause| Error::local("cannot write the plan", cause))
@@ -145,6 +146,10 @@ async fn compare(
             continue;
         }
         let size = entry.source.size;
+        if !target.reader.can_hold(mapping.target(&entry.key).trim_end_matches('/')) {
+            unholdable.push(entry.key);
+            continue;
+        }
         if entry.kind == FileKind::Folder {
             let there = match &object {
                 Some(object) => is_same(&entry, object, None, target).await?,
@@ -172,6 +177,13 @@ async fn compare(
         planned.surplus(&object, &rules, &mapping, target, &mut job)?;
     }
     out.flush().map_err(|cause| Error::local("cannot write the plan", cause))?;
+    if let Some(first) = unholdable.first() {
+        let place = &target.address;
+        return Err(Error::usage_hint(
+            format!("{} keys of the point cannot be files in {place}, the first is {first:?}", unholdable.len()),
+            "restore them into a bucket, or choose others with --key",
+        ));
+    }
     Ok(planned)
 }
 
@@ -257,6 +269,11 @@ async fn put(
     events: &Events,
 ) -> Result<Object> {
     let key = mapping.target(&entry.key);
+    if is_marker(entry, writer.reader()) {
+        writer.make(&key, &FileKind::Folder, &Side::default())?;
+        events.advanced(Stage::RestoreFiles, 1, 0);
+        return Ok(Object { key: entry.key.clone(), side: Side::default(), kind: FileKind::File });
+    }
     let (Some(copy), Some(place)) = (&entry.copy, entry.at.as_ref().and_then(|at| at.vault_key())) else {
         writer.make(&key, &entry.kind, &entry.source)?;
         return Ok(Object { key: entry.key.clone(), side: Side::default(), kind: entry.kind.clone() });
@@ -301,8 +318,16 @@ impl FilesPlanned {
     }
 }
 
+/// True for a bucket's zero-byte `dir/` that goes into a folder: there it is a folder.
+fn is_marker(entry: &FileEntry, target: &Reader) -> bool {
+    entry.kind == FileKind::File && entry.key.ends_with('/') && entry.source.size == 0 && target.is_folder()
+}
+
 /// True when the target holds the file as it was.
 async fn is_same(entry: &FileEntry, object: &Object, ours: Option<&Object>, target: &FilesTarget) -> Result<bool> {
+    if is_marker(entry, &target.reader) {
+        return Ok(object.kind == FileKind::Folder);
+    }
     if entry.kind != object.kind {
         return Ok(false);
     }
@@ -326,7 +351,7 @@ async fn is_same(entry: &FileEntry, object: &Object, ours: Option<&Object>, targ
     }
     // Without an ETag to go by the bytes are read: a time of change proves nothing about content.
     let recorded = entry.source.checksum.as_ref().or(entry.copy.as_ref().and_then(|copy| copy.checksum.as_ref()));
-    let Some(recorded) = recorded else {
+    let Some(recorded) = recorded.or(ours.and_then(|ours| ours.side.checksum.as_ref())) else {
         return Ok(matches_md5(entry, object, target).await?.unwrap_or(false));
     };
     let hash = target.reader.hash(&object.key).await?;
