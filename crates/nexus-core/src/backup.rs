@@ -94,7 +94,7 @@ pub async fn backup(vault: &Vault, plan: &BackupPlan, clock: &Clock, events: &Ev
     let reuses: Vec<PointId> = base.iter().map(|point| point.id().clone()).collect();
     vault.sweep_uploads(clock, events).await;
     let draft = vault.begin(&plan.label, &plan.parts, &reuses, clock).await?;
-    let point = match fill(&draft, plan, base, copy.as_ref(), &scratch, clock, events).await {
+    let point = match Box::pin(fill(&draft, plan, base, copy.as_ref(), &scratch, clock, events)).await {
         Ok(point) => point,
         Err(error) => {
             // The claim is over either way; this only spares others the wait for it.

@@ -34,6 +34,18 @@ pub fn create_private_folder(path: &Path) -> Result<()> {
         .map_err(|cause| Error::local(format!("cannot create the folder `{}`", path.display()), cause))
 }
 
+/// Creates a folder that only its owner may enter, in one that is there; an existing one is left as it is.
+///
+/// What it lies in is never made: a run that was interrupted has taken that away, and nothing may be left in its place.
+pub fn create_private_subfolder(path: &Path) -> Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(Error::local(format!("cannot create the folder `{}`", path.display()), cause))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Writes a file so that it is there whole or not at all: beside it, synced, renamed, the folder synced.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
     let what = || format!("cannot write `{}`", path.display());

@@ -73,7 +73,9 @@ pub(crate) async fn copy(source: &Reader, object: &Object, to: &Writer, target: 
         }
         looks += 1;
         match source.head(&object.key).await? {
-            Some(now) if now.side.size == 0 && object.side.size == 0 => return empty(source, &now, to, target).await,
+            Some(now) if now.side.size == 0 && object.side.size == 0 => {
+                return Box::pin(empty(source, &now, to, target)).await;
+            }
             Some(now) if looks < LOOKS => object.side = now.side,
             Some(_) => {
                 let what = format!("{:?} in {} changed {LOOKS} times while it was copied", object.key, source.place());
@@ -181,7 +183,7 @@ fn conditional<T>(
 async fn within(from: &S3, object: &Object, into: &S3, target: &Target) -> std::result::Result<Done, Once> {
     let what = || format!("cannot copy s3://{}/{} to s3://{}/{}", from.name(), object.key, into.name(), target.key);
     let copy = if object.side.size > into.limits().copy_cutoff {
-        conditional(multipart(from, object, into, target).await, what)?
+        conditional(Box::pin(multipart(from, object, into, target)).await, what)?
     } else {
         conditional(single(from, object, into, target).await, what)?
     };
@@ -354,7 +356,7 @@ async fn upload(from: &Folder, object: &Object, into: &S3, target: &Target) -> s
         || format!("cannot store `{}` as s3://{}/{}", from.root().join(&object.key).display(), into.name(), target.key);
     let size = object.side.size;
     if size > super::upload::SINGLE {
-        return upload_parts(from, object, into, target).await;
+        return Box::pin(upload_parts(from, object, into, target)).await;
     }
     let _memory = into.service.pace.memory(size).await;
     let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(0));

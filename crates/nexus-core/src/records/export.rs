@@ -107,7 +107,7 @@ impl Export<'_> {
         let tables: Vec<&str> = catalogue.tables.iter().map(|table| table.name.as_str()).collect();
         let plan = named(&tables, self.names)?;
         let fresh = !self.folder.exists();
-        local::create_private_folder(self.folder)?;
+        local::create_private_subfolder(self.folder)?;
         events.started(Stage::ExportRecords, self.expected_rows, None);
         let mut made = Vec::new();
         let exported = self.write(&connection, &catalogue, &plan, &mut made, events);
