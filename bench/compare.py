@@ -164,8 +164,8 @@ class Bench:
 
     def measure(self, kind, tool, number, command, bucket):
         self.settle()
-        log, result = self.folder / "log", self.folder / "result"
-        launcher = [sys.executable, "-I", "-S", str(ROOT / "bench/measure.py"), str(result), str(log)]
+        result, output, errors = (self.folder / name for name in ("result", "output", "errors"))
+        launcher = [sys.executable, "-I", "-S", str(ROOT / "bench/measure.py"), *map(str, (result, output, errors))]
         machine, service, begun = ticks(), ticks(self.service.child.pid), time.monotonic()
         with subprocess.Popen(
             [*launcher, str(self.asked.timeout), *command],
@@ -178,10 +178,9 @@ class Bench:
         elapsed = time.monotonic() - begun
         machine, service = ticks() - machine, ticks(self.service.child.pid) - service
         measured = json.loads(result.read_text())
-        printed = log.read_text(errors="replace")
+        said = errors.read_text(errors="replace")[-LOG_SHOWN:].strip()
         if measured["status"]:
-            raise Failed(f"{tool.name} ended with status {measured['status']}:\n{printed[-LOG_SHOWN:]}")
-        self.check(kind, tool, bucket, printed)
+            raise Failed(f"{tool.name}, {kind}, ended with status {measured['status']}:\n{said}")
         others = max(0.0, machine - service - measured["processor"]) / (elapsed * os.cpu_count())
         taken = Taken(measured["seconds"], measured["processor"], measured["peak"], service, others)
         self.taken.setdefault((kind, tool.name), []).append(taken)
@@ -190,6 +189,9 @@ class Bench:
             f"  round {number}, {kind}, {tool.name}: {taken.seconds:.2f} s, processor {taken.processor:.2f} s, "
             f"peak {taken.peak / MIB:.0f} MiB, service {taken.service:.2f} s{mark}"
         )
+        if said:
+            say(f"    it said: {said}")
+        self.check(kind, tool, bucket, output.read_text(errors="replace"))
 
     def check(self, kind, tool, bucket, printed):
         """What a tool took counts only when everything is there."""

@@ -1,6 +1,8 @@
 """Runs one command and writes as JSON what it took: seconds, processor seconds, peak memory, status.
 
-    python -I -S measure.py RESULT LOG TIMEOUT COMMAND…
+    python -I -S measure.py RESULT OUTPUT ERRORS TIMEOUT COMMAND…
+
+The command's standard output and standard error go to the files OUTPUT and ERRORS.
 
 It is a small process of its own because Linux counts the memory of whoever starts a process as that
 process's first peak: started from a large one, a small tool looks large.
@@ -15,14 +17,14 @@ import time
 KIB = 1024
 
 
-def measure(command, log, timeout):
+def measure(command, output, errors, timeout):
     begun = time.monotonic()
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
+        os.dup2(output, 1)
+        os.dup2(errors, 2)
         try:
             os.execv(command[0], command)
         except OSError as cause:
@@ -46,9 +48,9 @@ def measure(command, log, timeout):
     }
 
 
-def main(result, log, timeout, *command):
-    opened = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    measured = measure(list(command), opened, int(timeout))
+def main(result, output, errors, timeout, *command):
+    files = [os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) for name in (output, errors)]
+    measured = measure(list(command), *files, int(timeout))
     with open(result, "w") as out:
         json.dump(measured, out)
 

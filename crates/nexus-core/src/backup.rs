@@ -22,7 +22,7 @@ use crate::point::{
 use crate::records::export::{Export, RecordsExport, SUMMARY_FILE};
 use crate::vault::draft::{ALIVE, Draft};
 use crate::vault::{RecoveryPoint, SOFTWARE, Vault, layout};
-use crate::verify::{self, Verified, VerifyRequest};
+use crate::verify::{self, SeenCopies, Verified, VerifyRequest};
 
 /// Record files stored at once.
 const AT_ONCE: usize = 4;
@@ -102,8 +102,9 @@ pub async fn backup(vault: &Vault, plan: &BackupPlan, clock: &Clock, events: &Ev
             return Err(error);
         }
     };
-    let (point, milliseconds, records_folder) = point;
-    let request = VerifyRequest::after_backup();
+    let (point, milliseconds, records_folder, seen) = point;
+    // The copies were compared with the vault's own listing moments before the commit; all else is read now.
+    let request = VerifyRequest { seen, ..VerifyRequest::after_backup() };
     let verified = match verify::verify(&point, &request, &plan.scratch, clock, events).await {
         Ok(verified) => verified,
         // The point is there all the same; that nobody could look at it is its verdict.
@@ -199,7 +200,7 @@ async fn base(vault: &Vault, plan: &BackupPlan) -> Result<Option<RecoveryPoint>>
     Ok(None)
 }
 
-type Filled = (RecoveryPoint, BTreeMap<Part, u64>, Option<PathBuf>);
+type Filled = (RecoveryPoint, BTreeMap<Part, u64>, Option<PathBuf>, Option<SeenCopies>);
 
 /// Fills a draft and commits it, saying now and then that it lives.
 async fn fill(
@@ -243,6 +244,7 @@ async fn fill(
         exported.publish(place)?;
     }
     let records = records.map(|exported| records_part(exported, plan, folder.as_deref()));
+    let seen = files.as_ref().map(|files| SeenCopies { listing: files.part.listing.sha256.clone(), files: files.seen });
     let taken = Taken { database, files, records, instant: copy.map(|copy| copy.instant) };
     let manifest = manifest(draft, plan, base_id, taken, clock);
     let committed = draft.commit(&manifest).await;
@@ -254,9 +256,9 @@ async fn fill(
         && let Err(error) = exported.publish(place)
     {
         events.warn(format!("{error}: the records lie in the vault only"));
-        return Ok((point, times, None));
+        return Ok((point, times, None, seen));
     }
-    Ok((point, times, folder))
+    Ok((point, times, folder, seen))
 }
 
 /// True unless the vault itself says that the point was not committed: an answer may have been lost.

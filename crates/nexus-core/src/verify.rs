@@ -32,6 +32,17 @@ pub struct VerifyRequest {
     pub parts: Vec<Part>,
     /// Whether record files on this machine are looked at as well.
     pub local: LocalRecords,
+    /// What the run that made the point has seen already, so that it is not listed twice within moments.
+    pub seen: Option<SeenCopies>,
+}
+
+/// Copies of files that were compared with the vault's own listing, line by line of one stored listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenCopies {
+    /// SHA-256 of the listing whose lines they are, hexadecimal: it counts only for a point with this very listing.
+    pub listing: String,
+    /// How many they were; all of them as they should be.
+    pub files: u64,
 }
 
 /// Whether record files on this machine are looked at as well.
@@ -47,7 +58,7 @@ pub enum LocalRecords {
 impl VerifyRequest {
     /// The look that proves a new point: all parts at default depth.
     pub fn after_backup() -> Self {
-        Self { depth: Depth::Default, parts: Vec::new(), local: LocalRecords::Look }
+        Self { depth: Depth::Default, parts: Vec::new(), local: LocalRecords::Look, seen: None }
     }
 }
 
@@ -115,6 +126,7 @@ pub async fn check(
     let mut look = Look {
         point,
         depth: request.depth,
+        seen: request.seen.as_ref(),
         findings: Vec::new(),
         files: 0,
         rows: 0,
@@ -147,6 +159,7 @@ pub async fn check(
 struct Look<'a> {
     point: &'a RecoveryPoint,
     depth: Depth,
+    seen: Option<&'a SeenCopies>,
     findings: Vec<Finding>,
     files: u64,
     rows: u64,
@@ -334,9 +347,14 @@ impl Look<'_> {
         let path = scratch.file(&format!("{}.jsonl.zst", point.id()));
         let what = point.vault().name(&files.listing.key);
         let open = || crate::listing::ListingReader::open(&path, what.clone());
-        let compared = compare::compare(point.vault(), open, events).await?;
-        self.files += compared.all.files;
-        self.findings.extend(compared.wrong.into_values());
+        match self.seen.filter(|seen| seen.listing == files.listing.sha256) {
+            Some(seen) => self.files += seen.files,
+            None => {
+                let compared = compare::compare(point.vault(), open, events).await?;
+                self.files += compared.all.files;
+                self.findings.extend(compared.wrong.into_values());
+            }
+        }
         let recorded: u64 = files.total.files;
         let listed = open()?
             .filter(|entry| entry.as_ref().is_ok_and(|entry| entry.kind != crate::listing::FileKind::Folder))

@@ -229,6 +229,9 @@ pub struct BackupArgs {
     /// incremental: unchanged files are reused from the last point; full: every file is copied
     #[arg(long, value_parser = copies())]
     pub copies: Option<Copies>,
+    /// Name files that are gone when they are copied in the manifest, instead of failing
+    #[arg(long)]
+    pub allow_vanished: bool,
     /// Show what would be taken from where; write nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -76,6 +76,8 @@ pub struct FilesCapture {
     pub part: FilesPart,
     /// What was left out or gone.
     pub findings: Vec<Finding>,
+    /// How many copies were compared with the vault's own listing, all of them as they should be.
+    pub seen: u64,
 }
 
 /// One line of work: a file, and the earlier copy that may serve.
@@ -122,11 +124,13 @@ pub async fn capture(
     let mut written = copy_all(plan, draft, &work, &path, &mut tally, events).await?;
     events.ended(Stage::CopyFiles);
 
-    for round in 1.. {
+    let mut round = 0;
+    let seen = loop {
         let compared = check(draft, &path, events).await?;
         if compared.wrong.is_empty() {
-            break;
+            break compared.equal.files;
         }
+        round += 1;
         if round > REPAIRS {
             return Err(Error::Changed {
                 what: format!("copies in the vault do not stay as they were written: {}", names(&compared)),
@@ -137,10 +141,10 @@ pub async fn capture(
         tally = Tally { findings: tally.findings, excluded: tally.excluded, ..Tally::default() };
         written = copy_again(plan, draft, &path, &next, &compared, &mut tally, events).await?;
         path = next;
-    }
+    };
     let listing = store_listing(draft, &path, written, events).await?;
     let script = store_script(draft, scratch, events).await?;
-    Ok(FilesCapture { findings: std::mem::take(&mut tally.findings), part: part(plan, tally, listing, script) })
+    Ok(FilesCapture { findings: std::mem::take(&mut tally.findings), part: part(plan, tally, listing, script), seen })
 }
 
 fn part(plan: &FilesPlan, tally: Tally, listing: StoredObject, script: StoredObject) -> FilesPart {

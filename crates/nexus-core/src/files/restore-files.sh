@@ -73,8 +73,14 @@ in_parts() {
 
 # aws-cli percent-encodes the source itself.
 bucket_to_bucket() {
-  local from
-  if is_simple; then
+  local from properties
+  if [ "$(made .source.size)" = 0 ]; then
+    # Some services list a `dir/` marker and do not copy it: an object without content is written anew.
+    properties=$(aws s3api head-object --output json --cli-input-json "$(made '{Bucket: $from, Key: $copy}')") || return
+    aws s3api put-object --cli-input-json "$(made '{Bucket: $to, Key: $new}' | jq -c --argjson has "$properties" '
+      . + ($has | {ContentType, CacheControl, ContentDisposition, ContentEncoding, ContentLanguage, StorageClass, Metadata}
+        | with_entries(select(.value)))')" > /dev/null
+  elif is_simple; then
     aws s3api copy-object --cli-input-json "$(made '
       {Bucket: $to, Key: $new, CopySource: ($from + "/" + $copy), MetadataDirective: "COPY"}
       + (if .source.class then {StorageClass: .source.class} else {} end)')" > /dev/null

@@ -47,6 +47,8 @@ pub struct Choices {
     pub only: Vec<Part>,
     /// Another way to copy than the settings'.
     pub copies: Option<Copies>,
+    /// What to do about files that are gone when they are copied.
+    pub vanished: Vanished,
 }
 
 /// Makes the point, or shows what would be taken.
@@ -55,6 +57,7 @@ pub async fn run(run: &Run, args: &BackupArgs) -> Result<Outcome> {
         label: args.label.clone().unwrap_or_else(|| run.settings.label.clone()),
         only: args.only.clone(),
         copies: args.copies,
+        vanished: if args.allow_vanished { Vanished::Record } else { Vanished::Fail },
     };
     if args.dry_run {
         return preview::show(run, &choices).await;
@@ -90,7 +93,7 @@ async fn plan(run: &Run, choices: &Choices) -> Result<BackupPlan> {
     let database = database(run)?;
     let files = match &settings.files {
         Some(files) if parts.contains(&Part::Files) => {
-            Some(files_plan(run, &files.value, database.as_ref(), choices.copies).await?)
+            Some(files_plan(run, &files.value, database.as_ref(), choices).await?)
         }
         _ => None,
     };
@@ -142,12 +145,7 @@ fn database(run: &Run) -> Result<Option<Database>> {
     located.map(|location| Database::parse(&location.text, &location.base)).transpose()
 }
 
-async fn files_plan(
-    run: &Run,
-    address: &Address,
-    database: Option<&Database>,
-    copies: Option<Copies>,
-) -> Result<FilesPlan> {
+async fn files_plan(run: &Run, address: &Address, database: Option<&Database>, choices: &Choices) -> Result<FilesPlan> {
     let rules = &run.settings.rules;
     let vault = run.settings.vault()?;
     let mut exclude = rules.exclude.clone();
@@ -161,8 +159,8 @@ async fn files_plan(
             vaults: vault_inside(address, vault)?.into_iter().collect(),
             categories: rules.categories.clone(),
         },
-        copies: copies.unwrap_or(rules.copies),
-        vanished: Vanished::default(),
+        copies: choices.copies.unwrap_or(rules.copies),
+        vanished: choices.vanished,
     })
 }
 
