@@ -8,7 +8,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
-use crate::files::compare;
+use crate::files::compare::{self, Groups};
 use crate::listing::{FileEntry, is_md5_shaped};
 use crate::local::Scratch;
 use crate::point::{
@@ -350,7 +350,7 @@ impl Look<'_> {
         match self.seen.filter(|seen| seen.listing == files.listing.sha256) {
             Some(seen) => self.files += seen.files,
             None => {
-                let compared = compare::compare(point.vault(), open, events).await?;
+                let compared = compare::compare(point.vault(), Groups::new(), open, events).await?;
                 self.files += compared.all.files;
                 self.findings.extend(compared.wrong.into_values());
             }

@@ -32,7 +32,7 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            in_flight: 64,
+            in_flight: 128,
             attempts: 8,
             first_wait: Duration::from_millis(100),
             patience: Duration::from_mins(1),

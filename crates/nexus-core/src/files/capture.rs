@@ -1,13 +1,14 @@
 //! The files of a point: what is unchanged since the base is reused, the rest is copied, then all is compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt};
 use sha2::{Digest, Sha256};
 
-use super::compare::{self, Compared};
+use super::compare::{self, Compared, Groups};
 use super::rules::Rules;
 use crate::bucket::sorted::Sorted;
 use crate::bucket::transfer::{self, Copied, Target};
@@ -24,6 +25,8 @@ use crate::vault::{RecoveryPoint, layout};
 const WINDOW: usize = 1_024;
 /// How often copies that are not as they should be are made again before the backup fails.
 const REPAIRS: u32 = 3;
+/// A look at earlier copies that is older than this when the new ones are made is not relied on.
+const FRESH: Duration = Duration::from_mins(1);
 /// The most wrong files that one message names.
 const NAMED: usize = 10;
 /// What is kept of each file of a folder beside its bytes.
@@ -109,7 +112,16 @@ pub async fn capture(
 ) -> Result<FilesCapture> {
     let rules = Rules::new(&plan.rules)?;
     events.started(Stage::ListFiles, None, None);
-    let listed = plan.source.list(rules.prefix(), scratch.path(), events).await?;
+    let earlier = match base {
+        Some(point) => compare::group_names(point.listing(scratch).await?)?,
+        None => BTreeSet::new(),
+    };
+    // The claim names the base by now, so what is seen of its copies from here on holds.
+    let (listed, groups) = futures::try_join!(
+        plan.source.list(rules.prefix(), scratch.path(), events),
+        compare::list_groups(draft.vault(), earlier)
+    )?;
+    let seen_at = Instant::now();
     let base = match base {
         Some(point) => Some(point.listing(scratch).await?),
         None => None,
@@ -124,9 +136,10 @@ pub async fn capture(
     let mut written = copy_all(plan, draft, &work, &path, &mut tally, events).await?;
     events.ended(Stage::CopyFiles);
 
+    let mut groups = if seen_at.elapsed() < FRESH { groups } else { Groups::new() };
     let mut round = 0;
     let seen = loop {
-        let compared = check(draft, &path, events).await?;
+        let compared = check(draft, std::mem::take(&mut groups), &path, events).await?;
         if compared.wrong.is_empty() {
             break compared.equal.files;
         }
@@ -412,10 +425,10 @@ fn gone(plan: &FilesPlan, vanished: Vec<String>, tally: &mut Tally, events: &Eve
     Ok(())
 }
 
-async fn check(draft: &Draft, path: &Path, events: &Events) -> Result<Compared> {
+async fn check(draft: &Draft, groups: Groups, path: &Path, events: &Events) -> Result<Compared> {
     events.started(Stage::CompareFiles, None, None);
-    let compared =
-        compare::compare(draft.vault(), || ListingReader::open(path, "the listing just written"), events).await?;
+    let open = || ListingReader::open(path, "the listing just written");
+    let compared = compare::compare(draft.vault(), groups, open, events).await?;
     events.ended(Stage::CompareFiles);
     Ok(compared)
 }

@@ -27,13 +27,20 @@ pub(crate) struct Compared {
     pub(crate) all: Count,
 }
 
-/// Compares every copy that `open` reads from a listing; `open` is called twice.
+/// What the vault lists, by point and category.
+pub(crate) type Groups = BTreeMap<String, Peekable<Sorted>>;
+
+/// Compares every copy that `open` reads from a listing; `open` is called twice. Groups that are not in `groups` yet
+/// are listed now.
 pub(crate) async fn compare(
     vault: &Vault,
+    mut groups: Groups,
     open: impl Fn() -> Result<ListingReader>,
     events: &Events,
 ) -> Result<Compared> {
-    let mut groups = list_groups(vault, &open).await?;
+    let mut names = group_names(open()?)?;
+    names.retain(|name| !groups.contains_key(name));
+    groups.extend(list_groups(vault, names).await?);
     let mut compared = Compared::default();
     for entry in open()? {
         let entry = entry?;
@@ -58,13 +65,10 @@ pub(crate) async fn compare(
     Ok(compared)
 }
 
-/// Lists every point and category that the listing names copies in.
-async fn list_groups(
-    vault: &Vault,
-    open: &impl Fn() -> Result<ListingReader>,
-) -> Result<BTreeMap<String, Peekable<Sorted>>> {
+/// The points and categories in which a listing names copies.
+pub(crate) fn group_names(listing: ListingReader) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
-    for entry in open()? {
+    for entry in listing {
         let entry = entry?;
         let key = entry.at.as_ref().and_then(|at| at.vault_key()).filter(|key| !layout::is_long(key));
         if let Some(group) = key.and_then(layout::group)
@@ -73,6 +77,11 @@ async fn list_groups(
             names.insert(group.to_owned());
         }
     }
+    Ok(names)
+}
+
+/// Lists points and categories of a vault, several at once.
+pub(crate) async fn list_groups(vault: &Vault, names: BTreeSet<String>) -> Result<Groups> {
     stream::iter(names)
         .map(async |name| {
             let listed = vault.reader().list(&vault.full(&name), vault.scratch(), &Events::none()).await?;
