@@ -347,13 +347,12 @@ impl Look<'_> {
         let path = scratch.file(&format!("{}.jsonl.zst", point.id()));
         let what = point.vault().name(&files.listing.key);
         let open = || crate::listing::ListingReader::open(&path, what.clone());
-        match self.seen.filter(|seen| seen.listing == files.listing.sha256) {
-            Some(seen) => self.files += seen.files,
-            None => {
-                let compared = compare::compare(point.vault(), Groups::new(), open, events).await?;
-                self.files += compared.all.files;
-                self.findings.extend(compared.wrong.into_values());
-            }
+        if let Some(seen) = self.seen.filter(|seen| seen.listing == files.listing.sha256) {
+            self.files += seen.files;
+        } else {
+            let compared = compare::compare(point.vault(), Groups::new(), open, events).await?;
+            self.files += compared.all.files;
+            self.findings.extend(compared.wrong.into_values());
         }
         let recorded: u64 = files.total.files;
         let listed = open()?
