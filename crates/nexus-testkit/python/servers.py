@@ -1,9 +1,8 @@
-"""Runs one command with throwaway S3 services beside it, and stops them afterwards.
+"""Runs one command with throwaway S3 services and PostgreSQL clusters beside it, and stops them afterwards.
 
     python servers.py COMMAND…
 
-SeaweedFS and MiniStack listen on free ports of 127.0.0.1 and keep all they store in a private
-temporary folder. The command finds them by the variables NEXUS_TEST_*; its exit status is passed on.
+All of them listen on free ports of 127.0.0.1 and keep what they store in a private temporary folder. The command finds them by the variables NEXUS_TEST_*; its exit status is passed on.
 """
 
 import ctypes
@@ -21,6 +20,8 @@ from pathlib import Path
 
 import botocore.session
 from botocore.config import Config
+
+import postgresql
 
 READY_WITHIN_SECONDS = 90
 STOP_WITHIN_SECONDS = 10
@@ -59,7 +60,7 @@ class Service:
             f"NEXUS_TEST_{self.variable}_SECRET_KEY": self.secret_key,
         }
 
-    def wait_until_it_stores(self):
+    def wait_until_it_answers(self):
         """A port that answers is not enough: SeaweedFS lists buckets before it can store an object."""
         client = botocore.session.get_session().create_client(
             "s3",
@@ -216,14 +217,23 @@ def main(command):
     signal.signal(signal.SIGHUP, lambda number, _frame: sys.exit(128 + number))
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
     folder = Path(tempfile.mkdtemp(prefix="nexus-test-"))
+    # PostgreSQL runs as another user, who has to get through to the folder of its own.
+    folder.chmod(0o711)
     services = []
     try:
         for start in (seaweedfs, ministack):
             services.append(start(folder))
+        programs = postgresql.programs(folder)
+        for (major, bin), port in zip(programs.items(), free_ports(len(programs))):
+            place = folder / f"postgresql-{major}"
+            services.append(postgresql.Cluster(major, bin, place, port, die_with_parent))
         environment = of_this_run_only(os.environ)
         for service in services:
-            service.wait_until_it_stores()
+            service.wait_until_it_answers()
             environment |= service.variables()
+        environment["NEXUS_TEST_POSTGRES_USER"] = postgresql.SUPERUSER
+        environment["NEXUS_TEST_POSTGRES_PASSWORD"] = postgresql.PASSWORD
+        environment["NEXUS_TEST_POSTGRES_MAJORS"] = " ".join(sorted(programs))
         environment["NEXUS_TEST_PYTHON"] = sys.executable
         environment["NEXUS_TEST_AWS"] = str(Path(sys.executable).parent / "aws")
         return run(command, environment)
