@@ -13,7 +13,7 @@ use crate::database::Database;
 use crate::database::sqlite::Captured;
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
-use crate::files::capture::{self, FilesCapture, FilesPlan};
+use crate::files::capture::{self, FilesCapture, FilesPlan, SeenCopies};
 use crate::local::{self, Scratch, blocking};
 use crate::point::{
     Copies, DatabaseKind, DatabasePart, FORMAT, Finding, FindingKind, Label, Manifest, Part, Parts, PointId,
@@ -22,7 +22,7 @@ use crate::point::{
 use crate::records::export::{Export, RecordsExport, SUMMARY_FILE};
 use crate::vault::draft::{ALIVE, Draft};
 use crate::vault::{RecoveryPoint, SOFTWARE, Vault, layout};
-use crate::verify::{self, SeenCopies, Verified, VerifyRequest};
+use crate::verify::{self, Verified, VerifyRequest};
 
 /// Record files stored at once.
 const AT_ONCE: usize = 4;
@@ -68,8 +68,10 @@ pub struct BackupReport {
     pub verified: Verified,
     /// How long each part took, in milliseconds.
     pub milliseconds: BTreeMap<Part, u64>,
-    /// Local folder of the records.
+    /// Local folder of the records, when they are there.
     pub records_folder: Option<PathBuf>,
+    /// Why the records, which the vault holds, are not in their local folder, if they should be and are not.
+    pub records_unplaced: Option<Error>,
 }
 
 /// The database as it was at the instant, in a private file.
@@ -102,15 +104,14 @@ pub async fn backup(vault: &Vault, plan: &BackupPlan, clock: &Clock, events: &Ev
             return Err(error);
         }
     };
-    let (point, milliseconds, records_folder, seen) = point;
-    // The copies were compared with the vault's own listing moments before the commit; all else is read now.
-    let request = VerifyRequest { seen, ..VerifyRequest::after_backup() };
-    let verified = match verify::verify(&point, &request, &plan.scratch, clock, events).await {
+    let Filled { point, milliseconds, records_folder, records_unplaced, seen } = point;
+    let request = VerifyRequest::whole();
+    let verified = match verify::verify_seen(&point, &request, seen, &plan.scratch, clock, events).await {
         Ok(verified) => verified,
         // The point is there all the same; that nobody could look at it is its verdict.
         Err(error) => Verified::unseen(&request, error),
     };
-    Ok(BackupReport { point, verified, milliseconds, records_folder })
+    Ok(BackupReport { point, verified, milliseconds, records_folder, records_unplaced })
 }
 
 /// Fails on what can be seen to be wrong before anything is claimed.
@@ -200,7 +201,14 @@ async fn base(vault: &Vault, plan: &BackupPlan) -> Result<Option<RecoveryPoint>>
     Ok(None)
 }
 
-type Filled = (RecoveryPoint, BTreeMap<Part, u64>, Option<PathBuf>, Option<SeenCopies>);
+/// A committed point, and what of it is not in the manifest.
+struct Filled {
+    point: RecoveryPoint,
+    milliseconds: BTreeMap<Part, u64>,
+    records_folder: Option<PathBuf>,
+    records_unplaced: Option<Error>,
+    seen: Option<SeenCopies>,
+}
 
 /// Fills a draft and commits it, saying now and then that it lives.
 async fn fill(
@@ -244,7 +252,7 @@ async fn fill(
         exported.publish(place)?;
     }
     let records = records.map(|exported| records_part(exported, plan, folder.as_deref()));
-    let seen = files.as_ref().map(|files| SeenCopies { listing: files.part.listing.sha256.clone(), files: files.seen });
+    let seen = files.as_ref().map(|files| files.seen.clone());
     let taken = Taken { database, files, records, instant: copy.map(|copy| copy.instant) };
     let manifest = manifest(draft, plan, base_id, taken, clock);
     let committed = draft.commit(&manifest).await;
@@ -252,13 +260,17 @@ async fn fill(
         Exported::take_back(folder.as_deref());
     }
     let point = committed?;
-    if let (Some(place), false) = (&folder, only_here)
-        && let Err(error) = exported.publish(place)
-    {
-        events.warn(format!("{error}: the records lie in the vault only"));
-        return Ok((point, times, None, seen));
-    }
-    Ok((point, times, folder, seen))
+    let unplaced = match &folder {
+        Some(place) if !only_here => exported.publish(place).err(),
+        _ => None,
+    };
+    Ok(Filled {
+        point,
+        milliseconds: times,
+        records_folder: folder.filter(|_| unplaced.is_none()),
+        records_unplaced: unplaced,
+        seen,
+    })
 }
 
 /// True unless the vault itself says that the point was not committed: an answer may have been lost.

@@ -169,7 +169,7 @@ async fn look_at_point(
     if looked.is_empty() {
         return Ok(());
     }
-    let look = VerifyRequest { depth: Depth::Default, parts: looked, local: LocalRecords::Ignore, seen: None };
+    let look = VerifyRequest { depth: Depth::Default, parts: looked, local: LocalRecords::Ignore };
     let verified = verify::check(point, &look, scratch.path(), events).await?;
     if let (Verdict::CouldNotVerify, Some(error)) = (verified.proof.verdict, verified.trouble) {
         return Err(error);

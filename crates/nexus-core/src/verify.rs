@@ -8,6 +8,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
+use crate::files::capture::SeenCopies;
 use crate::files::compare::{self, Groups};
 use crate::listing::{FileEntry, is_md5_shaped};
 use crate::local::Scratch;
@@ -32,17 +33,6 @@ pub struct VerifyRequest {
     pub parts: Vec<Part>,
     /// Whether record files on this machine are looked at as well.
     pub local: LocalRecords,
-    /// What the run that made the point has seen already, so that it is not listed twice within moments.
-    pub seen: Option<SeenCopies>,
-}
-
-/// Copies of files that were compared with the vault's own listing, line by line of one stored listing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeenCopies {
-    /// SHA-256 of the listing whose lines they are, hexadecimal: it counts only for a point with this very listing.
-    pub listing: String,
-    /// How many they were; all of them as they should be.
-    pub files: u64,
 }
 
 /// Whether record files on this machine are looked at as well.
@@ -56,9 +46,9 @@ pub enum LocalRecords {
 }
 
 impl VerifyRequest {
-    /// The look that proves a new point: all parts at default depth.
-    pub fn after_backup() -> Self {
-        Self { depth: Depth::Default, parts: Vec::new(), local: LocalRecords::Look, seen: None }
+    /// The look that proves a point: all parts at default depth.
+    pub fn whole() -> Self {
+        Self { depth: Depth::Default, parts: Vec::new(), local: LocalRecords::Look }
     }
 }
 
@@ -102,7 +92,19 @@ pub async fn verify(
     clock: &Clock,
     events: &Events,
 ) -> Result<Verified> {
-    let mut verified = check(point, request, scratch, events).await?;
+    verify_seen(point, request, None, scratch, clock, events).await
+}
+
+/// The same for the run that made the point: copies that it compared a moment ago are not listed twice.
+pub(crate) async fn verify_seen(
+    point: &RecoveryPoint,
+    request: &VerifyRequest,
+    seen: Option<SeenCopies>,
+    scratch: &Path,
+    clock: &Clock,
+    events: &Events,
+) -> Result<Verified> {
+    let mut verified = look(point, request, seen.as_ref(), scratch, events).await?;
     let entry = JournalEvent::Verified(verified.proof.clone());
     verified.unrecorded = point.journal().add(entry, clock).await.err();
     Ok(verified)
@@ -112,6 +114,16 @@ pub async fn verify(
 pub async fn check(
     point: &RecoveryPoint,
     request: &VerifyRequest,
+    scratch: &Path,
+    events: &Events,
+) -> Result<Verified> {
+    look(point, request, None, scratch, events).await
+}
+
+async fn look(
+    point: &RecoveryPoint,
+    request: &VerifyRequest,
+    seen: Option<&SeenCopies>,
     scratch: &Path,
     events: &Events,
 ) -> Result<Verified> {
@@ -126,7 +138,7 @@ pub async fn check(
     let mut look = Look {
         point,
         depth: request.depth,
-        seen: request.seen.as_ref(),
+        seen,
         findings: Vec::new(),
         files: 0,
         rows: 0,
@@ -347,8 +359,8 @@ impl Look<'_> {
         let path = scratch.file(&format!("{}.jsonl.zst", point.id()));
         let what = point.vault().name(&files.listing.key);
         let open = || crate::listing::ListingReader::open(&path, what.clone());
-        if let Some(seen) = self.seen.filter(|seen| seen.listing == files.listing.sha256) {
-            self.files += seen.files;
+        if let Some(seen) = self.seen.and_then(|seen| seen.of(&files.listing.sha256)) {
+            self.files += seen;
         } else {
             let compared = compare::compare(point.vault(), Groups::new(), open, events).await?;
             self.files += compared.all.files;

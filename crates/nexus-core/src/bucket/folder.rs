@@ -317,22 +317,23 @@ impl Folder {
         }
     }
 
-    /// Reads a file from end to end and fails when it changed meanwhile.
+    /// Reads a file from end to end and fails when it changed meanwhile; to be gone is a change, too.
     pub(crate) fn read_steadily(
         &self,
         key: &str,
         mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
     ) -> Result<(Side, FileHash)> {
-        let gone = || Error::missing(format!("`{}` is gone", self.root.join(key).display()));
+        let gone = || Error::Changed { what: format!("`{}` is gone", self.root.join(key).display()) };
+        let failed = |cause| if absent(&cause) { gone() } else { Error::local(self.what("read", key), cause) };
         let path = relative(key).ok_or_else(gone)?;
         let full = self.root.join(path);
-        let before = fs::symlink_metadata(&full).map_err(|cause| Error::local(self.what("read", key), cause))?;
+        let before = fs::symlink_metadata(&full).map_err(failed)?;
         if !before.file_type().is_file() {
             return Err(Error::Changed { what: format!("`{}` is no longer a plain file", full.display()) });
         }
         let mut file = self.open(key)?.ok_or_else(gone)?;
         let hash = pump(&mut file, &mut take).map_err(|cause| Error::local(self.what("read", key), cause))?;
-        let after = fs::symlink_metadata(&full).map_err(|cause| Error::local(self.what("read", key), cause))?;
+        let after = fs::symlink_metadata(&full).map_err(failed)?;
         let (before, after) = (side_of(&before), side_of(&after));
         if before != after || hash.bytes != before.size {
             return Err(Error::Changed { what: format!("`{}` changed while it was read", full.display()) });

@@ -6,6 +6,7 @@ pub mod folder;
 pub mod pace;
 pub mod s3;
 pub mod sorted;
+pub mod stream;
 pub(crate) mod transfer;
 pub mod upload;
 
@@ -274,6 +275,23 @@ impl Writer {
         match self.reader.bucket() {
             Bucket::S3(s3) => s3.upload_new(key, file, options, events).await,
             Bucket::Folder(folder) => folder.upload_new(key, file, events),
+        }
+    }
+}
+
+impl Writer {
+    /// Stores what is made meanwhile under a new key: nothing shows before the last byte. `None` when something is
+    /// already there; what the stream fails with is the error, and nothing of it is left.
+    pub async fn upload_stream(
+        &self,
+        key: &str,
+        chunks: stream::Chunks<'_>,
+        streaming: &stream::Streaming<'_>,
+    ) -> Result<Option<FileHash>> {
+        self.allow(key)?;
+        match self.reader.bucket() {
+            Bucket::S3(s3) => s3.upload_stream(key, chunks, streaming).await,
+            Bucket::Folder(folder) => folder.upload_stream(key, chunks, streaming).await,
         }
     }
 }

@@ -73,10 +73,10 @@ pub(crate) async fn copy(source: &Reader, object: &Object, to: &Writer, target: 
         }
         looks += 1;
         match source.head(&object.key).await? {
-            Some(now) if now.side.size == 0 && object.side.size == 0 => {
+            Some(now) if looks < LOOKS => object.side = now.side,
+            Some(now) if now.side.size == 0 && object.side.size == 0 && !source.is_folder() => {
                 return Box::pin(empty(source, &now, to, target)).await;
             }
-            Some(now) if looks < LOOKS => object.side = now.side,
             Some(_) => {
                 let what = format!("{:?} in {} changed {LOOKS} times while it was copied", object.key, source.place());
                 return Err(Error::Changed { what });
@@ -97,8 +97,11 @@ async fn empty(source: &Reader, now: &Object, to: &Writer, target: &Target) -> R
     let what = || format!("cannot copy s3://{}/{} to s3://{}/{}", from.name(), now.key, into.name(), target.key);
     let Some(headed) = from.head(&now.key).await? else { return Ok(Copied::Vanished) };
     let headers = &headed.headers;
-    let put = into.attempt(0, async || put_content(into, target, headers, bytes::Bytes::new()).await).await;
-    let etag = put.map_err(|failure| failure.into_error(what()))?;
+    let put = async {
+        let tags = tags(from, &now.key).await?;
+        into.attempt(0, async || put_content(into, target, headers, tags.clone(), bytes::Bytes::new()).await).await
+    };
+    let etag = put.await.map_err(|failure| failure.into_error(what()))?;
     let class = target.options.class.clone().filter(|class| class != "STANDARD");
     let copy = Side { size: 0, etag: Some(etag), class, ..Side::default() };
     let Some(proof) = proof_of(&now.side, &copy) else { return Err(Error::Changed { what: what() }) };
@@ -111,6 +114,7 @@ async fn put_content(
     into: &S3,
     target: &Target,
     headers: &BTreeMap<String, String>,
+    tags: Option<String>,
     content: bytes::Bytes,
 ) -> std::result::Result<String, Failure> {
     let header = |name: &str| headers.get(name).cloned();
@@ -124,6 +128,7 @@ async fn put_content(
         .set_content_language(header("content-language"))
         .set_expires(header("expires").and_then(|text| http_date(&text)))
         .set_metadata(user_metadata(headers))
+        .set_tagging(tags)
         .set_storage_class(target.options.class.as_deref().map(StorageClass::from))
         .set_server_side_encryption(target.options.encryption.as_deref().map(ServerSideEncryption::from))
         .send()
@@ -366,7 +371,7 @@ async fn upload(from: &Folder, object: &Object, into: &S3, target: &Target) -> s
     })?;
     let content = bytes::Bytes::from(content);
     let headers = &target.options.headers;
-    let put = into.attempt(size, async || put_content(into, target, headers, content.clone()).await).await;
+    let put = into.attempt(size, async || put_content(into, target, headers, None, content.clone()).await).await;
     let etag = put.map_err(|failure| Once::Failed(failure.into_error(what())))?;
     let md5 = crate::listing::hex(&<md5::Md5 as md5::Digest>::digest(&content));
     let proof = if etag == md5 { ProofKind::Etag } else { ProofKind::Size };
@@ -419,7 +424,10 @@ async fn send_parts(from: &Folder, object: &Object, into: &S3, key: &str, id: &s
     let size = part_size(object.side.size);
     let path = from.root().join(&object.key);
     let what = || format!("cannot read `{}`", path.display());
-    let file = std::fs::File::open(&path).map_err(|cause| Error::local(what(), cause))?;
+    let file = std::fs::File::open(&path).map_err(|cause| match cause.kind() {
+        std::io::ErrorKind::NotFound => Error::Changed { what: format!("`{}` is gone", path.display()) },
+        _ => Error::local(what(), cause),
+    })?;
     let mut sha = sha2::Sha256::new();
     let mut all = md5::Md5::new();
     let mut parts = Vec::new();

@@ -78,7 +78,7 @@ impl S3 {
     }
 
     /// A service that was asked to encrypt and does not say that it did is named, never passed over.
-    fn confirm_encryption(&self, key: &str, options: &StoreOptions, got: Option<&str>, events: &Events) {
+    pub(crate) fn confirm_encryption(&self, key: &str, options: &StoreOptions, got: Option<&str>, events: &Events) {
         if let Some(asked) = &options.encryption
             && got != Some(asked)
         {

@@ -25,8 +25,15 @@ use crate::vault::{RecoveryPoint, layout};
 const WINDOW: usize = 1_024;
 /// How often copies that are not as they should be are made again before the backup fails.
 const REPAIRS: u32 = 3;
-/// A look at earlier copies that is older than this when the new ones are made is not relied on.
+/// A look at earlier copies that began longer ago than this is not relied on.
 const FRESH: Duration = Duration::from_mins(1);
+/// More files than this that vanish while they are copied fail the run, even when vanishing is allowed: something is
+/// removing them, and a point without them is not what anybody asked for.
+const VANISHED: usize = 1_000;
+/// The same as a share of all files: one in so many, where that is more than [`VANISHED_FEW`].
+const VANISHED_SHARE: u64 = 10;
+/// So many may vanish of however few there are.
+const VANISHED_FEW: usize = 10;
 /// The most wrong files that one message names.
 const NAMED: usize = 10;
 /// What is kept of each file of a folder beside its bytes.
@@ -79,8 +86,26 @@ pub struct FilesCapture {
     pub part: FilesPart,
     /// What was left out or gone.
     pub findings: Vec<Finding>,
-    /// How many copies were compared with the vault's own listing, all of them as they should be.
-    pub seen: u64,
+    /// What the comparison with the vault's own listing saw.
+    pub(crate) seen: SeenCopies,
+}
+
+/// Copies of files that were compared with the vault's own listing, line by line of one stored listing.
+#[derive(Debug, Clone)]
+pub(crate) struct SeenCopies {
+    /// SHA-256 of the listing whose lines they are, hexadecimal: it counts only for a point with this very listing.
+    listing: String,
+    /// How many they were; all of them as they should be.
+    files: u64,
+    /// When the vault was asked first.
+    since: Instant,
+}
+
+impl SeenCopies {
+    /// How many copies were seen to be as this listing says, if that was a moment ago.
+    pub(crate) fn of(&self, listing: &str) -> Option<u64> {
+        (self.listing == listing && self.since.elapsed() < FRESH).then_some(self.files)
+    }
 }
 
 /// One line of work: a file, and the earlier copy that may serve.
@@ -117,11 +142,12 @@ pub async fn capture(
         None => BTreeSet::new(),
     };
     // The claim names the base by now, so what is seen of its copies from here on holds.
+    let begun = Instant::now();
     let (listed, groups) = futures::try_join!(
         plan.source.list(rules.prefix(), scratch.path(), events),
         compare::list_groups(draft.vault(), earlier)
     )?;
-    let seen_at = Instant::now();
+    let groups = if begun.elapsed() < FRESH { groups } else { Groups::new() };
     let base = match base {
         Some(point) => Some(point.listing(scratch).await?),
         None => None,
@@ -136,12 +162,14 @@ pub async fn capture(
     let mut written = copy_all(plan, draft, &work, &path, &mut tally, events).await?;
     events.ended(Stage::CopyFiles);
 
-    let mut groups = if seen_at.elapsed() < FRESH { groups } else { Groups::new() };
+    let mut groups = if begun.elapsed() < FRESH { groups } else { Groups::new() };
     let mut round = 0;
-    let seen = loop {
+    let (files, since) = loop {
+        // The oldest look among those that are compared counts.
+        let since = if groups.is_empty() { Instant::now() } else { begun };
         let compared = check(draft, std::mem::take(&mut groups), &path, events).await?;
         if compared.wrong.is_empty() {
-            break compared.equal.files;
+            break (compared.equal.files, since);
         }
         round += 1;
         if round > REPAIRS {
@@ -157,6 +185,7 @@ pub async fn capture(
     };
     let listing = store_listing(draft, &path, written, events).await?;
     let script = store_script(draft, scratch, events).await?;
+    let seen = SeenCopies { listing: listing.sha256.clone(), files, since };
     Ok(FilesCapture { findings: std::mem::take(&mut tally.findings), part: part(plan, tally, listing, script), seen })
 }
 
@@ -413,6 +442,16 @@ fn gone(plan: &FilesPlan, vanished: Vec<String>, tally: &mut Tally, events: &Eve
         let some: Vec<_> = vanished.iter().take(NAMED).map(|key| format!("{key:?}")).collect();
         return Err(Error::Changed {
             what: format!("{} files were listed and gone when they were copied: {}", vanished.len(), some.join(", ")),
+        });
+    }
+    let share = usize::try_from(tally.total.files / VANISHED_SHARE).unwrap_or(VANISHED);
+    if vanished.len() > share.clamp(VANISHED_FEW, VANISHED) {
+        return Err(Error::Changed {
+            what: format!(
+                "{} files were listed and gone when they were copied, {} were copied: something is removing them",
+                vanished.len(),
+                tally.total.files
+            ),
         });
     }
     events.warn(format!("{} files vanished while they were copied; the manifest names them", vanished.len()));

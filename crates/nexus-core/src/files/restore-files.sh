@@ -10,7 +10,7 @@
 # The listing `files.jsonl.zst` says for every file where its copy lies: in this point or in an earlier one.
 # Credentials, region and AWS_ENDPOINT_URL_S3 come from the environment, as always with aws-cli. JOBS is how many
 # copies run at once (default 8); COPY_LIMIT the most bytes that one copy request takes (default 5 GiB, as on AWS):
-# larger objects go by `aws s3 cp`, without their tags. What the point does not have stays as it is.
+# larger objects go by `aws s3 cp`, without their tags, and so do empty ones that the service does not copy. What the point does not have stays as it is.
 #
 # The last line is "N of N files restored". Status: 0 all is there; 1 something is not, and was named; 2 not begun.
 
@@ -71,19 +71,25 @@ in_parts() {
   aws s3 cp --only-show-errors "$@" "$from" "${to%x}"
 }
 
+# Some services list a `dir/` marker and do not copy it: an object without content can be written anew.
+empty() {
+  local has
+  has=$(aws s3api head-object --output json --cli-input-json "$(made '{Bucket: $from, Key: $copy}')" 2> /dev/null) &&
+    [ "$(jq .ContentLength <<< "$has")" = 0 ] && [ "$(made .source.size)" = 0 ] || return
+  aws s3api put-object --cli-input-json "$(made '{Bucket: $to, Key: $new}
+    + (if .source.class then {StorageClass: .source.class} else {} end)' | jq -c --argjson has "$has" '
+    . + ($has | {ContentType, CacheControl, ContentDisposition, ContentEncoding, ContentLanguage, Expires, Metadata}
+      | with_entries(select(.value)))')" > /dev/null
+}
+
 # aws-cli percent-encodes the source itself.
 bucket_to_bucket() {
-  local from properties
-  if [ "$(made .source.size)" = 0 ]; then
-    # Some services list a `dir/` marker and do not copy it: an object without content is written anew.
-    properties=$(aws s3api head-object --output json --cli-input-json "$(made '{Bucket: $from, Key: $copy}')") || return
-    aws s3api put-object --cli-input-json "$(made '{Bucket: $to, Key: $new}' | jq -c --argjson has "$properties" '
-      . + ($has | {ContentType, CacheControl, ContentDisposition, ContentEncoding, ContentLanguage, StorageClass, Metadata}
-        | with_entries(select(.value)))')" > /dev/null
-  elif is_simple; then
+  local from
+  if is_simple; then
     aws s3api copy-object --cli-input-json "$(made '
       {Bucket: $to, Key: $new, CopySource: ($from + "/" + $copy), MetadataDirective: "COPY"}
-      + (if .source.class then {StorageClass: .source.class} else {} end)')" > /dev/null
+      + (if .source.class then {StorageClass: .source.class} else {} end)')" > /dev/null 2> "$work/words.$BASHPID" ||
+      empty || { cat "$work/words.$BASHPID" >&2; return 1; }
   else
     from=$(made '"s3://" + $from + "/" + $copy, "x"')
     in_parts "${from%x}" \
@@ -171,7 +177,7 @@ restore_kind() {
   return "$failed"
 }
 
-export -f place below refuse made is_simple in_parts bucket_to_bucket folder_to_bucket enter settle to_folder restore
+export -f place below refuse made is_simple in_parts empty bucket_to_bucket folder_to_bucket enter settle to_folder restore
 case $target in s3://*) ;; *) mkdir -p -- "$target" && target=$(cd -P -- "$target" && pwd) ;; esac
 export work vault target
 total=$(wc -l < "$work/files")

@@ -146,7 +146,12 @@ async fn compare(
             continue;
         }
         let size = entry.source.size;
-        if !target.reader.can_hold(mapping.target(&entry.key).trim_end_matches('/')) {
+        if mapping.target(&entry.key).is_empty() {
+            // The marker of the source's own prefix is the target folder itself.
+            planned.same.add(size);
+            continue;
+        }
+        if !is_holdable(&entry, &mapping, target) {
             unholdable.push(entry.key);
             continue;
         }
@@ -323,6 +328,13 @@ fn is_marker(entry: &FileEntry, target: &Reader) -> bool {
     entry.kind == FileKind::File && entry.key.ends_with('/') && entry.source.size == 0 && target.is_folder()
 }
 
+/// False for a key that the target cannot hold; the marker of a folder becomes that folder.
+fn is_holdable(entry: &FileEntry, mapping: &Mapping, target: &FilesTarget) -> bool {
+    let key = mapping.target(&entry.key);
+    let folder = is_marker(entry, &target.reader) || entry.kind == FileKind::Folder;
+    target.reader.can_hold(key.strip_suffix('/').filter(|_| folder).unwrap_or(&key))
+}
+
 /// True when the target holds the file as it was.
 async fn is_same(entry: &FileEntry, object: &Object, ours: Option<&Object>, target: &FilesTarget) -> Result<bool> {
     if is_marker(entry, &target.reader) {
@@ -351,8 +363,14 @@ async fn is_same(entry: &FileEntry, object: &Object, ours: Option<&Object>, targ
     }
     // Without an ETag to go by the bytes are read: a time of change proves nothing about content.
     let recorded = entry.source.checksum.as_ref().or(entry.copy.as_ref().and_then(|copy| copy.checksum.as_ref()));
-    let Some(recorded) = recorded.or(ours.and_then(|ours| ours.side.checksum.as_ref())) else {
-        return Ok(matches_md5(entry, object, target).await?.unwrap_or(false));
+    // An MD5 that was recorded outweighs what this run wrote itself: the copy it read may have been rotten.
+    let recorded = match recorded {
+        Some(recorded) => recorded,
+        None => match (matches_md5(entry, object, target).await?, ours.and_then(|ours| ours.side.checksum.as_ref())) {
+            (Some(same), _) => return Ok(same),
+            (None, Some(written)) => written,
+            (None, None) => return Ok(false),
+        },
     };
     let hash = target.reader.hash(&object.key).await?;
     Ok(hash.is_some_and(|hash| *recorded == format!("sha256:{}", hash.sha256)))

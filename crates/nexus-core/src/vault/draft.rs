@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{SOFTWARE, Standing, Vault, layout};
+use crate::bucket::stream::{Chunks, Streaming};
 use crate::bucket::upload::Progress;
 use crate::bucket::{StoreOptions, Writer};
 use crate::clock::Clock;
@@ -104,6 +105,28 @@ impl Draft {
         };
         let object = StoredObject { key, bytes, sha256: sha256.to_owned() };
         self.add(object, file, &options, Stage::UploadDatabase, events).await
+    }
+
+    /// Stores a database's dump while it is made.
+    ///
+    /// # Errors
+    ///
+    /// What the stream fails with; nothing of it is in the vault then.
+    pub async fn add_dump(&self, chunks: Chunks<'_>, expected: u64, events: &Events) -> Result<StoredObject> {
+        let key = layout::postgres(self.vault.app(), self.id());
+        let options = StoreOptions {
+            class: self.vault.rules().database_class.clone(),
+            encryption: self.vault.rules().encryption.clone(),
+            headers: [("content-type".to_owned(), "application/octet-stream".to_owned())].into(),
+        };
+        let nonce = &self.claim.nonce;
+        let streaming = Streaming { expected, nonce, options: &options, events, stage: Stage::UploadDatabase };
+        match self.vault.writer().upload_stream(&self.vault.full(&key), chunks, &streaming).await? {
+            Some(hash) => Ok(StoredObject { key, bytes: hash.bytes, sha256: hash.sha256 }),
+            None => Err(Error::Exists {
+                what: format!("{} is there already, written by another run", self.vault.name(&key)),
+            }),
+        }
     }
 
     /// Stores one of the point's own files under a key of the layout.

@@ -24,6 +24,16 @@ pub fn sqlite(app: &str, point: &PointId) -> String {
     format!("{DATABASE}{app}_sqlite_backup_{}.db", point.stamp())
 }
 
+/// `<app>_postgres_backup_<stamp>.dump` under `database/`.
+pub fn postgres(app: &str, point: &PointId) -> String {
+    format!("{DATABASE}{app}_postgres_backup_{}.dump", point.stamp())
+}
+
+/// `<app>_postgres_backup_<stamp>.globals.sql` under `database/`: roles and tablespaces of the server, without passwords.
+pub fn globals(app: &str, point: &PointId) -> String {
+    format!("{DATABASE}{app}_postgres_backup_{}.globals.sql", point.stamp())
+}
+
 /// All that a point holds lies below this, but for its database.
 pub fn point(point: &PointId) -> String {
     format!("{point}/")

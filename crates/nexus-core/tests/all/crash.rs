@@ -16,7 +16,7 @@ async fn sound(world: &World, before: &std::collections::BTreeMap<String, Vec<u8
         assert!(!matches!(state.standing, Standing::Unreadable(_)), "{state:?}");
         if state.manifest().is_some() {
             let point = vault.find(&state.id.to_string(), &[]).await.expect("a point").point;
-            let look = VerifyRequest::after_backup();
+            let look = VerifyRequest::whole();
             let verified = verify::check(&point, &look, &world.scratch(), &Events::none()).await.expect("a look");
             assert_eq!(verified.proof.verdict, Verdict::Verified, "{}: {verified:?}", state.id);
         }
@@ -122,8 +122,12 @@ async fn a_restore_stopped_at_any_request_can_be_run_again() {
 
 #[tokio::test]
 async fn a_file_that_is_gone_when_it_is_copied_fails_the_run_and_is_named() {
-    let world = World::on_s3(ServiceOptions::default(), hasty(2));
-    let store = world.store();
+    gone_when_copied(&World::on_s3(ServiceOptions::default(), hasty(2))).await;
+    gone_when_copied(&World::in_folders()).await;
+}
+
+async fn gone_when_copied(world: &World) {
+    let removing = world.removing("zero");
     let mut plan = world.plan(&[Part::Files]);
     let gone = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let flag = std::sync::Arc::clone(&gone);
@@ -132,7 +136,7 @@ async fn a_file_that_is_gone_when_it_is_copied_fails_the_run_and_is_named() {
         use nexus_core::event::{Event, Stage};
         if event == (Event::Ended { stage: Stage::ListFiles }) && !flag.swap(true, std::sync::atomic::Ordering::Relaxed)
         {
-            store.delete(crate::world::BUCKET, "zero");
+            removing();
         }
     });
     let vault = world.open().await.expect("a vault");
@@ -145,4 +149,28 @@ async fn a_file_that_is_gone_when_it_is_copied_fails_the_run_and_is_named() {
     plan.files.as_mut().expect("files").vanished = nexus_core::files::capture::Vanished::Record;
     let report = nexus_core::backup::backup(&vault, &plan, &world.clock(), &events).await.expect("a backup");
     assert!(report.point.manifest().findings.iter().any(|finding| finding.name == "zero"));
+}
+
+#[tokio::test]
+async fn more_files_than_may_vanish_fail_the_run_even_when_vanishing_is_allowed() {
+    let world = World::on_s3(ServiceOptions::default(), hasty(2));
+    let keys: Vec<_> = (0..12).map(|at| format!("images/going{at}.jpg")).collect();
+    for key in &keys {
+        world.put(key, key.as_bytes());
+    }
+    let mut plan = world.plan(&[Part::Files]);
+    plan.files.as_mut().expect("files").vanished = nexus_core::files::capture::Vanished::Record;
+    let store = world.store();
+    let events = Events::new(move |event| {
+        use nexus_core::event::{Event, Stage};
+        if event == (Event::Ended { stage: Stage::ListFiles }) {
+            for key in &keys {
+                assert!(store.delete(crate::world::BUCKET, key));
+            }
+        }
+    });
+    let vault = world.open().await.expect("a vault");
+    let error = nexus_core::backup::backup(&vault, &plan, &world.clock(), &events).await.expect_err("too many");
+    assert!(error.to_string().contains("12 files"), "{error}");
+    assert!(world.point("latest").await.is_err(), "something was committed");
 }

@@ -13,7 +13,7 @@ async fn verdict(world: &World, id: &str, depth: Depth) -> Option<String> {
         Ok(point) => point,
         Err(error) => return Some(error.to_string()),
     };
-    let look = VerifyRequest { depth, ..VerifyRequest::after_backup() };
+    let look = VerifyRequest { depth, ..VerifyRequest::whole() };
     let verified = verify::check(&point, &look, &world.scratch(), &Events::none()).await.expect("a look");
     match verified.proof.verdict {
         Verdict::Verified => None,
@@ -79,6 +79,38 @@ async fn flipped_bytes_that_a_listing_cannot_show_are_found_by_reading() {
     assert!(found.contains("images/a.jpg"), "{found}");
 }
 
+/// A listing cannot show it, so it comes out when the copy is read: on the way into a folder.
+#[tokio::test]
+async fn a_rotten_copy_is_not_restored_into_a_folder_as_if_it_were_the_file() {
+    let world = World::on_s3(ServiceOptions::default(), hasty(2));
+    let id = world.backup().await.expect("a backup").point.id().to_string();
+    world.restore_into_folder(&id).await.expect("a restore of what is whole");
+    world.store().tamper(crate::world::BUCKET, &format!("backup/{id}/images/images/a.jpg"), b"b picture".to_vec());
+    let error = world.restore_into_folder(&id).await.expect_err("a rotten copy");
+    assert!(matches!(error, nexus_core::error::Error::Changed { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn keys_that_a_folder_cannot_hold_are_refused_before_the_first_write() {
+    for (key, body) in [("images/x/", "bytes"), ("a//", ""), ("a//b", "bytes"), ("../up", "bytes")] {
+        let world = World::on_s3(ServiceOptions::default(), hasty(2));
+        world.put(key, body.as_bytes());
+        let id = world.backup().await.expect("a backup").point.id().to_string();
+        let error = world.restore_into_folder(&id).await.expect_err(key);
+        assert!(matches!(&error, nexus_core::error::Error::Usage { what, .. } if what.contains(key)), "{error:?}");
+        assert!(!world.folder_target().exists(), "something was written for {key}");
+    }
+}
+
+#[tokio::test]
+async fn markers_of_folders_become_folders() {
+    let world = World::on_s3(ServiceOptions::default(), hasty(2));
+    world.put("images/empty/", b"");
+    let id = world.backup().await.expect("a backup").point.id().to_string();
+    world.restore_into_folder(&id).await.expect("a restore");
+    assert!(world.folder_target().join("images/empty").is_dir());
+}
+
 #[tokio::test]
 async fn restore_refuses_a_damaged_point_before_its_first_write() {
     let world = World::on_s3(ServiceOptions::default(), hasty(2));
@@ -104,7 +136,7 @@ async fn a_changed_local_record_file_is_named_and_the_point_stays_whole() {
     let id = world.backup().await.expect("a backup").point.id().to_string();
     std::fs::write(world.records().join(&id).join("patient.json"), "[]").expect("room");
     let point = world.point(&id).await.expect("a point");
-    let look = VerifyRequest::after_backup();
+    let look = VerifyRequest::whole();
     let verified = verify::check(&point, &look, &world.scratch(), &Events::none()).await.expect("a look");
     assert_eq!(verified.proof.verdict, Verdict::Verified);
     let local = verified.local_records.expect("they are here");
@@ -122,7 +154,7 @@ async fn records_that_are_not_here_are_never_called_verified() {
     let report = world.backup_as(&plan).await.expect("a backup");
     assert_eq!(report.verified.proof.verdict, Verdict::Verified);
     std::fs::remove_dir_all(world.records()).expect("it was there");
-    let look = VerifyRequest::after_backup();
+    let look = VerifyRequest::whole();
     let verified = verify::check(&report.point, &look, &world.scratch(), &Events::none()).await.expect("a look");
     assert_eq!(verified.proof.verdict, Verdict::CouldNotVerify);
 }

@@ -114,6 +114,17 @@ impl World {
         }
     }
 
+    /// What removes a file, for a moment when the world is busy.
+    pub fn removing(&self, key: &str) -> impl Fn() + Send + Sync + use<> {
+        let key = key.to_owned();
+        let bucket = self.service.as_ref().map(|_| self.store());
+        let root = self.folder.path().join("media");
+        move || match &bucket {
+            Some(store) => assert!(store.delete(BUCKET, &key)),
+            None => std::fs::remove_file(root.join(&key)).expect("it was there"),
+        }
+    }
+
     /// The app's files outside the vault: key and content.
     pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
         match &self.source {
@@ -276,6 +287,23 @@ impl World {
             records: None,
             lock_wait: Duration::from_secs(2),
         }
+    }
+
+    /// A folder to restore files into.
+    pub fn folder_target(&self) -> PathBuf {
+        self.folder.path().join("elsewhere")
+    }
+
+    /// Restores the files alone, into an empty folder.
+    pub async fn restore_into_folder(&self, selector: &str) -> Result<RestoreReport> {
+        let _ = std::fs::remove_dir_all(self.folder_target());
+        let address = Address::Folder(self.folder_target());
+        let files =
+            FilesTarget { reader: self.reader(&address), address, selection: Selection::default(), extra: Extra::Keep };
+        let request = RestoreRequest { files: Some(files), database: None, ..self.request() };
+        let point = self.point(selector).await?;
+        let plan = restore::plan(point, request, &self.scratch(), &self.clock(), &Events::none()).await?;
+        restore::restore(plan, None, &self.clock(), &Events::none()).await
     }
 
     pub async fn restore(&self, selector: &str) -> Result<RestoreReport> {

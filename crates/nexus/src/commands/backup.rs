@@ -64,7 +64,8 @@ pub async fn run(run: &Run, args: &BackupArgs) -> Result<Outcome> {
     }
     let report = make(run, &choices).await?;
     tell(run, &report);
-    Ok(Outcome::of(is_proven(&report)))
+    // Records that were asked for and are not where people look for them: the point is whole, the run is not.
+    Ok(Outcome::of(is_proven(&report) && report.records_unplaced.is_none()))
 }
 
 /// Makes the point.
@@ -254,6 +255,11 @@ pub fn tell(run: &Run, report: &BackupReport) {
     for text in shortcomings(&report.verified) {
         run.terminal.warn(&text);
     }
+    if let Some(error) = &report.records_unplaced {
+        let id = point.id();
+        run.terminal
+            .warn(&format!("{error}; the vault holds the records: nexus restore {id} --only records brings them"));
+    }
 }
 
 /// The three blocks that operators look for by their headings, and the command that brings it all back.
@@ -283,7 +289,7 @@ fn page(run: &Run, report: &BackupReport) -> Page {
     page.field("size", size(state::size(manifest)));
     page.field("expires", state::expiry(manifest, now));
     if manifest.has(Part::Records) {
-        summary::records(&mut page, point, now);
+        summary::records(&mut page, point, report.records_folder.as_deref(), now);
         page.field("took", seconds(Part::Records));
     }
     page.field("verdict", summary::verdict(proof.verdict));

@@ -1,5 +1,7 @@
 //! `show`: one point in full.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 use nexus_core::error::Result;
 use nexus_core::point::{JournalEntry, Manifest, Part};
@@ -89,7 +91,8 @@ fn page(run: &Run, point: &RecoveryPoint, state: State) -> Page {
             }
             Part::Records => {
                 page.heading("Records");
-                summary::records(&mut page, point, now);
+                let folder = manifest.parts.records.as_ref().and_then(|part| part.folder.as_deref());
+                summary::records(&mut page, point, folder.map(Path::new), now);
                 summary::tables(&mut page, point);
             }
         }

@@ -1,5 +1,7 @@
 //! The parts of a point in words: what `backup` ends with and `show` shows.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 use nexus_core::point::{DatabaseKind, Finding, Part, Verdict};
 use nexus_core::vault::RecoveryPoint;
@@ -75,14 +77,14 @@ pub fn files(page: &mut Page, point: &RecoveryPoint, now: Timestamp) {
 }
 
 /// The fields of the records.
-pub fn records(page: &mut Page, point: &RecoveryPoint, now: Timestamp) {
+pub fn records(page: &mut Page, point: &RecoveryPoint, folder: Option<&Path>, now: Timestamp) {
     let manifest = point.manifest();
     let Some(part) = &manifest.parts.records else { return };
     if part.in_vault {
         page.field("records", point.vault().name(&format!("{}/records/", point.id())));
     }
-    if let Some(folder) = &part.folder {
-        page.field("folder", folder.clone());
+    if let Some(folder) = folder {
+        page.field("folder", folder.display().to_string());
     }
     let bytes = part.tables.iter().map(|table| table.bytes).sum();
     let tables = counted(part.tables.len() as u64, "table");

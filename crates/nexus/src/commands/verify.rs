@@ -38,7 +38,7 @@ pub async fn run(run: &Run, args: &VerifyArgs) -> Result<Outcome> {
     let vault = run.vault().await?;
     let found = vault.find(&args.point, &args.only).await?;
     passed_over(run, &found);
-    let request = VerifyRequest { depth, parts: args.only.clone(), ..VerifyRequest::after_backup() };
+    let request = VerifyRequest { depth, parts: args.only.clone(), ..VerifyRequest::whole() };
     let mut looked = verify(&found.point, &request, run.scratch.path(), &run.clock, &run.events).await?;
     let answer = Looked {
         point: found.point.id().to_string(),

@@ -94,7 +94,7 @@ async fn a_backup_killed_at_any_request_leaves_every_listed_point_whole() {
     assert_eq!(service.store().open_uploads(&app.bucket), 0);
 }
 
-/// They are put into place just before the commit.
+/// They are put into place after the commit, because the vault holds them; until then they lie beside it.
 #[tokio::test]
 async fn records_of_a_backup_that_was_killed_at_its_commit_are_gone_after_the_next() {
     let (service, endpoint) = sandbox();
