@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{Delete, EncodingType, ObjectIdentifier, ServerSideEncryption, StorageClass};
+use aws_sdk_s3::types::{CommonPrefix, Delete, EncodingType, ObjectIdentifier, ServerSideEncryption, StorageClass};
 use bytes::{Bytes, BytesMut};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -30,6 +31,17 @@ const BATCH: usize = 1_000;
 const UNHURRIED: u64 = 1 << 40;
 /// How long one connection may take to be made.
 const CONNECT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Folders of one prefix listed at once.
+const LISTINGS: usize = 8;
+/// Folders up to this many are listed each on its own: more of them would cost more requests than they save time.
+const FOLDERS: usize = 16;
+
+/// One level of a prefix.
+struct Level {
+    objects: Vec<Object>,
+    folders: Vec<String>,
+}
 
 /// A client for one S3 service, with the limits that all its buckets share.
 #[derive(Debug, Clone)]
@@ -154,7 +166,7 @@ impl S3 {
     }
 
     /// Lists a prefix page by page, handing each object to `take`.
-    async fn pages(&self, prefix: &str, mut take: impl FnMut(Object) -> Result<()>) -> Result<()> {
+    async fn pages(&self, prefix: &str, take: impl Fn(Object) -> Result<()>) -> Result<()> {
         let what = || format!("cannot list s3://{}/{prefix}", self.name);
         let mut token: Option<String> = None;
         loop {
@@ -185,14 +197,49 @@ impl S3 {
         }
     }
 
+    /// Lists a prefix; where it has a few folders, each of them on its own, several at once.
     pub(crate) async fn list(&self, prefix: &str, scratch: &Path, events: &Events) -> Result<Sorted> {
-        let mut sorter = Sorter::new(scratch);
-        self.pages(prefix, |object| {
+        let sorter = Mutex::new(Sorter::new(scratch));
+        let take = |object: Object| {
             events.advanced(Stage::ListFiles, 1, object.side.size);
-            sorter.push(object)
-        })
-        .await?;
-        sorter.finish()
+            sorter.lock().map_err(|_| Error::damaged("a listing broke off"))?.push(object)
+        };
+        match self.level(prefix).await? {
+            Some(level) => {
+                level.objects.into_iter().try_for_each(take)?;
+                stream::iter(level.folders)
+                    .map(async |folder| self.pages(&folder, take).await)
+                    .buffer_unordered(LISTINGS)
+                    .try_collect::<()>()
+                    .await?;
+            }
+            None => self.pages(prefix, take).await?,
+        }
+        sorter.into_inner().map_err(|_| Error::damaged("a listing broke off"))?.finish()
+    }
+
+    /// One level of a prefix, its objects and its folders' prefixes, when one page holds it and the folders are few.
+    async fn level(&self, prefix: &str) -> Result<Option<Level>> {
+        let what = || format!("cannot list s3://{}/{prefix}", self.name);
+        let page = self
+            .attempt(0, async || {
+                let request = self.client().list_objects_v2().bucket(&self.name).prefix(prefix).delimiter("/");
+                request.encoding_type(EncodingType::Url).send().await.map_err(failure)
+            })
+            .await
+            .map_err(|failure| failure.into_error(what()))?;
+        if page.is_truncated() == Some(true) || page.common_prefixes().len() > FOLDERS {
+            return Ok(None);
+        }
+        let encoded = page.encoding_type() == Some(&EncodingType::Url);
+        let objects: Option<Vec<Object>> = page.contents().iter().map(|object| listed(object, encoded)).collect();
+        let folder = |common: &CommonPrefix| {
+            let folder = common.prefix().and_then(|text| decode(text, encoded))?;
+            // A folder that is not below would be listed for ever, or not at all.
+            (folder.len() > prefix.len() && folder.starts_with(prefix)).then_some(folder)
+        };
+        let folders: Option<Vec<String>> = page.common_prefixes().iter().map(folder).collect();
+        Ok(objects.zip(folders).map(|(objects, folders)| Level { objects, folders }))
     }
 
     pub(crate) async fn folders(&self, prefix: &str) -> Result<Vec<String>> {
