@@ -1,5 +1,7 @@
 //! Backup: one instant of the app into one point, committed once, then proven.
 
+mod held;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,19 +12,20 @@ use jiff::Timestamp;
 
 use crate::clock::Clock;
 use crate::database::Database;
-use crate::database::sqlite::Captured;
+use crate::database::postgres::Reader;
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::files::capture::{self, FilesCapture, FilesPlan, SeenCopies};
-use crate::local::{self, Scratch, blocking};
+use crate::local::{self, Scratch};
 use crate::point::{
     Copies, DatabaseKind, DatabasePart, FORMAT, Finding, FindingKind, Label, Manifest, Part, Parts, PointId,
     RecordsPart, StoredObject,
 };
-use crate::records::export::{Export, RecordsExport, SUMMARY_FILE};
+use crate::records::export::{RecordsExport, SUMMARY_FILE};
 use crate::vault::draft::{ALIVE, Draft};
 use crate::vault::{RecoveryPoint, SOFTWARE, Vault, layout};
 use crate::verify::{self, Verified, VerifyRequest};
+use held::Held;
 
 /// Record files stored at once.
 const AT_ONCE: usize = 4;
@@ -74,14 +77,6 @@ pub struct BackupReport {
     pub records_unplaced: Option<Error>,
 }
 
-/// The database as it was at the instant, in a private file.
-struct Copy {
-    path: PathBuf,
-    captured: Captured,
-    instant: Timestamp,
-    milliseconds: u64,
-}
-
 /// Takes a point: claim, capture, commit, verify.
 ///
 /// # Errors
@@ -91,14 +86,16 @@ struct Copy {
 pub async fn backup(vault: &Vault, plan: &BackupPlan, clock: &Clock, events: &Events) -> Result<BackupReport> {
     look_before(vault, plan).await?;
     let scratch = Scratch::create(&plan.scratch)?;
-    let copy = capture_database(plan, &scratch, clock, events).await?;
+    let held = Held::open(plan, &scratch, clock, events).await?;
     let base = base(vault, plan).await?;
     let reuses: Vec<PointId> = base.iter().map(|point| point.id().clone()).collect();
     vault.sweep_uploads(clock, events).await;
     let draft = vault.begin(&plan.label, &plan.parts, &reuses, clock).await?;
-    let point = match Box::pin(fill(&draft, plan, base, copy.as_ref(), &scratch, clock, events)).await {
+    let point = match Box::pin(fill(&draft, plan, base, held, &scratch, clock, events)).await {
         Ok(point) => point,
         Err(error) => {
+            // A part that was still under way when another failed was dropped with its upload.
+            vault.reader().give_up_uploads().await;
             // The claim is over either way; this only spares others the wait for it.
             let _ = draft.abandon("the backup failed", clock).await;
             return Err(error);
@@ -159,24 +156,6 @@ fn prepare_records_folder(folder: &Path) -> Result<()> {
     if ignore.exists() { Ok(()) } else { local::write_durably(&ignore, b"*\n") }
 }
 
-async fn capture_database(
-    plan: &BackupPlan,
-    scratch: &Scratch,
-    clock: &Clock,
-    events: &Events,
-) -> Result<Option<Copy>> {
-    if !plan.parts.contains(&Part::Database) && !plan.parts.contains(&Part::Records) {
-        return Ok(None);
-    }
-    let Some(Database::Sqlite(database)) = plan.database.clone() else { return Ok(None) };
-    let begun = Instant::now();
-    let path = scratch.file("database.db");
-    let (to, wait, told) = (path.clone(), plan.lock_wait, events.clone());
-    let instant = clock.now();
-    let captured = blocking(move || database.capture(&to, wait, &told)).await?;
-    Ok(Some(Copy { path, captured, instant, milliseconds: milliseconds(begun) }))
-}
-
 /// The newest point whose copies may serve: committed, same source, files not going, no failed verdict.
 async fn base(vault: &Vault, plan: &BackupPlan) -> Result<Option<RecoveryPoint>> {
     let Some(files) =
@@ -215,7 +194,7 @@ async fn fill(
     draft: &Draft,
     plan: &BackupPlan,
     base: Option<RecoveryPoint>,
-    copy: Option<&Copy>,
+    mut held: Option<Held>,
     scratch: &Scratch,
     clock: &Clock,
     events: &Events,
@@ -223,12 +202,20 @@ async fn fill(
     let base = still_there(draft, base, scratch, events).await?;
     let base_id = base.as_ref().map(|base| base.id().clone());
     let exported = Exported::prepare(draft, plan, scratch)?;
+    let mut taken = held.as_mut().map(|held| held.take(events)).unwrap_or_default();
+    let (dump, readers, held) = (taken.dump(), taken.readers(), held.as_ref());
     let work = async {
         let begun = Instant::now();
         let timed = |part| (part, milliseconds(begun));
-        let database =
-            async { Ok::<_, Error>((store_database(draft, plan, copy, events).await?, timed(Part::Database))) };
-        let records = async { Ok((export_records(draft, plan, copy, &exported, events).await?, timed(Part::Records))) };
+        let database = async {
+            let stored = match held {
+                Some(held) => held.store(draft, plan, dump, scratch, events).await?,
+                None => None,
+            };
+            Ok::<_, Error>((stored, timed(Part::Database)))
+        };
+        let records =
+            async { Ok((export_records(draft, plan, held, readers, &exported, events).await?, timed(Part::Records))) };
         let files =
             async { Ok((capture_files(draft, plan, base.as_ref(), scratch, events).await?, timed(Part::Files))) };
         futures::try_join!(database, records, files)
@@ -241,9 +228,13 @@ async fn fill(
     };
     let mut times: BTreeMap<Part, u64> =
         [first, second, third].into_iter().filter(|(part, _)| plan.parts.contains(part)).collect();
-    if let (Some(copy), Some(time)) = (copy, times.get_mut(&Part::Database)) {
-        *time += copy.milliseconds;
+    if let (Some(held), Some(time)) = (held, times.get_mut(&Part::Database)) {
+        *time += held.milliseconds;
     }
+    let database = match held {
+        Some(held) => held.complete(database, records.as_ref()).await?,
+        None => None,
+    };
     let folder = Exported::place(plan, draft)?;
     // Records that only this machine holds are in place before the commit: a point without them must not exist. Those
     // that the vault holds come after it: a run killed in between leaves none of a point that does not exist.
@@ -253,7 +244,7 @@ async fn fill(
     }
     let records = records.map(|exported| records_part(exported, plan, folder.as_deref()));
     let seen = files.as_ref().map(|files| files.seen.clone());
-    let taken = Taken { database, files, records, instant: copy.map(|copy| copy.instant) };
+    let taken = Taken { database, files, records, instant: held.map(|held| held.instant) };
     let manifest = manifest(draft, plan, base_id, taken, clock);
     let committed = draft.commit(&manifest).await;
     if committed.is_err() && only_here && !may_be_there(draft).await {
@@ -318,26 +309,6 @@ async fn keep_alive(draft: &Draft, clock: &Clock) -> Error {
     }
 }
 
-async fn store_database(
-    draft: &Draft,
-    plan: &BackupPlan,
-    copy: Option<&Copy>,
-    events: &Events,
-) -> Result<Option<DatabasePart>> {
-    let (Some(copy), true) = (copy, plan.parts.contains(&Part::Database)) else { return Ok(None) };
-    let captured = &copy.captured;
-    events.started(Stage::UploadDatabase, None, Some(captured.bytes));
-    let object = draft.add_database(&copy.path, captured.bytes, &captured.sha256, events).await?;
-    events.ended(Stage::UploadDatabase);
-    Ok(Some(DatabasePart {
-        kind: DatabaseKind::Sqlite { sqlite: captured.facts.clone() },
-        source: plan.database.as_ref().map(Database::location).unwrap_or_default(),
-        object,
-        tables: captured.tables.clone(),
-        read_milliseconds: captured.read_milliseconds,
-    }))
-}
-
 /// Where records are written before the point is committed.
 struct Exported {
     work: PathBuf,
@@ -385,29 +356,15 @@ impl Exported {
 async fn export_records(
     draft: &Draft,
     plan: &BackupPlan,
-    copy: Option<&Copy>,
+    held: Option<&Held>,
+    readers: Vec<Reader>,
     place: &Exported,
     events: &Events,
 ) -> Result<Option<RecordsExport>> {
-    let (Some(records), Some(copy), true) = (&plan.records, copy, plan.parts.contains(&Part::Records)) else {
+    let (Some(records), Some(held), true) = (&plan.records, held, plan.parts.contains(&Part::Records)) else {
         return Ok(None);
     };
-    let (path, folder, names) = (copy.path.clone(), place.work.clone(), records.names.clone());
-    let (app, point, instant) = (draft.vault().app().to_owned(), draft.id().clone(), copy.instant);
-    let (rows, told) = (copy.captured.tables.values().sum(), events.clone());
-    let exported = blocking(move || {
-        let export = Export {
-            copy: &path,
-            folder: &folder,
-            names: &names,
-            app: &app,
-            point: &point,
-            instant,
-            expected_rows: Some(rows),
-        };
-        export.carry_out(&told)
-    })
-    .await?;
+    let exported = held.export(draft, records, readers, &place.work, events).await?;
     if records.in_vault {
         store_records(draft, &exported, &place.work, events).await?;
     }

@@ -8,6 +8,11 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// The cause behind an [`Error`], as the library or the system gave it.
 pub type Cause = Box<dyn StdError + Send + Sync>;
 
+/// What a database server or one of its own programs said: the cause of an [`Error`] in which no S3 service has a part.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct DatabaseWords(pub String);
+
 /// Why something was not done.
 ///
 /// Each text says what was attempted on what; the cause is `source()` and never repeated in the text.
@@ -114,6 +119,18 @@ pub enum Error {
         #[source]
         cause: Option<Cause>,
     },
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = StdError::source(error);
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
 }
 
 impl Error {

@@ -355,7 +355,8 @@ pub struct DatabasePart {
     pub object: StoredObject,
     /// Rows by table at the instant.
     pub tables: BTreeMap<String, u64>,
-    /// How long the source was read-locked, in milliseconds.
+    /// How long the source was read-locked, in milliseconds. In PostgreSQL this keeps nobody from reading or writing,
+    /// only from changing or emptying tables.
     pub read_milliseconds: u64,
 }
 
@@ -368,6 +369,101 @@ pub enum DatabaseKind {
         /// What its header and pragmas said.
         sqlite: SqliteFacts,
     },
+    /// A database on a PostgreSQL server, as `pg_dump` wrote it in its custom format.
+    Postgres {
+        /// What it was beyond its rows.
+        postgres: Box<PostgresFacts>,
+    },
+}
+
+/// What a PostgreSQL database is beyond its tables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostgresFacts {
+    /// The server's version: `15.18 (Debian 15.18-0+deb12u1)`.
+    pub server: String,
+    /// What made the dump, with its version; empty when none was made.
+    pub client: String,
+    /// The dump's compression: `zstd:3`, `gzip:1`.
+    pub compression: String,
+    /// The encoding: `UTF8`.
+    pub encoding: String,
+    /// `LC_COLLATE`.
+    pub collate: String,
+    /// `LC_CTYPE`.
+    pub ctype: String,
+    /// Where the locale comes from: `libc`, `icu`, `builtin`.
+    pub locale_provider: String,
+    /// The ICU or builtin locale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
+    /// Collation rules beyond the ICU locale's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub icu_rules: Option<String>,
+    /// The role that owns the database.
+    pub owner: String,
+    /// `COMMENT ON DATABASE`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    /// `CONNECTION LIMIT`; -1: none.
+    pub connection_limit: i64,
+    /// The role that made the backup.
+    pub role: String,
+    /// Bytes it took on the server's disk.
+    pub size: u64,
+    /// Extensions, by name.
+    pub extensions: Vec<PostgresExtension>,
+    /// Roles that own something in it or are granted something.
+    pub roles: Vec<String>,
+    /// `ALTER DATABASE … SET` and `ALTER ROLE … IN DATABASE … SET`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<PostgresSetting>,
+    /// Privileges on the database itself; none recorded: the server's defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants: Option<Vec<PostgresGrant>>,
+    /// Large objects.
+    pub large_objects: u64,
+    /// The server's roles and tablespaces as SQL, without passwords.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub globals: Option<StoredObject>,
+    /// What the role could not keep, in a person's words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<String>,
+}
+
+/// An extension of a database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostgresExtension {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The schema it lies in.
+    pub schema: String,
+}
+
+/// A setting that the server makes for everybody, or for one role, who comes to the database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostgresSetting {
+    /// For this role only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// The setting.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// A privilege on a database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostgresGrant {
+    /// To whom; nobody named: everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// `CONNECT`, `CREATE`, `TEMPORARY`.
+    pub privilege: String,
+    /// True when they may grant it on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub grantable: bool,
 }
 
 /// What a SQLite file is beyond its rows. Source: <https://www.sqlite.org/pragma.html>.
@@ -535,9 +631,12 @@ pub struct RecordTable {
     /// True when each record starts with its `$rowid`, because the table has no primary key.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rowid: bool,
-    /// The last value an AUTOINCREMENT or a sequence gave out.
+    /// The last value that AUTOINCREMENT gave out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<i64>,
+    /// The last value that the sequence of a column gave out, by column.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sequences: BTreeMap<String, i64>,
 }
 
 /// One column of a table.

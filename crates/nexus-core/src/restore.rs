@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::database::Database;
-use crate::database::sqlite::{Condition, PutAside, Restore, Restored, SqliteDatabase};
+use crate::database::postgres::{Liberties, Place, PostgresPlan};
+use crate::database::sqlite::{Condition, PutAside, Restore, SqliteDatabase};
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::files::restore::{self as files, FilesPlanned, FilesRestored, FilesTarget};
 use crate::local::{self, Scratch, blocking};
-use crate::point::{Depth, Finding, JournalEvent, Part, PointId, Verdict};
+use crate::point::{DatabaseKind, Depth, Finding, JournalEvent, Part, PointId, Verdict};
 use crate::records::export::SUMMARY_FILE;
 use crate::vault::{RecoveryPoint, layout};
 use crate::verify::{self, LocalRecords, VerifyRequest};
@@ -31,6 +32,8 @@ pub struct RestoreRequest {
     pub records: Option<PathBuf>,
     /// How long to wait for the database's locks.
     pub lock_wait: Duration,
+    /// What the restore may do to a database server.
+    pub liberties: Liberties,
 }
 
 impl RestoreRequest {
@@ -76,18 +79,44 @@ pub struct RestorePlan {
 pub struct DatabasePlanned {
     /// Where it goes.
     pub target: String,
-    /// What is there now.
-    pub condition: Condition,
+    /// What becomes of what is there now.
+    pub way: Way,
     /// Rows that will be there.
     pub rows: u64,
     copy: PathBuf,
+}
+
+/// How a database is put back.
+#[derive(Debug)]
+pub enum Way {
+    /// Into the live file, in one transaction; what is there now is this.
+    IntoFile(Condition),
+    /// On a server: as a new database beside the live one, or into the live one.
+    OnServer(Box<PostgresPlan>),
+}
+
+/// How a restored database compares with the point, and what became of the one before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DatabaseRestored {
+    /// Tables that should be as they were.
+    pub tables: u64,
+    /// Tables that are.
+    pub equal_tables: u64,
+    /// Rows.
+    pub rows: u64,
+    /// The journal mode it has now; SQLite only.
+    pub journal_mode: Option<String>,
+    /// The database of before, under the name it has now; PostgreSQL only.
+    pub kept: Option<String>,
+    /// What could not be brought back, in words.
+    pub unkept: Vec<String>,
 }
 
 /// What was done, compared afterwards.
 #[derive(Debug)]
 pub struct RestoreReport {
     /// The database, compared table by table.
-    pub database: Option<Restored>,
+    pub database: Option<DatabaseRestored>,
     /// What was put aside byte for byte because it was broken.
     pub put_aside: Option<PutAside>,
     /// The files, compared by a listing.
@@ -102,7 +131,12 @@ impl RestorePlan {
     /// The parts whose present state would be lost, so that a safety point must hold it.
     pub fn at_risk(&self) -> Vec<Part> {
         let mut parts = Vec::new();
-        if self.database.as_ref().is_some_and(|planned| matches!(planned.condition, Condition::Healthy { .. })) {
+        // A database with a new one beside it is not overwritten: it is kept whole under another name.
+        let overwritten = |planned: &DatabasePlanned| match &planned.way {
+            Way::IntoFile(condition) => matches!(condition, Condition::Healthy { .. }),
+            Way::OnServer(plan) => plan.place == Place::Within,
+        };
+        if self.database.as_ref().is_some_and(overwritten) {
             parts.push(Part::Database);
         }
         let changes = |planned: &FilesPlanned| planned.different.files + planned.extra.files > 0;
@@ -115,7 +149,7 @@ impl RestorePlan {
     /// Takes the database for broken after all: it will be put aside.
     pub fn treat_database_as_broken(&mut self, reason: String) {
         if let Some(planned) = &mut self.database {
-            planned.condition = Condition::Broken(reason);
+            planned.way = Way::IntoFile(Condition::Broken(reason));
         }
     }
 }
@@ -216,10 +250,25 @@ async fn plan_database(
         }
         Some(_) => {}
     }
-    let Database::Sqlite(database) = target.clone();
-    let wait = request.lock_wait;
-    let condition = blocking(move || database.condition(wait)).await?;
-    Ok(DatabasePlanned { target: target.location(), condition, rows: part.tables.values().sum(), copy })
+    let way = match (target.clone(), &part.kind) {
+        (Database::Sqlite(database), DatabaseKind::Sqlite { .. }) => {
+            let wait = request.lock_wait;
+            Way::IntoFile(blocking(move || database.condition(wait)).await?)
+        }
+        (Database::Postgres(database), DatabaseKind::Postgres { postgres }) => {
+            let id = point.id().to_string();
+            Way::OnServer(Box::new(database.plan_restore(postgres, &id, request.liberties, request.lock_wait).await?))
+        }
+        (other, _) => {
+            return Err(Error::usage(format!(
+                "the database of {} came from {} and cannot be restored into {}",
+                point.id(),
+                part.source,
+                other.location()
+            )));
+        }
+    };
+    Ok(DatabasePlanned { target: target.location(), way, rows: part.tables.values().sum(), copy })
 }
 
 /// The safety point of a restore of this point that began lately and never ended.
@@ -274,10 +323,20 @@ pub async fn restore(
         }
         report.files = Some(restored);
     }
-    if let (Some(Database::Sqlite(target)), Some(planned)) = (plan.request.database.clone(), &plan.database) {
-        let (aside, restored) = restore_database(&plan, target, planned, clock, events).await?;
-        report.put_aside = aside;
-        report.database = Some(restored);
+    if let (Some(target), Some(planned)) = (plan.request.database.clone(), &plan.database) {
+        match (target, &planned.way) {
+            (Database::Sqlite(target), Way::IntoFile(condition)) => {
+                let (aside, restored) = restore_file(&plan, target, (planned, condition), clock, events).await?;
+                report.put_aside = aside;
+                report.database = Some(restored);
+            }
+            (_, Way::OnServer(server)) => {
+                report.database = Some(restore_on_server(&plan, server, planned, events).await?);
+            }
+            (Database::Postgres(_), Way::IntoFile(_)) => {
+                return Err(Error::usage("a database on a server cannot be restored into a file"));
+            }
+        }
     }
     if let Some(folder) = &plan.request.records {
         report.records = Some(restore_records(&plan.point, folder, &plan.scratch, events).await?);
@@ -299,22 +358,48 @@ async fn release(plan: &RestorePlan, held: Option<String>, clock: &Clock) -> Res
     Ok(())
 }
 
-async fn restore_database(
+async fn restore_on_server(
+    plan: &RestorePlan,
+    server: &PostgresPlan,
+    planned: &DatabasePlanned,
+    events: &Events,
+) -> Result<DatabaseRestored> {
+    let part = plan.point.manifest().parts.database.as_ref();
+    let tables = part.map(|part| part.tables.clone()).unwrap_or_default();
+    let restored = server.carry_out(&planned.copy, &tables, &plan.scratch, events).await?;
+    Ok(DatabaseRestored {
+        tables: restored.tables,
+        equal_tables: restored.equal_tables,
+        rows: restored.rows,
+        journal_mode: None,
+        kept: restored.kept,
+        unkept: restored.unkept,
+    })
+}
+
+async fn restore_file(
     plan: &RestorePlan,
     target: SqliteDatabase,
-    planned: &DatabasePlanned,
+    (planned, condition): (&DatabasePlanned, &Condition),
     clock: &Clock,
     events: &Events,
-) -> Result<(Option<PutAside>, Restored)> {
+) -> Result<(Option<PutAside>, DatabaseRestored)> {
     let (copy, wait, told) = (planned.copy.clone(), plan.request.lock_wait, events.clone());
-    let broken = matches!(planned.condition, Condition::Broken(_) | Condition::Empty);
-    let absent = planned.condition == Condition::Absent;
+    let broken = matches!(condition, Condition::Broken(_) | Condition::Empty);
+    let absent = *condition == Condition::Absent;
     let stamp = PointId::new(plan.point.id().label().clone(), clock.now()).stamp().to_owned();
     blocking(move || {
         // A log without its database would be played into the new one: it goes aside as well.
         let aside = if broken || absent { Some(target.put_aside(&format!("broken-{stamp}"))?) } else { None };
         let ownership = aside.as_ref().and_then(|aside| aside.ownership);
         let restored = Restore { copy: &copy, target: &target, lock_wait: wait, ownership }.carry_out(&told)?;
+        let restored = DatabaseRestored {
+            tables: restored.tables,
+            equal_tables: restored.equal_tables,
+            rows: restored.rows,
+            journal_mode: Some(restored.journal_mode),
+            ..DatabaseRestored::default()
+        };
         Ok((aside.filter(|aside| !aside.moved.is_empty()), restored))
     })
     .await

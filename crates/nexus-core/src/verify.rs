@@ -13,8 +13,8 @@ use crate::files::compare::{self, Groups};
 use crate::listing::{FileEntry, is_md5_shaped};
 use crate::local::Scratch;
 use crate::point::{
-    Claim, Depth, FileHash, FilesPart, Finding, FindingKind, JournalEvent, Part, Proof, RecordsPart, StoredObject,
-    Verdict, parse,
+    Claim, DatabaseKind, DatabasePart, Depth, FileHash, FilesPart, Finding, FindingKind, JournalEvent, Part, Proof,
+    RecordsPart, StoredObject, Verdict, parse,
 };
 use crate::records::export::SUMMARY_FILE;
 use crate::vault::{RecoveryPoint, layout};
@@ -189,6 +189,9 @@ impl Look<'_> {
         let manifest = self.point.manifest();
         if let (Some(database), true) = (&manifest.parts.database, parts.contains(&Part::Database)) {
             self.object(Part::Database, &database.object, events).await?;
+            if let Some(globals) = globals(database) {
+                self.object(Part::Database, globals, events).await?;
+            }
         }
         if let (Some(files), true) = (&manifest.parts.files, parts.contains(&Part::Files)) {
             self.files(files, scratch, events).await?;
@@ -251,6 +254,7 @@ impl Look<'_> {
         let mut objects = Vec::new();
         if let Some(database) = &manifest.parts.database {
             objects.push((Part::Database, database.object.clone()));
+            objects.extend(globals(database).map(|globals| (Part::Database, globals.clone())));
         }
         if let Some(records) = manifest.parts.records.as_ref().filter(|records| records.in_vault) {
             objects.extend(record_files(self.point, records).map(|object| (Part::Records, object)));
@@ -438,6 +442,13 @@ fn record_files<'a>(
     };
     let tables = records.tables.iter().map(move |table| object(&table.file, table.bytes, &table.sha256));
     tables.chain([object(SUMMARY_FILE, records.summary.bytes, &records.summary.sha256)])
+}
+
+fn globals(database: &DatabasePart) -> Option<&StoredObject> {
+    match &database.kind {
+        DatabaseKind::Postgres { postgres } => postgres.globals.as_ref(),
+        DatabaseKind::Sqlite { .. } => None,
+    }
 }
 
 fn rows_of(records: &RecordsPart, key: &str) -> u64 {

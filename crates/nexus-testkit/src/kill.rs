@@ -99,7 +99,8 @@ impl Running {
         Output { status, stdout, stderr }
     }
 
-    fn ended_within(&mut self, limit: Duration) -> Option<ExitStatus> {
+    /// How the child ended, if it does within `limit`.
+    pub fn ended_within(&mut self, limit: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + limit;
         loop {
             let status = self.child.try_wait().expect("the child is ours to wait for");

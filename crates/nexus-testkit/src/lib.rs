@@ -8,6 +8,7 @@ pub mod bucket;
 pub mod digest;
 pub mod django;
 pub mod kill;
+pub mod postgres;
 pub mod services;
 pub mod tree;
 pub mod wal;

@@ -356,6 +356,15 @@ pub struct RestoreArgs {
     /// Remove files that came after the point
     #[arg(long)]
     pub delete_extra: bool,
+    /// PostgreSQL: end the sessions in the database when the restored one takes its place
+    #[arg(long)]
+    pub end_sessions: bool,
+    /// PostgreSQL: everything belongs to the role that restores, and nothing is granted
+    #[arg(long)]
+    pub no_owner: bool,
+    /// PostgreSQL: empty the live database and fill it in one transaction, for a role that may not create databases
+    #[arg(long)]
+    pub in_place: bool,
     /// Take no safety point of the present state first
     #[arg(long)]
     pub no_safety_point: bool,

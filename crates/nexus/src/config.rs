@@ -45,6 +45,8 @@ pub struct DatabaseTable {
     pub url: Option<String>,
     /// How long to wait for its locks.
     pub lock_wait: Option<Span>,
+    /// The folder of PostgreSQL's client programs.
+    pub programs: Option<String>,
 }
 
 /// `[files]`

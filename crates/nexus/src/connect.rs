@@ -51,6 +51,13 @@ impl Connections {
         }
     }
 
+    /// Gives up the uploads that work which was dropped had begun.
+    pub async fn give_up_uploads(&self) {
+        if let Some(service) = self.service.get() {
+            service.give_up_uploads().await;
+        }
+    }
+
     async fn connect(&self) -> Result<Service> {
         let found = tokio::time::timeout(PATIENCE, found(&self.settings)).await;
         let (config, endpoint) = found.unwrap_or_else(|_| Err(no_credentials(None)))?;

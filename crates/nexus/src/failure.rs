@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::io;
 
-use nexus_core::error::{Cause, Error};
+use nexus_core::error::{Cause, DatabaseWords, Error};
 use serde_json::{Value, json};
 
 use crate::wording::{command_line, without_passwords};
@@ -104,6 +104,7 @@ impl Failure {
 /// The exit status of an error, and what to do about it. One arm a variant: a new one must be considered.
 fn remedy(error: &Error, at: &Situation) -> (u8, Option<String>) {
     match error {
+        error if of_database(error) => (NOT_DONE, Some(at_database(error))),
         Error::Usage { hint, .. } => {
             let help = || format!("`nexus {} --help` has examples", at.verb);
             (NOT_DONE, Some(hint.clone().unwrap_or_else(help)))
@@ -150,6 +151,25 @@ fn remedy(error: &Error, at: &Situation) -> (u8, Option<String>) {
         Error::Unsupported { .. } => (NOT_DONE, Some(format!("`nexus {} --help` says what can be done", at.verb))),
         Error::Local { .. } => (NOT_DONE, Some("mend what is named above and run the same command again".to_owned())),
     }
+}
+
+/// True when a database server spoke, of which the AWS tools know nothing.
+fn of_database(error: &Error) -> bool {
+    let words = error.source().and_then(|cause| cause.downcast_ref::<DatabaseWords>());
+    words.is_some() && !matches!(error, Error::Damaged { .. })
+}
+
+fn at_database(error: &Error) -> String {
+    let hint = match error {
+        Error::Denied { .. } => {
+            "give the role that right, or come as another: postgres://ROLE@…, with PGPASSWORD or ~/.pgpass"
+        }
+        Error::Missing { .. } => "`psql -l` lists the server's databases, `\\du` in psql its roles",
+        Error::Unreachable { .. } => "`pg_isready` asks whether the server answers; then run the same command again",
+        Error::Full { .. } => "make room on the database server's disk, and run the same command again",
+        _ => "the database's own words are above: mend that and run the same command again",
+    };
+    hint.to_owned()
 }
 
 fn missing(at: &Situation) -> String {

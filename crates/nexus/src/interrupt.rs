@@ -32,6 +32,11 @@ impl Interrupt {
         Ok(Self(receiver))
     }
 
+    /// True once a signal has come.
+    pub fn has_come(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Waits for a signal.
     pub async fn came(&mut self) {
         // An error means that the listening thread is gone, so no signal will ever be told.

@@ -72,12 +72,16 @@ fn carry_out(cli: Cli, environment: &Environment, terminal: &Terminal, situation
         .build()
         .map_err(|cause| Error::local("cannot start the runtime", cause))?;
     let ended = runtime.block_on(async {
-        let verb = commands::carry_out(cli.verb, environment, terminal, &interrupt, situation);
+        let mut verb = std::pin::pin!(commands::carry_out(cli.verb, environment, terminal, &interrupt, situation));
         let mut interrupt = interrupt.clone();
         tokio::select! {
             biased;
-            ended = verb => Some(ended),
-            () = interrupt.came() => None,
+            ended = &mut verb => if interrupt.has_come() { None } else { Some(ended) },
+            () = interrupt.came() => {
+                // It stops at once, and has a moment to leave nothing half-sent behind.
+                let _ = tokio::time::timeout(LAST_WAIT, verb).await;
+                None
+            }
         }
     });
     runtime.shutdown_timeout(LAST_WAIT);

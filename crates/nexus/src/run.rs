@@ -12,6 +12,7 @@ use nexus_core::vault::{StoreRules, Vault};
 
 use crate::connect::Connections;
 use crate::failure::Situation;
+use crate::interrupt::Interrupt;
 use crate::settings::{Environment, Origin, S3Settings, Setting, Settings};
 use crate::terminal::Terminal;
 
@@ -58,6 +59,23 @@ impl Run {
             }
             _ => self.reader(address).await,
         }
+    }
+
+    /// Works until it is done or a signal comes; nothing half-sent is left in a bucket either way.
+    pub async fn work<T>(&self, work: impl Future<Output = Result<T>>, interrupt: &Interrupt) -> Result<T> {
+        let mut interrupt = interrupt.clone();
+        let done = {
+            let work = std::pin::pin!(work);
+            tokio::select! {
+                biased;
+                done = work => done,
+                () = interrupt.came() => Err(Error::usage("interrupted")),
+            }
+        };
+        if done.is_err() {
+            self.connections.give_up_uploads().await;
+        }
+        done
     }
 
     /// Opens the vault, which must be there; where an app is named, it must be that app's.

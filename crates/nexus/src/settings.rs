@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use nexus_core::bucket::Address;
+use nexus_core::database::Database;
+use nexus_core::database::postgres::Surroundings;
 use nexus_core::error::{Error, Result};
 use nexus_core::point::{CategoryRule, Copies, Label, Part};
 use serde::{Serialize, Serializer};
@@ -142,6 +144,10 @@ pub struct Settings {
     pub database: Option<Setting<Location>>,
     /// How long to wait for its locks.
     pub lock_wait: Span,
+    /// The folder of PostgreSQL's client programs.
+    pub programs: Option<PathBuf>,
+    /// The environment's variables: libpq's fill what a database's URL leaves open.
+    variables: BTreeMap<String, String>,
     /// The files.
     pub files: Option<Setting<Address>>,
     /// The rules for the files.
@@ -198,6 +204,16 @@ impl Settings {
         self.vault.as_ref().map(|vault| &vault.value).ok_or_else(|| Error::usage_hint("no vault is named", hint))
     }
 
+    /// What fills a database's URL that starts at `base`.
+    pub fn surroundings(&self, base: &Path) -> Surroundings {
+        Surroundings { base: base.to_owned(), variables: self.variables.clone(), programs: self.programs.clone() }
+    }
+
+    /// The database at a place as it was written.
+    pub fn database_at(&self, text: &str, base: &Path) -> Result<Database> {
+        Database::parse(text, &self.surroundings(base))
+    }
+
     /// How long each part is kept, in seconds.
     pub fn kept_for(&self) -> BTreeMap<Part, u64> {
         let spans = [
@@ -245,6 +261,10 @@ impl Ladder<'_> {
             label,
             database,
             lock_wait: file.database.lock_wait.unwrap_or(LOCK_WAIT),
+            programs: self
+                .pick(None, "", Some("NEXUS_PROGRAMS"), file.database.programs)
+                .map(|found| self.base(&found.origin).join(found.value)),
+            variables: self.environment.variables.clone(),
             files: files.map(|found| self.address(found)).transpose()?,
             rules: FileSettings {
                 exclude: file.files.exclude,

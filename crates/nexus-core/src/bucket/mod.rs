@@ -170,6 +170,13 @@ impl Reader {
         }
     }
 
+    /// Gives up the uploads that work which was dropped had begun.
+    pub async fn give_up_uploads(&self) {
+        if let Bucket::S3(s3) = self.bucket() {
+            s3.service.give_up_uploads().await;
+        }
+    }
+
     /// Reads a small object whole, or `None` when it is not there.
     pub async fn read(&self, key: &str) -> Result<Option<Bytes>> {
         match self.bucket() {

@@ -1,6 +1,6 @@
 //! One S3 bucket: listing, reading, small writes, removal. Retries and pace are ours, above the SDK's single tries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -49,6 +49,8 @@ pub struct Service {
     pub(crate) client: Client,
     pub(crate) pace: Arc<Pace>,
     endpoint: Option<String>,
+    /// Multipart uploads that were begun and not ended, by bucket, key and id: work that is dropped leaves them here.
+    open: Arc<Mutex<BTreeSet<(String, String, String)>>>,
 }
 
 impl Service {
@@ -70,7 +72,15 @@ impl Service {
                 .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
                 .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
         }
-        Self { client: Client::from_conf(config.build()), pace: Arc::new(Pace::new(limits, seed)), endpoint }
+        let (client, pace) = (Client::from_conf(config.build()), Arc::new(Pace::new(limits, seed)));
+        Self { client, pace, endpoint, open: Arc::default() }
+    }
+
+    /// Gives up the multipart uploads that work which was dropped had begun: they hold nothing anybody can see, only cost.
+    pub async fn give_up_uploads(&self) {
+        let left = self.open.lock().map(|mut open| std::mem::take(&mut *open)).unwrap_or_default();
+        let abort = async |(bucket, key, id): (String, String, String)| self.bucket(&bucket).abort(&key, &id).await;
+        stream::iter(left).map(abort).buffer_unordered(LISTINGS).collect::<()>().await;
     }
 
     /// One of its buckets.
@@ -107,6 +117,20 @@ impl S3 {
 
     pub(crate) fn endpoint(&self) -> Option<&str> {
         self.service.endpoint.as_deref()
+    }
+
+    /// Notes an upload that was begun.
+    pub(crate) fn begun(&self, key: &str, id: &str) {
+        if let Ok(mut open) = self.service.open.lock() {
+            open.insert((self.name.clone(), key.to_owned(), id.to_owned()));
+        }
+    }
+
+    /// Notes that an upload was ended, either way.
+    pub(crate) fn ended(&self, key: &str, id: &str) {
+        if let Ok(mut open) = self.service.open.lock() {
+            open.remove(&(self.name.clone(), key.to_owned(), id.to_owned()));
+        }
     }
 
     pub(crate) fn client(&self) -> &Client {

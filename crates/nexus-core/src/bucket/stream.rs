@@ -189,6 +189,7 @@ impl S3 {
                 answer.upload_id().map(str::to_owned).ok_or_else(|| Failure::transient("the service gave no upload id"))
             })
             .await?;
+        self.begun(key, &upload);
         let sent = self.send_streamed(key, &upload, first, cutter, streaming).await;
         let finished = match sent {
             // A source that broke off must not become an object.

@@ -304,6 +304,7 @@ async fn begin(
         answer.upload_id().map(str::to_owned).ok_or_else(|| Failure::transient("the service gave no upload id"))
     })
     .await
+    .inspect(|id| into.begun(&target.key, id))
 }
 
 async fn copy_parts(

@@ -141,6 +141,7 @@ impl S3 {
                 answer.upload_id().map(str::to_owned).ok_or_else(|| Failure::transient("the service gave no upload id"))
             })
             .await?;
+        self.begun(key, &created);
         let finished = self.send_parts(key, &created, &file, bytes, progress).await;
         let finished = match finished {
             Ok(parts) => self.complete(key, &created, parts, true).await,
@@ -191,14 +192,19 @@ impl S3 {
         new: bool,
     ) -> std::result::Result<Completed, Failure> {
         let list = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
-        self.attempt(0, async || {
-            let request = self.client().complete_multipart_upload().bucket(self.name()).key(key).upload_id(upload);
-            let request = request.multipart_upload(list.clone()).set_if_none_match(new.then(|| "*".to_owned()));
-            let answer = request.send().await.map_err(failure)?;
-            let encryption = answer.server_side_encryption().map(|kind| kind.as_str().to_owned());
-            Ok(Completed { etag: stored(answer.e_tag())?, encryption })
-        })
-        .await
+        let completed = self
+            .attempt(0, async || {
+                let request = self.client().complete_multipart_upload().bucket(self.name()).key(key).upload_id(upload);
+                let request = request.multipart_upload(list.clone()).set_if_none_match(new.then(|| "*".to_owned()));
+                let answer = request.send().await.map_err(failure)?;
+                let encryption = answer.server_side_encryption().map(|kind| kind.as_str().to_owned());
+                Ok(Completed { etag: stored(answer.e_tag())?, encryption })
+            })
+            .await;
+        if completed.is_ok() {
+            self.ended(key, upload);
+        }
+        completed
     }
 
     /// Gives a multipart upload up; one that cannot be is swept by a backup a day later.
@@ -209,6 +215,7 @@ impl S3 {
                 request.send().await.map_err(failure)
             })
             .await;
+        self.ended(key, upload);
     }
 }
 

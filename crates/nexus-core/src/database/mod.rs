@@ -2,6 +2,8 @@
 
 pub mod holders;
 pub(crate) mod json;
+pub mod postgres;
+pub(crate) mod sink;
 pub mod sqlite;
 
 use std::ffi::OsString;
@@ -11,41 +13,47 @@ use std::path::{Path, PathBuf};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 
 use crate::error::{Error, Result};
+use postgres::{PostgresDatabase, Surroundings};
 use sqlite::SqliteDatabase;
 
 /// What a path in a `sqlite:` URL cannot carry as it is. Other characters stay readable.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'?').add(b'`').add(b'\\');
 
-/// How a SQLite database is written.
-const HOW: &str = "write a path, or `sqlite:////absolute/path/to/db.sqlite3` with four slashes";
+/// How a database is written.
+const HOW: &str =
+    "write a path, `sqlite:////absolute/path/to/db.sqlite3` with four slashes, or postgres://user@host/name";
 
 /// An app's database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Database {
     /// One SQLite file.
     Sqlite(SqliteDatabase),
+    /// A database on a PostgreSQL server.
+    Postgres(Box<PostgresDatabase>),
 }
 
 impl Database {
     /// Reads a database's location: a path, or a URL as Django and SQLAlchemy write it.
     ///
-    /// A relative path lies below `base`, which is absolute. `sqlite:////absolute/path` has four slashes. With three,
+    /// What surrounds the place fills what the text leaves open. A relative path lies below its folder. `sqlite:////absolute/path` has four slashes. With three,
     /// `sqlite:///path`, whichever of `base/path` and `/path` exists is meant; when neither does, the one whose folder
     /// exists. `sqlite+driver:` counts as `sqlite:`; options after `?` concern the app's driver and are ignored;
     /// percent-encoded characters are decoded.
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] for another scheme, a database in memory and a path with two readings; [`Error::Unsupported`]
-    /// for PostgreSQL; [`Error::Missing`] when neither reading of a path can be told from the other.
-    pub fn parse(text: &str, base: &Path) -> Result<Self> {
+    /// [`Error::Usage`] for another scheme, a database in memory and a path with two readings; [`Error::Missing`] when
+    /// neither reading of a path can be told from the other.
+    pub fn parse(text: &str, around: &Surroundings) -> Result<Self> {
+        let base = around.base.as_path();
         let scheme = text.split_once(':').map(|(scheme, _)| scheme).filter(|scheme| is_scheme(scheme));
         let dialect = scheme.map(|scheme| scheme.split('+').next().unwrap_or(scheme).to_ascii_lowercase());
         match (dialect.as_deref(), scheme) {
             (Some("sqlite" | "sqlite3"), Some(scheme)) => Self::from_url(&text[scheme.len() + 1..], base),
-            (Some("postgres" | "postgresql" | "psql" | "pgsql" | "postgis"), _) => Err(Error::Unsupported {
-                what: "this release backs up SQLite databases only; PostgreSQL comes with a later one".to_owned(),
-            }),
+            (Some("postgres" | "postgresql" | "psql" | "pgsql" | "postgis"), Some(scheme)) => {
+                PostgresDatabase::from_url(&text[scheme.len() + 1..], around)
+                    .map(|found| Self::Postgres(Box::new(found)))
+            }
             // The rest of the URL may hold a password, so only its scheme is named.
             (Some(other), _) if text[other.len()..].contains("://") => {
                 Err(Error::usage_hint(format!("a database of the kind `{other}:` cannot be backed up"), HOW))
@@ -54,12 +62,13 @@ impl Database {
         }
     }
 
-    /// Where it is, without secrets: `sqlite:////srv/clinic/db.sqlite3`.
+    /// Where it is, without secrets: `sqlite:////srv/clinic/db.sqlite3`, `postgres://db.example:5432/clinic`.
     ///
     /// What [`Database::parse`] reads from it is the same database.
     pub fn location(&self) -> String {
         match self {
             Self::Sqlite(database) => location(database.path()),
+            Self::Postgres(database) => database.location(),
         }
     }
 
@@ -115,23 +124,25 @@ fn is_scheme(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
 }
 
+/// Text with some of its ASCII characters percent-encoded; others stay readable, which `percent_encode` does not do.
+fn readable(text: &str, escaped: &'static AsciiSet) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        let mut one = [0; 4];
+        let one = character.encode_utf8(&mut one);
+        if character.is_ascii() {
+            shown.extend(percent_encode(one.as_bytes(), escaped));
+        } else {
+            shown.push_str(one);
+        }
+    }
+    shown
+}
+
 fn location(path: &Path) -> String {
     let bytes = path.as_os_str().as_bytes();
     match std::str::from_utf8(bytes) {
-        // `percent_encode` escapes all that is not ASCII; readable names matter more here.
-        Ok(text) => {
-            let mut shown = "sqlite:///".to_owned();
-            for character in text.chars() {
-                let mut one = [0; 4];
-                let one = character.encode_utf8(&mut one);
-                if character.is_ascii() {
-                    shown.extend(percent_encode(one.as_bytes(), ESCAPED));
-                } else {
-                    shown.push_str(one);
-                }
-            }
-            shown
-        }
+        Ok(text) => format!("sqlite:///{}", readable(text, ESCAPED)),
         Err(_) => format!("sqlite:///{}", percent_encode(bytes, ESCAPED)),
     }
 }
@@ -141,7 +152,9 @@ mod tests {
     use super::*;
 
     fn path_of(text: &str, base: &Path) -> PathBuf {
-        let Database::Sqlite(database) = Database::parse(text, base).expect(text);
+        let Database::Sqlite(database) = Database::parse(text, &Surroundings::folder(base)).expect(text) else {
+            panic!("{text} is no file")
+        };
         database.path().to_owned()
     }
 
@@ -166,7 +179,7 @@ mod tests {
         let twin = base.path().join(inner);
         std::fs::create_dir_all(twin.parent().expect("a parent")).expect("a folder");
         std::fs::write(&twin, "x").expect("a file");
-        assert!(matches!(Database::parse(&url, base.path()), Err(Error::Usage { .. })));
+        assert!(matches!(Database::parse(&url, &Surroundings::folder(base.path())), Err(Error::Usage { .. })));
         std::fs::remove_file(&file).expect("removed");
         assert_eq!(path_of(&url, base.path()), twin);
     }
@@ -175,12 +188,16 @@ mod tests {
     fn a_location_is_read_back_as_the_same_database() {
         for path in ["/srv/a b/%41?#.db", "/srv/čeština.db", "/srv/new\nline"] {
             let database = Database::Sqlite(SqliteDatabase::new(path.into()));
-            let again = Database::parse(&database.location(), Path::new("/")).expect("a database");
+            let again =
+                Database::parse(&database.location(), &Surroundings::folder(Path::new("/"))).expect("a database");
             assert_eq!(database, again);
         }
         let odd = PathBuf::from(OsString::from_vec(b"/srv/\xff.db".to_vec()));
         let database = Database::Sqlite(SqliteDatabase::new(odd));
-        assert_eq!(database, Database::parse(&database.location(), Path::new("/")).expect("a database"));
+        assert_eq!(
+            database,
+            Database::parse(&database.location(), &Surroundings::folder(Path::new("/"))).expect("a database")
+        );
     }
 
     #[test]
@@ -188,11 +205,9 @@ mod tests {
         for text in
             ["mysql://joe:secret@host/db", "sqlite://", "sqlite::memory:", ":memory:", "", "sqlite://x", "sqlite:x"]
         {
-            let error = Database::parse(text, Path::new("/srv")).expect_err(text);
+            let error = Database::parse(text, &Surroundings::folder(Path::new("/srv"))).expect_err(text);
             assert!(matches!(error, Error::Usage { .. }), "{text}: {error:?}");
             assert!(!format!("{error:?}").contains("secret"));
         }
-        let error = Database::parse("postgres://joe:secret@host/db", Path::new("/srv")).expect_err("later");
-        assert!(matches!(&error, Error::Unsupported { what } if !what.contains("secret")));
     }
 }

@@ -28,8 +28,8 @@ use crate::point::SqliteFacts;
 pub use condition::{Condition, Ownership, PutAside};
 pub(crate) use open::{failed, open_copy};
 pub use restore::{Restore, Restored};
-pub(crate) use rows::{Sink, write_rows};
-pub(crate) use tables::{Catalogue, Table, catalogue, sequence};
+pub(crate) use rows::write_rows;
+pub(crate) use tables::{Table, catalogue, sequence};
 
 /// Bytes wanted free beside what a copy will need.
 const SLACK: u64 = 16 * 1024 * 1024;

@@ -19,21 +19,27 @@
 //! | `skipped` | tables without a file, each with the reason |
 //! | `total_rows`, `total_bytes` | of all files together |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tokio::task::JoinSet;
 
-use crate::database::sqlite::{self, Catalogue, Sink, Table, failed, hexadecimal, open_copy, write_rows};
+use crate::database::postgres::catalogue::{Layout, Relation};
+use crate::database::postgres::{self, PostgresInstant, Reader};
+use crate::database::sink::Sink;
+use crate::database::sqlite::{self, Table, failed, hexadecimal, open_copy, write_rows};
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::local;
-use crate::point::{self, FORMAT, FileHash, PointId, RecordTable};
+use crate::local::blocking;
+use crate::point::{self, FORMAT, FileHash, PointId, RecordColumn, RecordTable};
 
 use super::names::{Named, named};
 
@@ -42,18 +48,16 @@ pub const SUMMARY_FILE: &str = "backup_summary.json";
 
 /// What to export, and where to.
 #[derive(Debug, Clone)]
-pub struct Export<'a> {
-    /// The private, checked copy of the database.
-    pub copy: &'a Path,
+pub struct Export {
     /// The folder for the files; made when it is not there, private.
-    pub folder: &'a Path,
+    pub folder: PathBuf,
     /// Record names and the tables they stand for; tables that are not named here go under their own names.
-    pub names: &'a BTreeMap<String, String>,
+    pub names: BTreeMap<String, String>,
     /// The app.
-    pub app: &'a str,
+    pub app: String,
     /// The point.
-    pub point: &'a PointId,
-    /// The moment the copy shows.
+    pub point: PointId,
+    /// The moment the rows show.
     pub instant: Timestamp,
     /// How many rows there will be, where that is known.
     pub expected_rows: Option<u64>,
@@ -93,65 +97,87 @@ pub struct Summary {
     pub total_bytes: u64,
 }
 
-impl Export<'_> {
-    /// Writes every table's file and then the summary, all private and synced.
+impl Export {
+    /// Writes every table of a private, checked SQLite copy, and then the summary, all private and synced.
     ///
     /// # Errors
     ///
     /// [`Error::Usage`] when a record name stands for no table, with those that are like it, or for two;
     /// [`Error::Unsupported`] naming the column that holds a value too long to read in pieces; [`Error::Full`] and the like
     /// from the disk; [`Error::Local`] when a file is already there. After an error none of its files are left.
-    pub fn carry_out(&self, events: &Events) -> Result<RecordsExport> {
-        let connection = open_copy(self.copy)?;
+    pub fn of_sqlite(&self, copy: &Path, events: &Events) -> Result<RecordsExport> {
+        let connection = open_copy(copy)?;
         let catalogue = sqlite::catalogue(&connection)?;
         let tables: Vec<&str> = catalogue.tables.iter().map(|table| table.name.as_str()).collect();
-        let plan = named(&tables, self.names)?;
-        let fresh = !self.folder.exists();
-        local::create_private_subfolder(self.folder)?;
+        let plan = named(&tables, &self.names)?;
+        let by_name: BTreeMap<&str, &Table> =
+            catalogue.tables.iter().map(|table| (table.name.as_str(), table)).collect();
+        let mut made = Made::begin(&self.folder)?;
         events.started(Stage::ExportRecords, self.expected_rows, None);
-        let mut made = Vec::new();
-        let exported = self.write(&connection, &catalogue, &plan, &mut made, events);
-        if exported.is_err() {
-            // The first error is the one to tell.
-            for path in made {
-                let _ = fs::remove_file(path);
-            }
-            if fresh {
-                let _ = fs::remove_dir(self.folder);
-            }
+        let mut tables = Vec::with_capacity(plan.len());
+        for named in plan {
+            tables.push(self.write_table(&connection, by_name[named.table], &named, &mut made, events)?);
         }
-        let exported = exported?;
+        let exported = self.summarise(tables, catalogue.skipped.clone(), &mut made)?;
+        made.keep();
         events.ended(Stage::ExportRecords);
         Ok(exported)
     }
 
-    fn write(
+    /// Writes every table at an instant of a PostgreSQL database, several at once, and then the summary.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Export::of_sqlite`], and what the server fails with.
+    pub async fn of_postgres(
         &self,
-        connection: &Connection,
-        catalogue: &Catalogue,
-        plan: &[Named<'_>],
-        made: &mut Vec<PathBuf>,
+        instant: &PostgresInstant,
+        readers: Vec<Reader>,
         events: &Events,
     ) -> Result<RecordsExport> {
-        let by_name: BTreeMap<&str, &Table> =
-            catalogue.tables.iter().map(|table| (table.name.as_str(), table)).collect();
-        let mut tables = Vec::with_capacity(plan.len());
+        let stands = |relation: &&Relation| relation.left_out().is_none();
+        let by_name: BTreeMap<&str, &Relation> =
+            instant.relations.iter().filter(stands).map(|relation| (relation.name.as_str(), relation)).collect();
+        let names: Vec<&str> = by_name.keys().copied().collect();
+        let plan = named(&names, &self.names)?;
+        let mut made = Made::begin(&self.folder)?;
+        events.started(Stage::ExportRecords, self.expected_rows, None);
+        let mut queue = Vec::with_capacity(plan.len());
         for named in plan {
-            tables.push(self.write_table(connection, by_name[named.table], named, made, events)?);
+            let relation = by_name[named.table].clone();
+            let layout = instant.layouts.get(&relation.oid).cloned().unwrap_or_default();
+            let path = self.folder.join(&named.file);
+            made.add(&path);
+            queue.push(TableToWrite { name: named.name.to_owned(), file: named.file, path, relation, layout });
         }
+        let tables = write_all(queue, readers, &instant.facts().encoding, events).await?;
+        let left_out = |relation: &Relation| Some((relation.name.clone(), relation.left_out()?));
+        let skipped = instant.relations.iter().filter_map(left_out).collect();
+        let exported = self.summarise(tables, skipped, &mut made)?;
+        made.keep();
+        events.ended(Stage::ExportRecords);
+        Ok(exported)
+    }
+
+    fn summarise(
+        &self,
+        tables: Vec<RecordTable>,
+        skipped: BTreeMap<String, String>,
+        made: &mut Made,
+    ) -> Result<RecordsExport> {
         let rows = tables.iter().map(|table| table.rows).sum();
         let summary = Summary {
             format: FORMAT,
-            app: self.app.to_owned(),
+            app: self.app.clone(),
             point: self.point.clone(),
             instant: self.instant,
-            skipped: catalogue.skipped.clone(),
+            skipped,
             total_rows: rows,
             total_bytes: tables.iter().map(|table| table.bytes).sum(),
             tables,
         };
         let hash = self.write_summary(&summary, made)?;
-        local::sync_folder(self.folder)?;
+        local::sync_folder(&self.folder)?;
         Ok(RecordsExport { tables: summary.tables, skipped: summary.skipped, summary: hash, rows })
     }
 
@@ -160,12 +186,12 @@ impl Export<'_> {
         connection: &Connection,
         table: &Table,
         named: &Named<'_>,
-        made: &mut Vec<PathBuf>,
+        made: &mut Made,
         events: &Events,
     ) -> Result<RecordTable> {
         let path = self.folder.join(&named.file);
         let file = local::create_private(&path)?;
-        made.push(path.clone());
+        made.add(&path);
         let mut sink = Sink::file(file, &path);
         let news = |rows| events.advanced(Stage::ExportRecords, rows, 0);
         let rows = write_rows(connection, table, &mut sink, &news)?;
@@ -183,17 +209,127 @@ impl Export<'_> {
             order: table.order.clone(),
             rowid: table.shows_rowid(),
             sequence,
+            sequences: BTreeMap::new(),
         })
     }
 
-    fn write_summary(&self, summary: &Summary, made: &mut Vec<PathBuf>) -> Result<FileHash> {
+    fn write_summary(&self, summary: &Summary, made: &mut Made) -> Result<FileHash> {
         let path = self.folder.join(SUMMARY_FILE);
         let bytes = point::document(summary);
         let mut file = local::create_private(&path)?;
-        made.push(path.clone());
+        made.add(&path);
         file.write_all(&bytes)
             .and_then(|()| file.sync_all())
             .map_err(|cause| Error::local(format!("cannot write `{}`", path.display()), cause))?;
         Ok(FileHash { bytes: bytes.len() as u64, sha256: hexadecimal(&Sha256::digest(&bytes)) })
     }
+}
+
+/// Files that go away again unless all of them were made.
+struct Made {
+    folder: PathBuf,
+    fresh: bool,
+    files: Vec<PathBuf>,
+}
+
+impl Made {
+    fn begin(folder: &Path) -> Result<Self> {
+        let fresh = !folder.exists();
+        local::create_private_subfolder(folder)?;
+        Ok(Self { folder: folder.to_owned(), fresh, files: Vec::new() })
+    }
+
+    fn add(&mut self, path: &Path) {
+        self.files.push(path.to_owned());
+    }
+
+    fn keep(mut self) {
+        self.files.clear();
+        self.fresh = false;
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        // The first error is the one to tell.
+        for path in &self.files {
+            let _ = fs::remove_file(path);
+        }
+        if self.fresh {
+            let _ = fs::remove_dir(&self.folder);
+        }
+    }
+}
+
+/// A table of a server, and the file it goes into.
+struct TableToWrite {
+    name: String,
+    file: String,
+    path: PathBuf,
+    relation: Relation,
+    layout: Layout,
+}
+
+/// Writes tables, each by the next session that is free; the answer is in the order of the queue.
+async fn write_all(
+    queue: Vec<TableToWrite>,
+    readers: Vec<Reader>,
+    encoding: &str,
+    events: &Events,
+) -> Result<Vec<RecordTable>> {
+    let total = queue.len();
+    let queue = Arc::new(Mutex::new(queue.into_iter().enumerate().collect::<VecDeque<_>>()));
+    // The tasks end when the set is dropped: on the first error no other goes on.
+    let mut tasks = JoinSet::new();
+    for reader in readers {
+        let (queue, events, encoding) = (Arc::clone(&queue), events.clone(), encoding.to_owned());
+        tasks.spawn(async move {
+            postgres::rows::prepare(&reader.0, &encoding).await?;
+            let mut written = Vec::new();
+            loop {
+                let next = queue.lock().map_err(|_| Error::damaged("a task that wrote records broke off"))?.pop_front();
+                let Some((at, table)) = next else { return Ok::<_, Error>(written) };
+                written.push((at, write_one(&reader, table, &events).await?));
+            }
+        });
+    }
+    let mut tables = Vec::with_capacity(total);
+    while let Some(written) = tasks.join_next().await {
+        let ended = |cause: tokio::task::JoinError| Error::Local {
+            what: "a task that wrote records ended".to_owned(),
+            cause: Some(cause.into()),
+        };
+        tables.extend(written.map_err(ended)??);
+    }
+    if tables.len() != total {
+        return Err(Error::damaged(format!("{} of {total} tables were written", tables.len())));
+    }
+    tables.sort_by_key(|(at, _)| *at);
+    Ok(tables.into_iter().map(|(_, table)| table).collect())
+}
+
+async fn write_one(reader: &Reader, table: TableToWrite, events: &Events) -> Result<RecordTable> {
+    let TableToWrite { name, file, path, relation, layout } = table;
+    let mut sink = Sink::file(local::create_private(&path)?, &path);
+    let news = |rows| events.advanced(Stage::ExportRecords, rows, 0);
+    let rows = postgres::rows::write_rows(&reader.0, &relation, &layout, &mut sink, &news).await?;
+    let (bytes, sha256) = blocking(move || sink.finish()).await?;
+    let column = |column: &postgres::catalogue::Column| RecordColumn {
+        name: column.name.clone(),
+        declared: column.declared.clone(),
+        generated: column.generated,
+    };
+    Ok(RecordTable {
+        name,
+        table: relation.name,
+        file,
+        rows,
+        bytes,
+        sha256,
+        order: layout.key.iter().map(|at| layout.columns[*at].name.clone()).collect(),
+        columns: layout.columns.iter().map(column).collect(),
+        rowid: false,
+        sequence: None,
+        sequences: layout.sequences,
+    })
 }

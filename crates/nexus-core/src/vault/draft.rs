@@ -11,7 +11,8 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::point::{
-    Abandoned, Abandonment, Claim, Ending, FORMAT, JournalEvent, Label, Manifest, Part, PointId, StoredObject, document,
+    Abandoned, Abandonment, Claim, Ending, FORMAT, FileHash, JournalEvent, Label, Manifest, Part, PointId,
+    StoredObject, document,
 };
 
 /// How many seconds are tried for a free id.
@@ -127,6 +128,13 @@ impl Draft {
                 what: format!("{} is there already, written by another run", self.vault.name(&key)),
             }),
         }
+    }
+
+    /// Stores the server's roles and tablespaces.
+    pub(crate) async fn add_globals(&self, file: &Path, hash: FileHash, events: &Events) -> Result<StoredObject> {
+        let key = layout::globals(self.vault.app(), self.id());
+        let object = StoredObject { key, bytes: hash.bytes, sha256: hash.sha256 };
+        self.add_file(object, file, "application/sql", Stage::UploadDatabase, events).await
     }
 
     /// Stores one of the point's own files under a key of the layout.

@@ -25,12 +25,15 @@ const ARROWS: [(&str, &[&str]); 14] = [
 ];
 
 /// Libraries that reach outside, and the only rooms that may name them.
-const OUTSIDE: [(&str, &[&str]); 5] = [
+const OUTSIDE: [(&str, &[&str]); 8] = [
     ("aws_sdk_s3", &["bucket"]),
     ("aws_smithy_http_client", &["bucket"]),
     ("cap_std", &["bucket"]),
     ("rusqlite", &["database", "records"]),
-    ("tokio", &["backup", "bucket", "local", "vault"]),
+    ("rustls", &["database"]),
+    ("tokio", &["backup", "bucket", "database", "local", "records", "vault"]),
+    ("tokio::process", &["database"]),
+    ("tokio_postgres", &["database"]),
 ];
 
 /// What no file of the core does: the machine's clock, environment and terminal belong to the front room.

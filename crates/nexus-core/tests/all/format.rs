@@ -7,8 +7,8 @@ use nexus_core::listing::{FileEntry, FileKind, Place, ProofKind, Side, Unix};
 use nexus_core::point::{
     Abandoned, Abandonment, CategoryRule, Claim, Copies, Count, DatabaseKind, DatabasePart, Depth, Ending, FORMAT,
     FileHash, FileRules, FilesPart, Finding, FindingKind, JournalEntry, JournalEvent, Manifest, Part, Parts, PointId,
-    Proof, RecordColumn, RecordTable, RecordsPart, SqliteFacts, StoredObject, VaultDescriptor, Verdict, document,
-    parse,
+    PostgresExtension, PostgresFacts, PostgresGrant, PostgresSetting, Proof, RecordColumn, RecordTable, RecordsPart,
+    SqliteFacts, StoredObject, VaultDescriptor, Verdict, document, parse,
 };
 use nexus_core::records::export::Summary;
 use serde::Serialize;
@@ -86,6 +86,7 @@ fn table() -> RecordTable {
         order: vec!["id".into()],
         rowid: false,
         sequence: Some(2_900),
+        sequences: BTreeMap::new(),
     }
 }
 
@@ -102,6 +103,7 @@ fn log_table() -> RecordTable {
         order: Vec::new(),
         rowid: true,
         sequence: None,
+        sequences: BTreeMap::new(),
     }
 }
 
@@ -182,6 +184,47 @@ fn manifest() -> Manifest {
         kept_for: [(Part::Database, 2_592_000), (Part::Files, 604_800)].into(),
         parts: Parts { database: Some(database), files: Some(files), records: Some(records) },
         findings: vec![finding()],
+    }
+}
+
+fn postgres() -> DatabasePart {
+    let facts = PostgresFacts {
+        server: "15.18 (Debian 15.18-0+deb12u1)".into(),
+        client: "pg_dump 15.18".into(),
+        compression: "gzip:1".into(),
+        encoding: "UTF8".into(),
+        collate: "cs_CZ.UTF-8".into(),
+        ctype: "cs_CZ.UTF-8".into(),
+        locale_provider: "icu".into(),
+        locale: Some("cs-CZ".into()),
+        icu_rules: Some("& a < b".into()),
+        owner: "clinic".into(),
+        comment: Some("the clinic".into()),
+        connection_limit: -1,
+        role: "backup".into(),
+        size: 83_886_080,
+        extensions: vec![PostgresExtension {
+            name: "plpgsql".into(),
+            version: "1.0".into(),
+            schema: "pg_catalog".into(),
+        }],
+        roles: vec!["clinic".into(), "reports".into()],
+        settings: vec![PostgresSetting {
+            role: Some("reports".into()),
+            name: "statement_timeout".into(),
+            value: "5min".into(),
+        }],
+        grants: Some(vec![PostgresGrant { to: Some("reports".into()), privilege: "CONNECT".into(), grantable: true }]),
+        large_objects: 3,
+        globals: Some(object("database/clinic_postgres_backup_20251115_064233.globals.sql", 1_204, '8')),
+        lacks: vec!["the server's roles and tablespaces: permission denied".into()],
+    };
+    DatabasePart {
+        kind: DatabaseKind::Postgres { postgres: Box::new(facts) },
+        source: "postgres://db.example:5432/clinic".into(),
+        object: object("database/clinic_postgres_backup_20251115_064233.dump", 19_400_000, '7'),
+        tables: [("clinic_patient".to_owned(), 2_842), ("billing.invoice".to_owned(), 7)].into(),
+        read_milliseconds: 9_310,
     }
 }
 
@@ -373,8 +416,8 @@ fn the_listing_lines_of_the_format_page_are_what_is_written() {
 
 /// The names of all fields, where names are not themselves what is stored.
 fn fields(value: &Value, found: &mut BTreeSet<String>) {
-    const BY_NAME: [&str; 7] =
-        ["categories", "foreign_key_violations", "headers", "kept_for", "proofs", "skipped", "tables"];
+    const BY_NAME: [&str; 8] =
+        ["categories", "foreign_key_violations", "headers", "kept_for", "proofs", "sequences", "skipped", "tables"];
     match value {
         Value::Object(members) => {
             for (name, member) in members {
@@ -403,6 +446,8 @@ fn no_field_is_missing_from_the_format_page() {
         json(&manifest()),
         json(&abandoned()),
         json(&summary()),
+        json(&postgres()),
+        json(&RecordTable { sequences: [("id".to_owned(), 2_900)].into(), ..table() }),
         json(&version),
         json(&special),
     ];

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use nexus_core::database::Database;
+use nexus_core::database::postgres::Surroundings;
 use nexus_core::database::sqlite::{Captured, Condition, Restore, Restored, SqliteDatabase};
 use nexus_core::error::{Error, Result};
 use nexus_core::event::{Event, Events};
@@ -85,15 +86,14 @@ impl Place {
         let names: BTreeMap<String, String> =
             names.iter().map(|(name, table)| ((*name).to_owned(), (*table).to_owned())).collect();
         let exported = Export {
-            copy: &self.copy(),
-            folder: &folder,
-            names: &names,
-            app: "clinic",
-            point: &"reimport_20251115_064233".parse().expect("an id"),
+            folder: folder.clone(),
+            names,
+            app: "clinic".into(),
+            point: "reimport_20251115_064233".parse().expect("an id"),
             instant: "2025-11-15T06:42:33Z".parse().expect("an instant"),
             expected_rows: None,
         }
-        .carry_out(&Events::none())?;
+        .of_sqlite(&self.copy(), &Events::none())?;
         Ok((folder, exported))
     }
 }
@@ -843,7 +843,9 @@ fn a_record_name_for_a_table_that_is_not_there_is_refused_before_anything_is_wri
 fn a_url_as_django_writes_it_names_the_database() {
     let place = Place::new();
     let url = format!("sqlite:///{}", place.path().display());
-    let Database::Sqlite(database) = Database::parse(&url, Path::new("/")).expect("a database");
+    let Ok(Database::Sqlite(database)) = Database::parse(&url, &Surroundings::folder(Path::new("/"))) else {
+        panic!("{url} is a file")
+    };
     assert_eq!(database.path(), place.path());
     assert_eq!(Database::Sqlite(database).location(), url);
 }

@@ -14,6 +14,7 @@ use nexus_core::bucket::s3::Service as S3Service;
 use nexus_core::bucket::{Address, Bucket, Reader};
 use nexus_core::clock::Clock;
 use nexus_core::database::Database;
+use nexus_core::database::postgres::{Liberties, Surroundings};
 use nexus_core::error::Result;
 use nexus_core::event::Events;
 use nexus_core::files::capture::{FilesPlan, Vanished};
@@ -235,7 +236,10 @@ impl World {
         BackupPlan {
             label: "test".parse().expect("a label"),
             parts: parts.to_vec(),
-            database: Some(Database::parse(&self.database().display().to_string(), Path::new("/")).expect("a path")),
+            database: Some(
+                Database::parse(&self.database().display().to_string(), &Surroundings::folder(Path::new("/")))
+                    .expect("a path"),
+            ),
             lock_wait: Duration::from_secs(2),
             files: Some(FilesPlan {
                 source: self.reader(&self.source),
@@ -286,6 +290,7 @@ impl World {
             database: self.plan(&Part::ALL).database,
             records: None,
             lock_wait: Duration::from_secs(2),
+            liberties: Liberties::default(),
         }
     }
 

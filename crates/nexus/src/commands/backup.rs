@@ -143,7 +143,7 @@ fn parts(run: &Run, only: &[Part]) -> Result<Vec<Part>> {
 
 fn database(run: &Run) -> Result<Option<Database>> {
     let located = run.settings.database.as_ref().map(|setting| &setting.value);
-    located.map(|location| Database::parse(&location.text, &location.base)).transpose()
+    located.map(|location| run.settings.database_at(&location.text, &location.base)).transpose()
 }
 
 async fn files_plan(run: &Run, address: &Address, database: Option<&Database>, choices: &Choices) -> Result<FilesPlan> {

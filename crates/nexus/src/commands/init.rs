@@ -5,7 +5,6 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use nexus_core::bucket::Address;
-use nexus_core::database::Database;
 use nexus_core::error::{Error, Result};
 use nexus_core::vault::layout;
 use serde_json::json;
@@ -193,13 +192,13 @@ fn database(settings: &Settings, environment: &Environment, notes: &mut Vec<Stri
             notes.push(format!("the database URL from {} holds a password, so it is not written down", setting.origin));
             return Ok(None);
         }
-        let location = Database::parse(text, &setting.value.base)?.location();
+        let location = settings.database_at(text, &setting.value.base)?.location();
         notes.push(format!("database from {}: {location}", setting.origin));
         return Ok(Some(location));
     }
     match databases_here(&environment.folder).as_slice() {
         [only] => {
-            let location = Database::parse(&only.display().to_string(), &environment.folder)?.location();
+            let location = settings.database_at(&only.display().to_string(), &environment.folder)?.location();
             notes.push(format!("database found here: {location}"));
             Ok(Some(location))
         }

@@ -11,7 +11,7 @@ mod state;
 mod summary;
 mod verify;
 
-use nexus_core::error::Result;
+use nexus_core::error::{Error, Result};
 
 use crate::cli::{SourceArgs, VaultArgs, Verb};
 use crate::demo;
@@ -39,11 +39,33 @@ pub async fn carry_out(
         Verb::Completions(args) => Ok(completions::run(&args, terminal)),
         Verb::Man(args) => man::run(&args, terminal),
         Verb::Init(args) => init::run(&args, environment, terminal),
-        Verb::List(args) => list::run(&prepare(&args.vault, &SourceArgs::default())?, &args).await,
-        Verb::Show(args) => show::run(&prepare(&args.vault, &SourceArgs::default())?, &args).await,
-        Verb::Backup(args) => backup::run(&prepare(&args.vault, &args.source)?, &args).await,
-        Verb::Verify(args) => verify::run(&prepare(&args.vault, &SourceArgs::default())?, &args).await,
-        Verb::Restore(args) => restore::run(&prepare(&args.vault, &SourceArgs::default())?, &args).await,
-        Verb::Demo(args) => demo::run(&args, &environment.temporary(), terminal, interrupt).await,
+        Verb::List(args) => {
+            let run = prepare(&args.vault, &SourceArgs::default())?;
+            run.work(list::run(&run, &args), interrupt).await
+        }
+        Verb::Show(args) => {
+            let run = prepare(&args.vault, &SourceArgs::default())?;
+            run.work(show::run(&run, &args), interrupt).await
+        }
+        Verb::Backup(args) => {
+            let run = prepare(&args.vault, &args.source)?;
+            run.work(backup::run(&run, &args), interrupt).await
+        }
+        Verb::Verify(args) => {
+            let run = prepare(&args.vault, &SourceArgs::default())?;
+            run.work(verify::run(&run, &args), interrupt).await
+        }
+        Verb::Restore(args) => {
+            let run = prepare(&args.vault, &SourceArgs::default())?;
+            run.work(restore::run(&run, &args), interrupt).await
+        }
+        Verb::Demo(args) => {
+            let (mut came, temporary) = (interrupt.clone(), environment.temporary());
+            tokio::select! {
+                biased;
+                done = demo::run(&args, &temporary, terminal, interrupt) => done,
+                () = came.came() => Err(Error::usage("interrupted")),
+            }
+        }
     }
 }

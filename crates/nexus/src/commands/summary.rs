@@ -31,12 +31,25 @@ pub fn database(page: &mut Page, point: &RecoveryPoint, now: Timestamp) {
     page.field("source", part.source.clone());
     page.field("size", size(part.object.bytes));
     page.field("sha256", part.object.sha256.clone());
-    let DatabaseKind::Sqlite { sqlite } = &part.kind;
-    let dangling: u64 = sqlite.foreign_key_violations.values().sum();
-    page.field("kind", format!("SQLite, journal mode {}, page size {}", sqlite.journal_mode, sqlite.page_size));
-    if dangling > 0 {
-        let text = format!("{} of foreign keys, as in the source", counted(dangling, "violation"));
-        page.field("integrity", Cell::styled(text, Style::Doubtful));
+    match &part.kind {
+        DatabaseKind::Sqlite { sqlite } => {
+            let dangling: u64 = sqlite.foreign_key_violations.values().sum();
+            page.field("kind", format!("SQLite, journal mode {}, page size {}", sqlite.journal_mode, sqlite.page_size));
+            if dangling > 0 {
+                let text = format!("{} of foreign keys, as in the source", counted(dangling, "violation"));
+                page.field("integrity", Cell::styled(text, Style::Doubtful));
+            }
+        }
+        DatabaseKind::Postgres { postgres } => {
+            let made = format!("{}, {}", postgres.client, postgres.compression);
+            page.field("kind", format!("PostgreSQL {}, by {made}", postgres.server));
+            if let Some(globals) = &postgres.globals {
+                page.field("roles", point.vault().name(&globals.key));
+            }
+            for lack in &postgres.lacks {
+                page.field("not kept", Cell::styled(lack.clone(), Style::Doubtful));
+            }
+        }
     }
     let rows = part.tables.values().sum();
     page.field("tables", format!("{} with {}", count(part.tables.len() as u64), counted(rows, "row")));

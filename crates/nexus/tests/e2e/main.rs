@@ -7,6 +7,7 @@ mod bad_input;
 mod disasters;
 mod holder;
 mod kills;
+mod postgres;
 mod records;
 mod secrets;
 mod site;

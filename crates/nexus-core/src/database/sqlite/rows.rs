@@ -3,16 +3,14 @@
 //! Memory is a row and some buffers. A value above [`LONGEST_VALUE`] streams out of the file when it lies in a stored
 //! column of a rowid table (blobs; text in UTF-8 databases); elsewhere it is refused by name.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::io::Read;
 
 use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, Row};
-use sha2::{Digest, Sha256};
 
 use crate::database::json;
+use crate::database::sink::Sink;
 use crate::error::{Error, Result};
 
 use super::open::failed;
@@ -20,69 +18,8 @@ use super::tables::{ROWID_FIELD, Table, quoted};
 
 /// The largest value that is held in memory.
 const LONGEST_VALUE: i32 = 32 * 1024 * 1024;
-/// How much is gathered before it is hashed and written.
-const BUFFER: usize = 256 * 1024;
 /// How often the number of rows is told.
 const ROWS_BETWEEN_NEWS: u64 = 8192;
-
-/// Where rows go: into a hash, and into a file when there is one.
-pub(crate) struct Sink {
-    buffer: Vec<u8>,
-    hash: Sha256,
-    bytes: u64,
-    file: Option<(File, PathBuf)>,
-}
-
-impl Sink {
-    /// Hashes only.
-    pub(crate) fn hash_only() -> Self {
-        Self { buffer: Vec::with_capacity(2 * BUFFER), hash: Sha256::new(), bytes: 0, file: None }
-    }
-
-    /// Writes to a new file as well.
-    pub(crate) fn file(file: File, path: &Path) -> Self {
-        Self { file: Some((file, path.to_owned())), ..Self::hash_only() }
-    }
-
-    /// Hashes and writes what is left, makes it last, and answers bytes and SHA-256.
-    pub(crate) fn finish(mut self) -> Result<(u64, String)> {
-        self.flush()?;
-        if let Some((file, path)) = &self.file {
-            file.sync_all().map_err(|cause| Error::local(format!("cannot write `{}`", path.display()), cause))?;
-        }
-        Ok((self.bytes, super::hexadecimal(&self.hash.finalize())))
-    }
-
-    fn make_room(&mut self) -> Result<()> {
-        if self.buffer.len() >= BUFFER { self.flush() } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        self.hash.update(&self.buffer);
-        self.bytes += self.buffer.len() as u64;
-        if let Some((file, path)) = &mut self.file {
-            file.write_all(&self.buffer)
-                .map_err(|cause| Error::local(format!("cannot write `{}`", path.display()), cause))?;
-        }
-        self.buffer.clear();
-        // A single large value must not keep its memory for all rows after it.
-        self.buffer.shrink_to(4 * BUFFER);
-        Ok(())
-    }
-
-    /// Forgets everything, to begin again.
-    fn restart(&mut self) -> Result<()> {
-        self.buffer.clear();
-        self.hash = Sha256::new();
-        self.bytes = 0;
-        if let Some((file, path)) = &mut self.file {
-            file.set_len(0)
-                .and_then(|()| file.seek(SeekFrom::Start(0)))
-                .map_err(|cause| Error::local(format!("cannot write `{}`", path.display()), cause))?;
-        }
-        Ok(())
-    }
-}
 
 /// Writes a table's rows as one JSON array and answers how many there are; `news` hears of each few thousand.
 ///
@@ -171,8 +108,8 @@ impl Lines<'_> {
         while let Some(row) = rows.next()? {
             self.next_line(&mut count)?;
             for (at, frame) in frames.iter().enumerate() {
-                self.sink.buffer.extend_from_slice(frame);
-                value(&mut self.sink.buffer, row.get_ref(at)?);
+                self.sink.buffer().extend_from_slice(frame);
+                value(self.sink.buffer(), row.get_ref(at)?);
             }
             self.end_line(frames.is_empty())?;
         }
@@ -203,10 +140,10 @@ impl Lines<'_> {
         while let Some(row) = rows.next()? {
             self.next_line(&mut count)?;
             for (at, frame) in frames.iter().enumerate() {
-                self.sink.buffer.extend_from_slice(frame);
+                self.sink.buffer().extend_from_slice(frame);
                 match row.get_ref(frames.len() + at)? {
                     ValueRef::Text(kind) => self.stream(row, at, kind == b"text", &encoding)?,
-                    _ => value(&mut self.sink.buffer, row.get_ref(at)?),
+                    _ => value(self.sink.buffer(), row.get_ref(at)?),
                 }
             }
             self.end_line(frames.is_empty())?;
@@ -236,7 +173,7 @@ impl Lines<'_> {
             (true, false) => b"{\"$text\":\"",
             (false, _) => b"{\"$blob\":\"",
         };
-        self.sink.buffer.extend_from_slice(opening);
+        self.sink.buffer().extend_from_slice(opening);
         let mut blob = open()?;
         let mut piece = vec![0; json::BASE64_PIECE];
         loop {
@@ -245,13 +182,13 @@ impl Lines<'_> {
                 break;
             }
             if valid {
-                json::escaped(&mut self.sink.buffer, &piece[..length]);
+                json::escaped(self.sink.buffer(), &piece[..length]);
             } else {
-                json::base64(&mut self.sink.buffer, &piece[..length]);
+                json::base64(self.sink.buffer(), &piece[..length]);
             }
             self.sink.make_room()?;
         }
-        self.sink.buffer.extend_from_slice(if valid { b"\"" } else { b"\"}" });
+        self.sink.buffer().extend_from_slice(if valid { b"\"" } else { b"\"}" });
         Ok(())
     }
 
@@ -260,12 +197,12 @@ impl Lines<'_> {
     }
 
     fn open(&mut self) {
-        self.sink.buffer.extend_from_slice(b"[\n");
+        self.sink.buffer().extend_from_slice(b"[\n");
     }
 
     fn next_line(&mut self, count: &mut u64) -> Result<()> {
         if *count > 0 {
-            self.sink.buffer.extend_from_slice(b",\n");
+            self.sink.buffer().extend_from_slice(b",\n");
         }
         *count += 1;
         if count.is_multiple_of(ROWS_BETWEEN_NEWS) {
@@ -275,13 +212,13 @@ impl Lines<'_> {
     }
 
     fn end_line(&mut self, empty: bool) -> Result<()> {
-        self.sink.buffer.extend_from_slice(if empty { b"{}" } else { b"}" });
+        self.sink.buffer().extend_from_slice(if empty { b"{}" } else { b"}" });
         self.sink.make_room()
     }
 
     fn close(&mut self, count: u64) {
         (self.news)(count % ROWS_BETWEEN_NEWS);
-        self.sink.buffer.extend_from_slice(if count > 0 { b"\n]\n" } else { b"]\n" });
+        self.sink.buffer().extend_from_slice(if count > 0 { b"\n]\n" } else { b"]\n" });
     }
 }
 

@@ -14,7 +14,7 @@ use crate::failure::Outcome;
 use crate::page::Page;
 use crate::run::Run;
 use crate::settings::Setting;
-use crate::wording::size;
+use crate::wording::{counted, size};
 
 /// A preview for programs.
 #[derive(Debug, Serialize)]
@@ -80,7 +80,14 @@ async fn vault_exists(run: &Run) -> Result<bool> {
 
 /// The database's condition in words, and whether it can be backed up.
 async fn condition(plan: &BackupPlan) -> Result<Option<(String, bool)>> {
-    let Some(Database::Sqlite(database)) = plan.database.clone() else { return Ok(None) };
+    let database = match plan.database.clone() {
+        None => return Ok(None),
+        Some(Database::Postgres(database)) => {
+            let (server, tables, bytes) = database.look().await?;
+            return Ok(Some((format!("PostgreSQL {server}, {}, {}", counted(tables, "table"), size(bytes)), true)));
+        }
+        Some(Database::Sqlite(database)) => database,
+    };
     let wait = plan.lock_wait;
     let looked = tokio::task::spawn_blocking(move || database.condition(wait)).await;
     let condition = looked.map_err(|cause| Error::Local {

@@ -4,7 +4,7 @@ use nexus_core::bucket::Address;
 use nexus_core::database::Database;
 use nexus_core::database::sqlite::Condition;
 use nexus_core::error::{Error, Result};
-use nexus_core::restore::RestorePlan;
+use nexus_core::restore::{RestorePlan, Way};
 
 use super::targets::Targets;
 use crate::cli::RestoreArgs;
@@ -50,10 +50,12 @@ fn foreign(plan: &RestorePlan, targets: &Targets) -> Vec<String> {
     let mut names = Vec::new();
     if let (Some(goal), Some(planned)) = (&targets.database, &plan.database)
         && !goal.own
-        && !matches!(planned.condition, Condition::Absent | Condition::Empty)
+        && loses(&planned.way)
     {
-        let Database::Sqlite(sqlite) = &goal.place;
-        let name = sqlite.path().file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = match &goal.place {
+            Database::Sqlite(sqlite) => sqlite.path().file_name().map(|name| name.to_string_lossy().into_owned()),
+            Database::Postgres(postgres) => Some(postgres.name().to_owned()),
+        };
         names.push(name.unwrap_or_else(|| planned.target.clone()));
     }
     if let (Some(files), Some(planned)) = (&targets.files, &plan.files)
@@ -66,6 +68,14 @@ fn foreign(plan: &RestorePlan, targets: &Targets) -> Vec<String> {
         });
     }
     names
+}
+
+/// True when something is there that will not be there under its name any more.
+fn loses(way: &Way) -> bool {
+    match way {
+        Way::IntoFile(condition) => !matches!(condition, Condition::Absent | Condition::Empty),
+        Way::OnServer(server) => server.loses(),
+    }
 }
 
 /// Files that will be removed.

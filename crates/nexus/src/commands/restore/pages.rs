@@ -1,9 +1,10 @@
 //! What restore will do and what it did, as pages and for programs.
 
+use nexus_core::database::postgres::{Place, PostgresPlan};
 use nexus_core::database::sqlite::Condition;
 use nexus_core::files::restore::{Extra, FilesPlanned};
 use nexus_core::point::{Count, Part, PointId};
-use nexus_core::restore::{RestorePlan, RestoreReport};
+use nexus_core::restore::{RestorePlan, RestoreReport, Way};
 use serde_json::{Value, json};
 
 use super::targets::Targets;
@@ -18,7 +19,10 @@ pub fn plan(plan: &RestorePlan, targets: &Targets, args: &RestoreArgs) -> Page {
     page.heading(format!("Restore of {}", plan.point.id()));
     if let (Some(planned), Some(goal)) = (&plan.database, &targets.database) {
         page.field("database", target(&planned.target, goal.own));
-        page.field("there now", condition(&planned.condition));
+        match &planned.way {
+            Way::IntoFile(now) => page.field("there now", condition(now)),
+            Way::OnServer(server) => server_fields(&mut page, server),
+        }
         page.field("will have", counted(planned.rows, "row"));
     }
     if let (Some(planned), Some(files)) = (&plan.files, &targets.files) {
@@ -34,6 +38,28 @@ pub fn plan(plan: &RestorePlan, targets: &Targets, args: &RestoreArgs) -> Page {
 
 fn target(place: &str, own: bool) -> Cell {
     if own { place.into() } else { Cell::styled(format!("{place} (not where it came from)"), Style::Doubtful) }
+}
+
+fn server_fields(page: &mut Page, server: &PostgresPlan) {
+    match &server.place {
+        Place::Within => {
+            let there = format!("a database of {}, which is emptied and filled in one transaction", size(server.size));
+            page.field("there now", there);
+        }
+        Place::Beside { kept: None, .. } => page.field("there now", "nothing"),
+        Place::Beside { kept: Some(kept), .. } => {
+            page.field("there now", format!("a database of {}, which is kept as {kept}", size(server.size)));
+        }
+    }
+    if let Place::Beside { fresh, .. } = &server.place {
+        page.field("filled as", fresh.clone());
+    }
+    for session in &server.sessions {
+        page.field("ended", Cell::styled(session.clone(), Style::Doubtful));
+    }
+    for unknown in &server.unknown {
+        page.field("not checked", Cell::styled(unknown.clone(), Style::Doubtful));
+    }
 }
 
 fn condition(condition: &Condition) -> Cell {
@@ -77,11 +103,26 @@ fn safety(plan: &RestorePlan, args: &RestoreArgs) -> Cell {
 /// The plan for programs.
 pub fn planned(plan: &RestorePlan, args: &RestoreArgs) -> Value {
     let database = plan.database.as_ref().map(|planned| {
-        let (word, reason) = match &planned.condition {
-            Condition::Absent => ("absent", None),
-            Condition::Empty => ("empty", None),
-            Condition::Healthy { .. } => ("healthy", None),
-            Condition::Broken(reason) => ("broken", Some(reason)),
+        let (word, reason) = match &planned.way {
+            Way::IntoFile(Condition::Absent) => ("absent", None),
+            Way::IntoFile(Condition::Empty) => ("empty", None),
+            Way::IntoFile(Condition::Healthy { .. }) => ("healthy", None),
+            Way::IntoFile(Condition::Broken(reason)) => ("broken", Some(reason)),
+            Way::OnServer(server) => {
+                let (fresh, kept) = match &server.place {
+                    Place::Beside { fresh, kept } => (Some(fresh), kept.as_ref()),
+                    Place::Within => (None, None),
+                };
+                return json!({
+                    "target": planned.target,
+                    "condition": if server.loses() { "healthy" } else { "absent" },
+                    "rows": planned.rows,
+                    "filled_as": fresh,
+                    "kept_as": kept,
+                    "sessions": server.sessions,
+                    "not_checked": server.unknown,
+                });
+            }
         };
         json!({ "target": planned.target, "condition": word, "reason": reason, "rows": planned.rows })
     });
@@ -147,6 +188,13 @@ fn page(id: &PointId, report: &RestoreReport, safety: Option<&PointId>, undo: Op
     if let Some(database) = &report.database {
         page.field("database", of(database.equal_tables, database.tables, "tables are as they were"));
         page.field("rows", count(database.rows));
+        for lost in &database.unkept {
+            page.field("not kept", Cell::styled(lost.clone(), Style::Doubtful));
+        }
+        if let Some(kept) = &database.kept {
+            page.field("before", format!("the database of before is {kept}"));
+            page.field("remove it", format!("DROP DATABASE \"{}\";", kept.replace('"', "\"\"")));
+        }
     }
     if let Some(records) = report.records {
         page.field("records", of(records, records, "record files are as they were"));
@@ -168,6 +216,8 @@ fn restored(id: &PointId, report: &RestoreReport, safety: Option<&PointId>, undo
             "equal_tables": database.equal_tables,
             "rows": database.rows,
             "journal_mode": database.journal_mode,
+            "kept_as": database.kept,
+            "not_kept": database.unkept,
         })
     });
     let put_aside: Vec<Value> = report

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use nexus_core::bucket::{Address, Reader};
 use nexus_core::database::Database;
+use nexus_core::database::postgres::Liberties;
 use nexus_core::error::{Error, Result};
 use nexus_core::files::restore::{Extra, FilesTarget};
 use nexus_core::files::rules::Selection;
-use nexus_core::point::{FilesPart, Part};
+use nexus_core::point::{DatabaseKind, DatabasePart, FilesPart, Part};
 use nexus_core::restore::RestoreRequest;
 use nexus_core::vault::{RecoveryPoint, Vault, layout};
 
@@ -41,6 +42,7 @@ impl Wish {
             (args.delete_extra, Part::Files, "--delete-extra removes"),
             (args.target.to_files.is_some(), Part::Files, "--to-files is for"),
             (args.target.to_database.is_some(), Part::Database, "--to-database is for the"),
+            (args.in_place, Part::Database, "--in-place is for the"),
             (args.target.to_records.is_some(), Part::Records, "--to-records is for"),
         ];
         if let Some((_, part, flag)) = contradictions.into_iter().find(|(given, part, _)| *given && !wants(*part)) {
@@ -148,6 +150,11 @@ impl Targets {
             database: self.database.as_ref().map(|goal| goal.place.clone()),
             records: self.records.clone(),
             lock_wait: run.settings.lock_wait.duration(),
+            liberties: Liberties {
+                ends_sessions: args.end_sessions,
+                without_owners: args.no_owner,
+                in_place: args.in_place,
+            },
         })
     }
 }
@@ -162,28 +169,48 @@ fn elsewhere_is_its_source(flag: &str, place: &str) -> Error {
 fn database(run: &Run, args: &RestoreArgs, point: &RecoveryPoint) -> Result<Option<Goal<Database>>> {
     let Some(part) = &point.manifest().parts.database else { return Ok(None) };
     if let Some(text) = &args.target.to_database {
-        let place = Database::parse(text, &run.folder)?;
+        let place = run.settings.database_at(text, &run.folder)?;
         if place.location() == part.source {
             return Err(elsewhere_is_its_source("--to-database", &part.source));
         }
         return Ok(Some(Goal { place, own: false }));
     }
-    if let Some(setting) = &run.settings.database
-        && setting.origin != Origin::Variable("DATABASE_URL")
-    {
-        let location = Database::parse(&setting.value.text, &setting.value.base)?.location();
-        if location != part.source {
-            return Err(Error::usage_hint(
-                format!(
-                    "the point came from {}, and {} names another database: {location}",
-                    part.source, setting.origin
-                ),
-                format!("say which: --to-database {location}, or without that setting the point's own"),
-            ));
+    // Credentials for the point's own database come from whatever setting names that very place.
+    let mut reached = None;
+    if let Some(setting) = &run.settings.database {
+        let named = run.settings.database_at(&setting.value.text, &setting.value.base);
+        let ambient = setting.origin == Origin::Variable("DATABASE_URL");
+        match named {
+            Ok(named) if named.location() == part.source => reached = Some(named),
+            Ok(named) if !ambient => {
+                let location = named.location();
+                return Err(Error::usage_hint(
+                    format!(
+                        "the point came from {}, and {} names another database: {location}",
+                        part.source, setting.origin
+                    ),
+                    format!("say which: --to-database {location}, or without that setting the point's own"),
+                ));
+            }
+            Err(error) if !ambient => return Err(error),
+            // Another app's.
+            Ok(_) | Err(_) => {}
         }
     }
-    let place = Database::parse(&part.source, &run.folder)?;
+    let place = match reached {
+        Some(place) => place,
+        None => own_database(run, part)?,
+    };
     Ok(Some(Goal { place, own: true }))
+}
+
+/// The point's own database, reached by the role that backed it up unless the environment names another.
+fn own_database(run: &Run, part: &DatabasePart) -> Result<Database> {
+    let mut around = run.settings.surroundings(&run.folder);
+    if let DatabaseKind::Postgres { postgres } = &part.kind {
+        around.variables.entry("PGUSER".to_owned()).or_insert_with(|| postgres.role.clone());
+    }
+    Database::parse(&part.source, &around)
 }
 
 async fn files(run: &Run, args: &RestoreArgs, point: &RecoveryPoint) -> Result<Option<FilesGoal>> {

@@ -1,0 +1,201 @@
+//! The database at the instant: a private copy of a SQLite file, or a PostgreSQL server held at an exported snapshot.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::{BackupPlan, RecordsPlan, milliseconds};
+use crate::clock::Clock;
+use crate::database::Database;
+use crate::database::postgres::{PostgresDatabase, PostgresInstant, Reader, Reading, Wanted};
+use crate::database::sqlite::Captured;
+use crate::error::{Error, Result};
+use crate::event::{Events, Stage};
+use crate::local::{Scratch, blocking};
+use crate::point::{DatabaseKind, DatabasePart, Part};
+use crate::records::export::{Export, RecordsExport};
+use crate::vault::draft::Draft;
+
+/// Tables whose rows are read at once.
+const READERS: usize = 4;
+
+/// The database as it is at one instant, for as long as this lives.
+pub(super) struct Held {
+    kind: Kind,
+    /// The instant, by this machine's clock.
+    pub(super) instant: Timestamp,
+    /// How long it took to come about.
+    pub(super) milliseconds: u64,
+}
+
+enum Kind {
+    Sqlite { path: PathBuf, captured: Box<Captured> },
+    Postgres { database: Box<PostgresDatabase>, instant: Box<PostgresInstant> },
+}
+
+/// What each part takes out of an instant.
+#[derive(Default)]
+pub(super) struct Taken {
+    dump: Option<Reading>,
+    readers: Vec<Reader>,
+}
+
+impl Held {
+    /// Holds the database, when a part of the plan needs it.
+    pub(super) async fn open(
+        plan: &BackupPlan,
+        scratch: &Scratch,
+        clock: &Clock,
+        events: &Events,
+    ) -> Result<Option<Self>> {
+        let (dump, rows) = (plan.parts.contains(&Part::Database), plan.parts.contains(&Part::Records));
+        if !dump && !rows {
+            return Ok(None);
+        }
+        let begun = Instant::now();
+        let kind = match plan.database.clone() {
+            None => return Ok(None),
+            Some(Database::Sqlite(database)) => {
+                let path = scratch.file("database.db");
+                let (to, wait, told) = (path.clone(), plan.lock_wait, events.clone());
+                // The copy shows the database as it is when the copying begins.
+                let instant = clock.now();
+                let captured = Box::new(blocking(move || database.capture(&to, wait, &told)).await?);
+                let kind = Kind::Sqlite { path, captured };
+                return Ok(Some(Self { kind, instant, milliseconds: milliseconds(begun) }));
+            }
+            Some(Database::Postgres(database)) => {
+                let wanted = Wanted { dump, readers: if rows { READERS } else { 0 }, lock_wait: plan.lock_wait };
+                let instant = Box::new(database.instant(wanted, scratch, events).await?);
+                Kind::Postgres { database, instant }
+            }
+        };
+        Ok(Some(Self { kind, instant: clock.now(), milliseconds: milliseconds(begun) }))
+    }
+
+    /// Rows that the export will see, where that is known.
+    fn expected_rows(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::Sqlite { captured, .. } => Some(captured.tables.values().sum()),
+            Kind::Postgres { .. } => None,
+        }
+    }
+
+    /// What the parts read from, each its own.
+    pub(super) fn take(&mut self, events: &Events) -> Taken {
+        match &mut self.kind {
+            Kind::Sqlite { .. } => Taken::default(),
+            Kind::Postgres { database, instant } => {
+                Taken { dump: instant.take_dump(database, events), readers: instant.take_readers() }
+            }
+        }
+    }
+
+    /// Stores the database's copy; which tables it has how many rows of is told by `counts`, later.
+    pub(super) async fn store(
+        &self,
+        draft: &Draft,
+        plan: &BackupPlan,
+        dump: Option<Reading>,
+        scratch: &Scratch,
+        events: &Events,
+    ) -> Result<Option<DatabasePart>> {
+        if !plan.parts.contains(&Part::Database) {
+            return Ok(None);
+        }
+        let source = plan.database.as_ref().map(Database::location).unwrap_or_default();
+        let part = match &self.kind {
+            Kind::Sqlite { path, captured } => {
+                events.started(Stage::UploadDatabase, None, Some(captured.bytes));
+                let object = draft.add_database(path, captured.bytes, &captured.sha256, events).await?;
+                DatabasePart {
+                    kind: DatabaseKind::Sqlite { sqlite: captured.facts.clone() },
+                    source,
+                    object,
+                    tables: captured.tables.clone(),
+                    read_milliseconds: captured.read_milliseconds,
+                }
+            }
+            Kind::Postgres { database, instant } => {
+                let dump = dump.ok_or_else(|| Error::damaged("no dump was begun at the instant"))?;
+                let mut facts = instant.facts().clone();
+                events.started(Stage::UploadDatabase, None, None);
+                let object = draft.add_dump(dump, facts.size, events).await?;
+                match database.globals(instant, scratch).await {
+                    Ok((file, hash)) => facts.globals = Some(draft.add_globals(&file, hash, events).await?),
+                    Err(error @ (Error::Denied { .. } | Error::Unsupported { .. } | Error::Service { .. })) => {
+                        facts
+                            .lacks
+                            .push(format!("the server's roles and tablespaces: {}", crate::error::chain(&error)));
+                    }
+                    Err(error) => return Err(error),
+                }
+                DatabasePart {
+                    kind: DatabaseKind::Postgres { postgres: Box::new(facts) },
+                    source,
+                    object,
+                    tables: BTreeMap::new(),
+                    read_milliseconds: 0,
+                }
+            }
+        };
+        events.ended(Stage::UploadDatabase);
+        Ok(Some(part))
+    }
+
+    /// Writes every row as JSON.
+    pub(super) async fn export(
+        &self,
+        draft: &Draft,
+        records: &RecordsPlan,
+        readers: Vec<Reader>,
+        folder: &Path,
+        events: &Events,
+    ) -> Result<RecordsExport> {
+        let export = Export {
+            folder: folder.to_owned(),
+            names: records.names.clone(),
+            app: draft.vault().app().to_owned(),
+            point: draft.id().clone(),
+            instant: self.instant,
+            expected_rows: self.expected_rows(),
+        };
+        match &self.kind {
+            Kind::Sqlite { path, .. } => {
+                let (path, told) = (path.clone(), events.clone());
+                blocking(move || export.of_sqlite(&path, &told)).await
+            }
+            Kind::Postgres { instant, .. } => export.of_postgres(instant, readers, events).await,
+        }
+    }
+
+    /// Adds to the part what is known only when all have read: rows by table, and how long the tables were locked.
+    pub(super) async fn complete(
+        &self,
+        part: Option<DatabasePart>,
+        records: Option<&RecordsExport>,
+    ) -> Result<Option<DatabasePart>> {
+        let (Some(mut part), Kind::Postgres { instant, .. }) = (part.clone(), &self.kind) else { return Ok(part) };
+        part.tables = match records {
+            // They were counted in the same snapshot.
+            Some(records) => records.tables.iter().map(|table| (table.table.clone(), table.rows)).collect(),
+            None => instant.count().await?,
+        };
+        part.read_milliseconds = instant.held_milliseconds();
+        Ok(Some(part))
+    }
+}
+
+impl Taken {
+    /// The dump.
+    pub(super) fn dump(&mut self) -> Option<Reading> {
+        self.dump.take()
+    }
+
+    /// The sessions that read rows.
+    pub(super) fn readers(&mut self) -> Vec<Reader> {
+        std::mem::take(&mut self.readers)
+    }
+}

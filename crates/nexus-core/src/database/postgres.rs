@@ -1,0 +1,20 @@
+//! A PostgreSQL database: held at one moment for a dump, records and counts, and put back as a new database beside the old.
+//!
+//! Dumps are made and read by PostgreSQL's own `pg_dump` and `pg_restore`; everything around them is ours: the moment, the
+//! locks, the way into the vault, the checks, the swap.
+
+mod beside;
+pub(crate) mod catalogue;
+pub(crate) mod connect;
+mod instant;
+mod place;
+mod requirements;
+mod restore;
+pub(crate) mod rows;
+mod script;
+mod tools;
+mod within;
+
+pub use instant::{PostgresInstant, Reader, Reading, Wanted};
+pub use place::{Password, PostgresDatabase, SslMode, Surroundings};
+pub use restore::{Liberties, Place, PostgresPlan, PostgresRestored};

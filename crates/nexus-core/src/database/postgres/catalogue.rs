@@ -1,0 +1,353 @@
+//! What a PostgreSQL database consists of, as one session sees it.
+
+use std::collections::BTreeMap;
+
+use super::connect::Session;
+use crate::error::Result;
+use crate::point::{PostgresExtension, PostgresFacts, PostgresGrant, PostgresSetting};
+
+/// Schemas that belong to the server itself; names that begin with `pg_` are reserved for it.
+const USER_SCHEMA: &str = "n.nspname !~ '^pg_' and n.nspname <> 'information_schema'";
+
+/// A table with rows of its own, or a partitioned one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Relation {
+    /// The catalogue's number for it.
+    pub(crate) oid: u32,
+    /// Its schema and name, quoted for SQL.
+    pub(crate) quoted: String,
+    /// Its name in the manifest: `patient` in the schema `public`, `billing.invoice` elsewhere.
+    pub(crate) name: String,
+    /// True when its rows lie in its partitions.
+    pub(crate) partitioned: bool,
+    /// True when it is a partition of another.
+    pub(crate) partition: bool,
+    /// The extension it belongs to, whose script makes it.
+    pub(crate) extension: Option<String>,
+    /// True when this role may read it.
+    pub(crate) readable: bool,
+}
+
+impl Relation {
+    /// What stands after `FROM`: a partitioned table with its partitions, any other without its heirs.
+    pub(crate) fn source(&self) -> String {
+        if self.partitioned { self.quoted.clone() } else { format!("only {}", self.quoted) }
+    }
+
+    /// Why its rows are not exported on their own, if they are not.
+    pub(crate) fn left_out(&self) -> Option<String> {
+        match &self.extension {
+            Some(extension) => Some(format!("it belongs to the extension {extension}")),
+            None if self.partition => Some("its rows are with the table that it is a partition of".to_owned()),
+            None => None,
+        }
+    }
+}
+
+/// How a column's text becomes JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// `t` and `f`.
+    Boolean,
+    /// A number, or text past 2^53.
+    Integer,
+    /// A number, or text when it is not finite.
+    Real,
+    /// Text as it is.
+    Text,
+}
+
+/// A column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Column {
+    /// Its name.
+    pub(crate) name: String,
+    /// The same, quoted for SQL.
+    pub(crate) quoted: String,
+    /// Its type as `format_type` writes it.
+    pub(crate) declared: String,
+    /// How its text becomes JSON.
+    pub(crate) shape: Shape,
+    /// True when the database computes it.
+    pub(crate) generated: bool,
+}
+
+/// A table's columns, key and sequences.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// The columns in order.
+    pub(crate) columns: Vec<Column>,
+    /// The primary key's columns, in its order, as positions in `columns`.
+    pub(crate) key: Vec<usize>,
+    /// The last value that the sequence of a column gave out.
+    pub(crate) sequences: BTreeMap<String, i64>,
+}
+
+/// A name in the manifest: the schema `public` is left out, and what could be misread is quoted as in SQL.
+pub(crate) fn shown(schema: &str, table: &str) -> String {
+    let quoted = |name: &str| {
+        if name.contains(['.', '"']) || name.is_empty() {
+            format!("\"{}\"", name.replace('"', "\"\""))
+        } else {
+            name.to_owned()
+        }
+    };
+    if schema == "public" { quoted(table) } else { format!("{}.{}", quoted(schema), quoted(table)) }
+}
+
+/// The schema and the table that a name in the manifest stands for.
+pub(crate) fn parts_of(shown: &str) -> (String, String) {
+    let mut parts = vec![String::new()];
+    let mut letters = shown.chars().peekable();
+    let mut quoted = false;
+    while let Some(letter) = letters.next() {
+        let last = parts.len() - 1;
+        match letter {
+            '"' if quoted && letters.peek() == Some(&'"') => parts[last].extend(letters.next()),
+            '"' => quoted = !quoted,
+            '.' if !quoted => parts.push(String::new()),
+            other => parts[last].push(other),
+        }
+    }
+    let table = parts.pop().unwrap_or_default();
+    (parts.pop().unwrap_or_else(|| "public".to_owned()), table)
+}
+
+/// A name, quoted for SQL whatever it is.
+pub(crate) fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text, quoted for SQL whatever it is.
+pub(crate) fn literal(text: &str) -> String {
+    let quoted = text.replace('\'', "''");
+    if quoted.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
+}
+
+/// All tables of all schemas that are not the server's own, in the order of their names.
+pub(crate) async fn relations(session: &Session) -> Result<Vec<Relation>> {
+    let sql = format!(
+        "select c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname), n.nspname, c.relname, c.relkind = 'p',
+                c.relispartition, e.extname, has_table_privilege(c.oid, 'SELECT')
+           from pg_class c
+           join pg_namespace n on n.oid = c.relnamespace
+           left join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = c.oid and d.objsubid = 0
+                                and d.deptype = 'e' and d.refclassid = 'pg_extension'::regclass
+           left join pg_extension e on e.oid = d.refobjid
+          where c.relkind in ('r', 'p') and {USER_SCHEMA}
+          order by n.nspname collate \"C\", c.relname collate \"C\""
+    );
+    let rows = session.rows(&sql, "list the tables").await?;
+    let relations = rows.iter().map(|row| Relation {
+        oid: row.number(0),
+        quoted: row.text(1).to_owned(),
+        name: shown(row.text(2), row.text(3)),
+        partitioned: row.is_true(4),
+        partition: row.is_true(5),
+        extension: row.maybe(6).map(str::to_owned),
+        readable: row.is_true(7),
+    });
+    Ok(relations.collect())
+}
+
+/// Columns, keys and sequences of all tables, by the catalogue's number.
+pub(crate) async fn layouts(session: &Session) -> Result<BTreeMap<u32, Layout>> {
+    let mut layouts: BTreeMap<u32, Layout> = BTreeMap::new();
+    let columns = format!(
+        "with recursive base(oid, type) as (
+             select oid, typbasetype from pg_type where typtype = 'd'
+             union all
+             select b.oid, t.typbasetype from base b join pg_type t on t.oid = b.type where t.typtype = 'd')
+         select a.attrelid, a.attname, quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),
+                coalesce((select b.type from base b join pg_type t on t.oid = b.type
+                           where b.oid = a.atttypid and t.typtype <> 'd'), a.atttypid)::regtype,
+                a.attgenerated <> '', a.attnum
+           from pg_attribute a
+           join pg_class c on c.oid = a.attrelid
+           join pg_namespace n on n.oid = c.relnamespace
+          where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p') and {USER_SCHEMA}
+          order by a.attrelid, a.attnum"
+    );
+    let mut positions: BTreeMap<(u32, i32), usize> = BTreeMap::new();
+    for row in session.rows(&columns, "list the columns").await? {
+        let layout = layouts.entry(row.number(0)).or_default();
+        positions.insert((row.number(0), row.number(6)), layout.columns.len());
+        layout.columns.push(Column {
+            name: row.text(1).to_owned(),
+            quoted: row.text(2).to_owned(),
+            declared: row.text(3).to_owned(),
+            shape: shape(row.text(4)),
+            generated: row.is_true(5),
+        });
+    }
+    let keys = "select i.indrelid, k.number
+                  from pg_index i, unnest(i.indkey) with ordinality k(number, place)
+                 where i.indisprimary and k.place <= i.indnkeyatts
+                 order by i.indrelid, k.place";
+    for row in session.rows(keys, "list the primary keys").await? {
+        if let (Some(layout), Some(at)) =
+            (layouts.get_mut(&row.number(0)), positions.get(&(row.number(0), row.number(1))))
+        {
+            layout.key.push(*at);
+        }
+    }
+    // Neither function may see what is no sequence, and only CASE keeps an order.
+    let sequences = "select d.refobjid, d.refobjsubid,
+                            case when c.relkind = 'S' then
+                                case when has_sequence_privilege(c.oid, 'SELECT') then pg_sequence_last_value(c.oid) end
+                            end
+                       from pg_class c
+                       join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = c.oid
+                                       and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i')
+                      where c.relkind = 'S' and d.refobjsubid > 0";
+    for row in session.rows(sequences, "read the sequences").await? {
+        if let (Some(layout), Some(at), Some(value)) = (
+            layouts.get_mut(&row.number(0)),
+            positions.get(&(row.number(0), row.number(1))),
+            row.maybe(2).and_then(|value| value.parse().ok()),
+        ) {
+            layout.sequences.insert(layout.columns[*at].name.clone(), value);
+        }
+    }
+    Ok(layouts)
+}
+
+fn shape(base: &str) -> Shape {
+    match base {
+        "boolean" => Shape::Boolean,
+        "smallint" | "integer" | "bigint" | "oid" => Shape::Integer,
+        "real" | "double precision" => Shape::Real,
+        _ => Shape::Text,
+    }
+}
+
+/// What the database is beyond its tables; `lacks` starts empty.
+pub(crate) async fn facts(session: &Session) -> Result<PostgresFacts> {
+    let locale = match session.major() {
+        ..=14 => "'c'::text, null::text, null::text",
+        15 => "d.datlocprovider::text, d.daticulocale, null::text",
+        16 => "d.datlocprovider::text, d.daticulocale, d.daticurules",
+        _ => "d.datlocprovider::text, d.datlocale, d.daticurules",
+    };
+    let sql = format!(
+        "select current_setting('server_version'), pg_encoding_to_char(d.encoding), d.datcollate, d.datctype,
+                pg_get_userbyid(d.datdba), shobj_description(d.oid, 'pg_database'), d.datconnlimit, current_user,
+                pg_database_size(d.oid), {locale}
+           from pg_database d where d.datname = current_database()"
+    );
+    let rows = session.rows(&sql, "read the database's properties").await?;
+    let row = rows.first().cloned().expect("a session is in a database");
+    let objects = "select count(*) from pg_largeobject_metadata";
+    let large_objects = session.value(objects, "count the large objects").await?.parse().unwrap_or(0);
+    Ok(PostgresFacts {
+        server: row.text(0).to_owned(),
+        client: String::new(),
+        encoding: row.text(1).to_owned(),
+        collate: row.text(2).to_owned(),
+        ctype: row.text(3).to_owned(),
+        locale_provider: provider(row.text(9)).to_owned(),
+        locale: row.maybe(10).map(str::to_owned),
+        icu_rules: row.maybe(11).map(str::to_owned),
+        owner: row.text(4).to_owned(),
+        comment: row.maybe(5).map(str::to_owned),
+        connection_limit: row.number::<i64>(6),
+        role: row.text(7).to_owned(),
+        size: row.number(8),
+        extensions: extensions(session).await?,
+        roles: roles(session).await?,
+        settings: settings(session).await?,
+        grants: grants(session).await?,
+        large_objects,
+        compression: String::new(),
+        globals: None,
+        lacks: Vec::new(),
+    })
+}
+
+fn provider(letter: &str) -> &'static str {
+    match letter {
+        "i" => "icu",
+        "b" => "builtin",
+        _ => "libc",
+    }
+}
+
+async fn extensions(session: &Session) -> Result<Vec<PostgresExtension>> {
+    let sql = "select e.extname, e.extversion, n.nspname from pg_extension e
+                 join pg_namespace n on n.oid = e.extnamespace order by 1";
+    let rows = session.rows(sql, "list the extensions").await?;
+    let one = |row: &super::connect::TextRow| PostgresExtension {
+        name: row.text(0).to_owned(),
+        version: row.text(1).to_owned(),
+        schema: row.text(2).to_owned(),
+    };
+    Ok(rows.iter().map(one).collect())
+}
+
+/// Roles that own something here, are granted something, or are named by a policy.
+async fn roles(session: &Session) -> Result<Vec<String>> {
+    let sql = "select r.rolname from pg_roles r where r.oid in (
+                   select s.refobjid from pg_shdepend s join pg_database d on d.oid = s.dbid
+                    where d.datname = current_database() and s.refclassid = 'pg_authid'::regclass
+                   union select datdba from pg_database where datname = current_database()
+                   union select nspowner from pg_namespace n where nspname !~ '^pg_' and nspname <> 'information_schema'
+                   union select relowner from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                    where n.nspname !~ '^pg_' and n.nspname <> 'information_schema')
+                 and r.rolname !~ '^pg_' order by 1";
+    let rows = session.rows(sql, "list the roles").await?;
+    Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
+}
+
+async fn settings(session: &Session) -> Result<Vec<PostgresSetting>> {
+    let sql = "select case when s.setrole = 0 then null else pg_get_userbyid(s.setrole) end, c.setting
+                 from pg_db_role_setting s join pg_database d on d.oid = s.setdatabase, unnest(s.setconfig) c(setting)
+                where d.datname = current_database() order by 1 nulls first, 2";
+    let rows = session.rows(sql, "read the database's settings").await?;
+    let one = |row: &super::connect::TextRow| {
+        let (name, value) = row.text(1).split_once('=').unwrap_or((row.text(1), ""));
+        PostgresSetting { role: row.maybe(0).map(str::to_owned), name: name.to_owned(), value: value.to_owned() }
+    };
+    Ok(rows.iter().map(one).collect())
+}
+
+async fn grants(session: &Session) -> Result<Option<Vec<PostgresGrant>>> {
+    let sql = "select d.datacl is null, case when a.grantee = 0 then null else pg_get_userbyid(a.grantee) end,
+                      a.privilege_type, a.is_grantable
+                 from pg_database d left join lateral aclexplode(d.datacl) a on true
+                where d.datname = current_database() order by 2 nulls first, 3";
+    let rows = session.rows(sql, "read the database's grants").await?;
+    if rows.first().is_none_or(|row| row.is_true(0)) {
+        return Ok(None);
+    }
+    let granted = rows.iter().filter(|row| row.maybe(2).is_some()).map(|row| PostgresGrant {
+        to: row.maybe(1).map(str::to_owned),
+        privilege: row.text(2).to_owned(),
+        grantable: row.is_true(3),
+    });
+    Ok(Some(granted.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_tables_are_shown_by_one_name() {
+        assert_eq!(shown("public", "patient"), "patient");
+        assert_eq!(shown("billing", "invoice"), "billing.invoice");
+        let odd = [("a.b", "c"), ("a", "b.c"), ("public", "a.b"), ("public", "\"a\".b"), ("a", "b"), ("public", "")];
+        let names: std::collections::BTreeSet<String> =
+            odd.iter().map(|(schema, table)| shown(schema, table)).collect();
+        assert_eq!(names.len(), odd.len(), "{names:?}");
+        for (schema, table) in odd {
+            assert_eq!(parts_of(&shown(schema, table)), (schema.to_owned(), table.to_owned()));
+        }
+    }
+
+    #[test]
+    fn texts_and_names_are_quoted_whatever_they_hold() {
+        assert_eq!(identifier("a\"b"), "\"a\"\"b\"");
+        assert_eq!(literal("it's"), "'it''s'");
+        assert_eq!(literal("a\\'b"), "E'a\\\\''b'");
+    }
+}

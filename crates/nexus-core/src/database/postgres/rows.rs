@@ -1,0 +1,248 @@
+//! Rows of a PostgreSQL table as JSON lines, from the text output of each column.
+//!
+//! The server writes every value by its type's own output function under fixed settings, which its input function reads
+//! back exactly. What JSON carries exactly is JSON; every other value is that text as a string.
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures::StreamExt;
+
+use super::catalogue::{Layout, Relation, Shape};
+use super::connect::Session;
+use crate::database::json;
+use crate::database::sink::Sink;
+use crate::error::{DatabaseWords, Error, Result};
+
+/// How often the number of rows is told.
+const ROWS_BETWEEN_NEWS: u64 = 8192;
+/// Integers of so many digits are below 2^53.
+const SURELY_EXACT: usize = 15;
+/// The largest integer that every JSON reader keeps exact.
+const LARGEST_EXACT: u64 = 1 << 53;
+
+/// What a session must do before it writes rows: a database without an encoding gives its bytes as they are.
+pub(crate) async fn prepare(session: &Session, encoding: &str) -> Result<()> {
+    let client = if encoding == "SQL_ASCII" { "SQL_ASCII" } else { "UTF8" };
+    session.run(&format!("set client_encoding={client}"), "set up a session").await
+}
+
+/// Writes a table's rows as one JSON array and answers how many there are; `news` hears of each few thousand.
+///
+/// They come in the order of the primary key, else as the server finds them. The first line is `[`, then a record a line
+/// with `,` after each but the last, then `]`.
+pub(crate) async fn write_rows(
+    session: &Session,
+    relation: &Relation,
+    layout: &Layout,
+    sink: &mut Sink,
+    news: &(dyn Fn(u64) + Sync),
+) -> Result<u64> {
+    let what = format!("read the table {}", relation.name);
+    let mut lines = Lines::new(layout, sink);
+    let stream =
+        session.client().copy_out(&query(relation, layout)).await.map_err(|cause| session.failed(&what, &cause))?;
+    let mut stream = std::pin::pin!(stream);
+    let mut rest = BytesMut::new();
+    let mut told = 0;
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(|cause| session.failed(&what, &cause))?;
+        lines.take(&mut rest, piece)?;
+        if lines.rows - told >= ROWS_BETWEEN_NEWS {
+            news(lines.rows - told);
+            told = lines.rows;
+        }
+    }
+    if !rest.is_empty() {
+        return Err(Error::Unreachable {
+            what: format!("cannot {what} in {}", session.place()),
+            cause: Some(DatabaseWords("the server's answer ended within a row".into()).into()),
+        });
+    }
+    news(lines.rows - told);
+    lines.finish()
+}
+
+/// The columns come by name, in their order; without any, each row is an empty line.
+fn query(relation: &Relation, layout: &Layout) -> String {
+    let name = |column: &usize| format!("t.{}", layout.columns[*column].quoted);
+    let columns: Vec<String> = (0..layout.columns.len()).map(|at| name(&at)).collect();
+    let key: Vec<String> = layout.key.iter().map(name).collect();
+    let order = if key.is_empty() { String::new() } else { format!(" order by {}", key.join(", ")) };
+    format!("copy (select {} from {} t{order}) to stdout", columns.join(", "), relation.source())
+}
+
+/// Lines of the server's text format into records
+/// (<https://www.postgresql.org/docs/current/sql-copy.html>, "Text Format").
+struct Lines<'a> {
+    layout: &'a Layout,
+    frames: Vec<Vec<u8>>,
+    sink: &'a mut Sink,
+    scratch: Vec<u8>,
+    rows: u64,
+}
+
+impl<'a> Lines<'a> {
+    fn new(layout: &'a Layout, sink: &'a mut Sink) -> Self {
+        let frames = layout.columns.iter().enumerate().map(|(at, column)| {
+            let mut frame = if at == 0 { vec![b'{'] } else { vec![b','] };
+            json::string(&mut frame, &column.name);
+            frame.push(b':');
+            frame
+        });
+        let frames = frames.collect();
+        sink.buffer().extend_from_slice(b"[\n");
+        Self { layout, frames, sink, scratch: Vec::new(), rows: 0 }
+    }
+
+    /// Takes what came; a row that is not whole yet waits in `rest`.
+    fn take(&mut self, rest: &mut BytesMut, mut piece: Bytes) -> Result<()> {
+        if !rest.is_empty() {
+            rest.extend_from_slice(&piece);
+            piece = rest.split().freeze();
+        }
+        while let Some(end) = piece.iter().position(|byte| *byte == b'\n') {
+            self.row(&piece[..end])?;
+            piece.advance(end + 1);
+        }
+        rest.extend_from_slice(&piece);
+        Ok(())
+    }
+
+    fn row(&mut self, line: &[u8]) -> Result<()> {
+        let Self { layout, frames, sink, scratch, rows } = self;
+        let to = sink.buffer();
+        if *rows > 0 {
+            to.extend_from_slice(b",\n");
+        }
+        let mut fields = line.split(|byte| *byte == b'\t');
+        for (frame, column) in frames.iter().zip(&layout.columns) {
+            let Some(field) = fields.next() else {
+                return Err(Error::damaged("the server's answer lacks a column"));
+            };
+            to.extend_from_slice(frame);
+            value(to, scratch, field, column.shape);
+        }
+        to.extend_from_slice(if frames.is_empty() { b"{}" } else { b"}" });
+        *rows += 1;
+        sink.make_room()
+    }
+
+    fn finish(self) -> Result<u64> {
+        self.sink.buffer().extend_from_slice(if self.rows > 0 { b"\n]\n" } else { b"]\n" });
+        self.sink.make_room()?;
+        Ok(self.rows)
+    }
+}
+
+fn value(to: &mut Vec<u8>, scratch: &mut Vec<u8>, field: &[u8], shape: Shape) {
+    if field == b"\\N" {
+        return to.extend_from_slice(b"null");
+    }
+    match shape {
+        Shape::Boolean => to.extend_from_slice(if field == b"t" { b"true" } else { b"false" }),
+        Shape::Integer if is_exact(field) => to.extend_from_slice(field),
+        Shape::Real if is_finite(field) => to.extend_from_slice(field),
+        Shape::Integer | Shape::Real => text(to, field),
+        Shape::Text if !field.contains(&b'\\') => text(to, field),
+        Shape::Text => {
+            scratch.clear();
+            unescape(field, scratch);
+            text(to, scratch);
+        }
+    }
+}
+
+fn text(to: &mut Vec<u8>, bytes: &[u8]) {
+    json::text(to, bytes);
+}
+
+fn is_exact(field: &[u8]) -> bool {
+    let digits = field.strip_prefix(b"-").unwrap_or(field);
+    digits.len() <= SURELY_EXACT
+        || std::str::from_utf8(digits)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .is_some_and(|number: u64| number <= LARGEST_EXACT)
+}
+
+/// Numbers begin with a digit; `NaN`, `Infinity` and `-Infinity` do not.
+fn is_finite(field: &[u8]) -> bool {
+    field.strip_prefix(b"-").unwrap_or(field).first().is_some_and(u8::is_ascii_digit)
+}
+
+/// Undoes the text format's escapes.
+pub(crate) fn unescape(field: &[u8], to: &mut Vec<u8>) {
+    let mut rest = field;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        to.extend_from_slice(&rest[..at]);
+        let escaped = rest.get(at + 1).copied();
+        to.extend(escaped.map(|letter| match letter {
+            b'b' => 0x08,
+            b'f' => 0x0c,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'v' => 0x0b,
+            other => other,
+        }));
+        rest = rest.get(at + 2..).unwrap_or_default();
+    }
+    to.extend_from_slice(rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::catalogue::Column;
+    use super::*;
+
+    fn layout(shapes: &[Shape]) -> Layout {
+        let column = |(at, shape): (usize, &Shape)| Column {
+            name: format!("c{at}"),
+            quoted: format!("c{at}"),
+            declared: String::new(),
+            shape: *shape,
+            generated: false,
+        };
+        Layout { columns: shapes.iter().enumerate().map(column).collect(), ..Layout::default() }
+    }
+
+    fn written(shapes: &[Shape], text: &[u8], piece: usize) -> String {
+        let layout = layout(shapes);
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("rows");
+        let mut sink = Sink::file(std::fs::File::create(&path).expect("a file"), &path);
+        let mut lines = Lines::new(&layout, &mut sink);
+        let mut rest = BytesMut::new();
+        for piece in text.chunks(piece) {
+            lines.take(&mut rest, Bytes::copy_from_slice(piece)).expect("rows");
+        }
+        assert!(rest.is_empty());
+        lines.finish().expect("room");
+        sink.finish().expect("room");
+        std::fs::read_to_string(path).expect("text")
+    }
+
+    #[test]
+    fn what_json_carries_exactly_is_json_and_the_rest_is_text() {
+        let shapes = [Shape::Boolean, Shape::Integer, Shape::Real, Shape::Text];
+        let text =
+            b"t\t9007199254740992\t1e+20\ta\\tb\\\\N\\n\"\nf\t-9007199254740993\t-Infinity\t\\N\n\\N\t\\N\tNaN\t\n";
+        let expected = "[\n{\"c0\":true,\"c1\":9007199254740992,\"c2\":1e+20,\"c3\":\"a\\tb\\\\N\\n\\\"\"},\n\
+                        {\"c0\":false,\"c1\":\"-9007199254740993\",\"c2\":\"-Infinity\",\"c3\":null},\n\
+                        {\"c0\":null,\"c1\":null,\"c2\":\"NaN\",\"c3\":\"\"}\n]\n";
+        for piece in [1, 7, 1000] {
+            assert_eq!(written(&shapes, text, piece), expected);
+        }
+        serde_json::from_str::<serde_json::Value>(expected).expect("JSON");
+    }
+
+    #[test]
+    fn tables_without_rows_or_without_columns_are_arrays_too() {
+        assert_eq!(written(&[Shape::Text], b"", 1), "[\n]\n");
+        assert_eq!(written(&[], b"\n\n", 1), "[\n{},\n{}\n]\n");
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_tagged() {
+        assert_eq!(written(&[Shape::Text], b"\xff\n", 5), "[\n{\"c0\":{\"$text\":\"/w==\"}}\n]\n");
+    }
+}
