@@ -61,6 +61,8 @@ pub enum Stage {
     RestoreDatabase,
     /// Record files are put back.
     RestoreRecords,
+    /// Records are loaded into tables.
+    LoadRecords,
 }
 
 impl Stage {
@@ -79,6 +81,7 @@ impl Stage {
             Self::RestoreFiles => "restoring files",
             Self::RestoreDatabase => "restoring the database",
             Self::RestoreRecords => "restoring records",
+            Self::LoadRecords => "loading records",
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Restore: a plan first, then files, then the database, last, which makes it visible; then the comparison.
 
+mod tables;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::database::Database;
+use crate::database::load::Loaded;
 use crate::database::postgres::{Liberties, Place, PostgresPlan};
 use crate::database::sqlite::{Condition, PutAside, Restore, SqliteDatabase};
 use crate::error::{Error, Result};
@@ -15,6 +18,7 @@ use crate::point::{DatabaseKind, Depth, Finding, JournalEvent, Part, PointId, Ve
 use crate::records::export::SUMMARY_FILE;
 use crate::vault::{RecoveryPoint, layout};
 use crate::verify::{self, LocalRecords, VerifyRequest};
+pub use tables::{RecordsTarget, TablesPlanned, TablesTarget};
 
 /// A hold that a broken-off restore left counts as its own for this long.
 const RESUMABLE: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
@@ -28,8 +32,8 @@ pub struct RestoreRequest {
     pub files: Option<FilesTarget>,
     /// The database's target, when it is to be restored.
     pub database: Option<Database>,
-    /// The folder for the record files, when they are wanted.
-    pub records: Option<PathBuf>,
+    /// Where the records go, when they are wanted.
+    pub records: Option<RecordsTarget>,
     /// How long to wait for the database's locks.
     pub lock_wait: Duration,
     /// What the restore may do to a database server.
@@ -53,7 +57,10 @@ impl RestoreRequest {
     fn target(&self) -> String {
         let database = self.database.as_ref().map(|database| format!("database to {}", database.location()));
         let files = self.files.as_ref().map(|files| format!("files to {}", files.address));
-        let records = self.records.as_ref().map(|folder| format!("records to {}", folder.display()));
+        let records = self.records.as_ref().map(|records| match records {
+            RecordsTarget::Folder(folder) => format!("records to {}", folder.display()),
+            RecordsTarget::Tables(tables) => format!("records into {}", tables.database.location()),
+        });
         [database, files, records].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 }
@@ -69,6 +76,8 @@ pub struct RestorePlan {
     pub files: Option<FilesPlanned>,
     /// What becomes of the database.
     pub database: Option<DatabasePlanned>,
+    /// What becomes of tables that records are loaded into.
+    pub tables: Option<TablesPlanned>,
     /// The point of the state before that a broken-off restore of this point has taken already.
     pub resumes: Option<PointId>,
     scratch: Scratch,
@@ -123,6 +132,8 @@ pub struct RestoreReport {
     pub files: Option<FilesRestored>,
     /// Record files written, each with its hash compared.
     pub records: Option<u64>,
+    /// Records loaded into tables.
+    pub loaded: Option<Loaded>,
     /// Why the journal does not say that it was restored, if it does not.
     pub unrecorded: Option<Error>,
 }
@@ -136,7 +147,7 @@ impl RestorePlan {
             Way::IntoFile(condition) => matches!(condition, Condition::Healthy { .. }),
             Way::OnServer(plan) => plan.place == Place::Within,
         };
-        if self.database.as_ref().is_some_and(overwritten) {
+        if self.database.as_ref().is_some_and(overwritten) || self.tables.is_some() {
             parts.push(Part::Database);
         }
         let changes = |planned: &FilesPlanned| planned.different.files + planned.extra.files > 0;
@@ -186,8 +197,12 @@ pub async fn plan(
         Some(target) => Some(files::plan(&point, target, &scratch, events).await?),
         None => None,
     };
+    let tables = match &request.records {
+        Some(RecordsTarget::Tables(target)) => Some(tables::plan(&point, target, request.lock_wait).await?),
+        Some(RecordsTarget::Folder(_)) | None => None,
+    };
     let resumes = broken_off(&point, &request.target(), clock);
-    Ok(RestorePlan { point, request, files, database, resumes, scratch })
+    Ok(RestorePlan { point, request, files, database, tables, resumes, scratch })
 }
 
 /// Refuses before the first write what the default depth shows.
@@ -312,7 +327,8 @@ pub async fn restore(
         release(&plan, held, clock).await?;
         return Err(Error::usage(format!("the {part} of {} are being pruned this moment", plan.point.id())));
     }
-    let mut report = RestoreReport { database: None, put_aside: None, files: None, records: None, unrecorded: None };
+    let mut report =
+        RestoreReport { database: None, put_aside: None, files: None, records: None, loaded: None, unrecorded: None };
     if let (Some(target), Some(planned)) = (&plan.request.files, &plan.files) {
         let restored = files::carry_out(&plan.point, target, planned, &plan.scratch, events).await?;
         if restored.equal != restored.wanted {
@@ -338,10 +354,22 @@ pub async fn restore(
             }
         }
     }
-    if let Some(folder) = &plan.request.records {
-        report.records = Some(restore_records(&plan.point, folder, &plan.scratch, events).await?);
+    match (&plan.request.records, &plan.tables) {
+        (Some(RecordsTarget::Folder(folder)), _) => {
+            report.records = Some(restore_records(&plan.point, folder, &plan.scratch, events).await?);
+        }
+        (Some(RecordsTarget::Tables(target)), Some(planned)) => {
+            let wait = plan.request.lock_wait;
+            report.loaded = Some(tables::load(&plan.point, target, planned, wait, &plan.scratch, events).await?);
+        }
+        _ => {}
     }
-    report.unrecorded = record(&plan, held, clock).await.err();
+    // Where conflicts stood in the way nothing was restored.
+    report.unrecorded = if report.loaded.as_ref().is_some_and(|loaded| !loaded.committed) {
+        release(&plan, held, clock).await.err()
+    } else {
+        record(&plan, held, clock).await.err()
+    };
     Ok(report)
 }
 
@@ -406,14 +434,9 @@ async fn restore_file(
 }
 
 async fn restore_records(point: &RecoveryPoint, folder: &Path, scratch: &Scratch, events: &Events) -> Result<u64> {
-    let Some(records) = &point.manifest().parts.records else {
-        return Err(Error::missing(format!("{} has no records", point.id())));
-    };
+    let records = tables::records_of(point)?;
     if !records.in_vault {
-        return Err(Error::missing(format!(
-            "the records of {} were kept on the machine that made it only",
-            point.id()
-        )));
+        return Err(tables::only_elsewhere(point));
     }
     local::create_private_folder(folder)?;
     let vault = point.vault();

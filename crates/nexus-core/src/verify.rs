@@ -459,7 +459,7 @@ fn rows_of(records: &RecordsPart, key: &str) -> u64 {
         .map_or(0, |table| table.rows)
 }
 
-fn hash_local(path: &Path) -> std::io::Result<Option<FileHash>> {
+pub(crate) fn hash_local(path: &Path) -> std::io::Result<Option<FileHash>> {
     use sha2::{Digest, Sha256};
     let mut file = match std::fs::File::open(path) {
         Ok(file) => file,

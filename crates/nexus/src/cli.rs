@@ -329,13 +329,16 @@ Examples:
   nexus restore latest --category images            only files, only these
   nexus restore latest --key 'documents/2024/**'
   nexus restore latest --only database --to-database /tmp/then.sqlite3
+  nexus restore latest --table patients             the rows of one table, from its records
+  nexus restore latest --only records --mode add-missing --keep-present
   nexus restore latest --to-files s3://staging-media --to-database staging.sqlite3
 
 The vault is all it needs: --vault is enough on a machine without nexus.toml. Before anything is changed, a \
 safety point of the present state is taken, labelled `before-restore`. On a terminal the point's id is asked \
 for; elsewhere --yes is needed. A restore that was interrupted is run again with the same command.
 
-Exit status: 0 restored and compared; 1 restored, but the comparison differs; 2 not restored.";
+Exit status: 0 restored and compared; 1 restored, but the comparison differs, or records were not added because \
+other values are there; 2 not restored.";
 
 /// `restore`.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
@@ -344,7 +347,7 @@ Exit status: 0 restored and compared; 1 restored, but the comparison differs; 2 
 pub struct RestoreArgs {
     #[arg(help = POINT_HELP)]
     pub point: String,
-    /// Only these parts; record files are put back only when `records` is named here, or by --to-records
+    /// Only these parts; records are loaded into their tables only when `records` is named here or by --table
     #[arg(long, value_name = "PARTS", value_delimiter = ',', value_parser = parts())]
     pub only: Vec<Part>,
     /// Only files of this category, and no other part unless --only names it; may be given more than once
@@ -379,11 +382,32 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "NAME")]
     pub confirm: Vec<String>,
     #[command(flatten)]
+    pub tables: TablesArgs,
+    #[command(flatten)]
     pub target: TargetArgs,
     #[command(flatten)]
     pub vault: VaultArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// How `restore --only records` loads rows into tables.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Records into tables")]
+pub struct TablesArgs {
+    /// Only this table, by its record name or its own, and no other part; may be given more than once
+    #[arg(long, value_name = "TABLE")]
+    pub table: Vec<String>,
+    /// replace: afterwards a table holds the point's rows and no others; add-missing: rows whose key is not there are
+    /// added, and a key that is there with other values changes nothing and is named [default: replace]
+    #[arg(long, value_parser = PossibleValuesParser::new(["replace", "add-missing"]))]
+    pub mode: Option<String>,
+    /// With add-missing: rows that are there with other values stay
+    #[arg(long, conflicts_with = "overwrite")]
+    pub keep_present: bool,
+    /// With add-missing: rows that are there with other values become those of the point
+    #[arg(long)]
+    pub overwrite: bool,
 }
 
 /// Where `restore` writes instead of to the point's own source.
@@ -397,7 +421,7 @@ pub struct TargetArgs {
     /// Restore the files there, not over their source
     #[arg(long, value_name = "URL")]
     pub to_files: Option<String>,
-    /// Put the record files into this folder
+    /// Put the record files into this folder, instead of their rows into tables
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub to_records: Option<PathBuf>,
 }

@@ -1,9 +1,12 @@
 //! The app's database: where it is, and what can be done with each kind.
 
+pub(crate) mod digest;
 pub mod holders;
 pub(crate) mod json;
+pub mod load;
 pub mod postgres;
 pub(crate) mod sink;
+pub(crate) mod source;
 pub mod sqlite;
 
 use std::ffi::OsString;

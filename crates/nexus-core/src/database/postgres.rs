@@ -7,14 +7,17 @@ mod beside;
 pub(crate) mod catalogue;
 pub(crate) mod connect;
 mod instant;
+mod load;
 mod place;
 mod requirements;
 mod restore;
 pub(crate) mod rows;
 mod script;
+mod sleepers;
 mod tools;
 mod within;
 
 pub use instant::{PostgresInstant, Reader, Reading, Wanted};
+pub use load::PostgresLoad;
 pub use place::{Password, PostgresDatabase, SslMode, Surroundings};
 pub use restore::{Liberties, Place, PostgresPlan, PostgresRestored};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::database::digest::{Lines, RowsDigest};
 use crate::database::sqlite::hexadecimal as hex;
 use crate::error::{Error, Result};
 
@@ -18,17 +19,29 @@ pub(crate) struct Sink {
     hash: Sha256,
     bytes: u64,
     file: Option<(File, PathBuf)>,
+    lines: Option<Lines>,
 }
 
 impl Sink {
     /// Hashes only.
     pub(crate) fn hash_only() -> Self {
-        Self { buffer: Vec::with_capacity(2 * BUFFER), hash: Sha256::new(), bytes: 0, file: None }
+        Self { buffer: Vec::with_capacity(2 * BUFFER), hash: Sha256::new(), bytes: 0, file: None, lines: None }
     }
 
     /// Writes to a new file as well.
     pub(crate) fn file(file: File, path: &Path) -> Self {
         Self { file: Some((file, path.to_owned())), ..Self::hash_only() }
+    }
+
+    /// Digests the rows whatever their order, and hashes nothing.
+    pub(crate) fn rows() -> Self {
+        Self { lines: Some(Lines::default()), ..Self::hash_only() }
+    }
+
+    /// The rows that a sink made by [`Sink::rows`] has taken.
+    pub(crate) fn finish_rows(mut self) -> Result<RowsDigest> {
+        self.flush()?;
+        Ok(self.lines.map(|lines| lines.digest()).unwrap_or_default())
     }
 
     /// Hashes and writes what is left, makes it last, and answers bytes and SHA-256.
@@ -51,7 +64,10 @@ impl Sink {
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.hash.update(&self.buffer);
+        match &mut self.lines {
+            Some(lines) => lines.take(&self.buffer),
+            None => self.hash.update(&self.buffer),
+        }
         self.bytes += self.buffer.len() as u64;
         if let Some((file, path)) = &mut self.file {
             file.write_all(&self.buffer)
@@ -67,6 +83,7 @@ impl Sink {
     pub(crate) fn restart(&mut self) -> Result<()> {
         self.buffer.clear();
         self.hash = Sha256::new();
+        self.lines = self.lines.take().map(|_| Lines::default());
         self.bytes = 0;
         if let Some((file, path)) = &mut self.file {
             file.set_len(0)

@@ -5,6 +5,7 @@
 
 mod check;
 mod condition;
+mod load;
 mod open;
 mod restore;
 mod rows;
@@ -26,6 +27,7 @@ use crate::local;
 use crate::point::SqliteFacts;
 
 pub use condition::{Condition, Ownership, PutAside};
+pub use load::SqliteLoad;
 pub(crate) use open::{failed, open_copy};
 pub use restore::{Restore, Restored};
 pub(crate) use rows::write_rows;

@@ -39,7 +39,7 @@ use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::local;
 use crate::local::blocking;
-use crate::point::{self, FORMAT, FileHash, PointId, RecordColumn, RecordTable};
+use crate::point::{self, FORMAT, FileHash, PointId, RecordTable};
 
 use super::names::{Named, named};
 
@@ -314,11 +314,6 @@ async fn write_one(reader: &Reader, table: TableToWrite, events: &Events) -> Res
     let news = |rows| events.advanced(Stage::ExportRecords, rows, 0);
     let rows = postgres::rows::write_rows(&reader.0, &relation, &layout, &mut sink, &news).await?;
     let (bytes, sha256) = blocking(move || sink.finish()).await?;
-    let column = |column: &postgres::catalogue::Column| RecordColumn {
-        name: column.name.clone(),
-        declared: column.declared.clone(),
-        generated: column.generated,
-    };
     Ok(RecordTable {
         name,
         table: relation.name,
@@ -327,7 +322,7 @@ async fn write_one(reader: &Reader, table: TableToWrite, events: &Events) -> Res
         bytes,
         sha256,
         order: layout.key.iter().map(|at| layout.columns[*at].name.clone()).collect(),
-        columns: layout.columns.iter().map(column).collect(),
+        columns: layout.columns.iter().map(postgres::catalogue::Column::recorded).collect(),
         rowid: false,
         sequence: None,
         sequences: layout.sequences,

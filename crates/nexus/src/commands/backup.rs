@@ -258,7 +258,7 @@ pub fn tell(run: &Run, report: &BackupReport) {
     if let Some(error) = &report.records_unplaced {
         let id = point.id();
         run.terminal
-            .warn(&format!("{error}; the vault holds the records: nexus restore {id} --only records brings them"));
+            .warn(&format!("{error}; the vault holds the records: nexus restore {id} --to-records FOLDER brings them"));
     }
 }
 

@@ -53,7 +53,7 @@ impl Amount {
 fn noun(stage: Stage) -> &'static str {
     match stage {
         Stage::ListFiles | Stage::CopyFiles | Stage::CompareFiles | Stage::RestoreFiles => "file",
-        Stage::ExportRecords => "row",
+        Stage::ExportRecords | Stage::LoadRecords => "row",
         Stage::CopyDatabase | Stage::CheckDatabase | Stage::RestoreDatabase => "page",
         Stage::UploadDatabase | Stage::UploadRecords | Stage::Verify | Stage::RestoreRecords => "object",
     }

@@ -12,3 +12,4 @@ mod records;
 mod secrets;
 mod site;
 mod stock_tools;
+mod tables;

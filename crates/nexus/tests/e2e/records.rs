@@ -34,8 +34,9 @@ async fn record_files_of_this_machine_are_verified_too_and_those_of_another_are_
     assert!(ended.out.contains("patients.json"), "{}", ended.out);
     std::fs::remove_dir_all(app.path("backups")).expect("it was there");
     app.run(&["verify", &id]).ends_with(0);
-    app.restore(&[&id, "--only", "records"]);
+    app.restore(&[&id, "--only", "records", "--to-records", "backups"]);
     let recorded = app.run(&["show", &id, "--json"]).ends_with(0).json();
-    let folder = recorded["manifest"]["parts"]["records"]["folder"].as_str().expect("a folder").to_owned();
-    assert_eq!(std::fs::read_to_string(format!("{folder}/patients.json")).expect("it is back"), whole);
+    let folder = recorded["manifest"]["parts"]["records"]["folder"].as_str().expect("a folder");
+    assert!(folder.ends_with(&format!("backups/{id}")), "{folder}");
+    assert_eq!(std::fs::read_to_string(app.path("backups/patients.json")).expect("it is back"), whole);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::connect::Session;
 use crate::error::Result;
-use crate::point::{PostgresExtension, PostgresFacts, PostgresGrant, PostgresSetting};
+use crate::point::{PostgresExtension, PostgresFacts, PostgresGrant, PostgresSetting, RecordColumn};
 
 /// Schemas that belong to the server itself; names that begin with `pg_` are reserved for it.
 const USER_SCHEMA: &str = "n.nspname !~ '^pg_' and n.nspname <> 'information_schema'";
@@ -70,6 +70,13 @@ pub(crate) struct Column {
     pub(crate) shape: Shape,
     /// True when the database computes it.
     pub(crate) generated: bool,
+}
+
+impl Column {
+    /// The column as the manifest has it.
+    pub(crate) fn recorded(&self) -> RecordColumn {
+        RecordColumn { name: self.name.clone(), declared: self.declared.clone(), generated: self.generated }
+    }
 }
 
 /// A table's columns, key and sequences.

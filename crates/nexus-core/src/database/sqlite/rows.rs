@@ -222,6 +222,21 @@ impl Lines<'_> {
     }
 }
 
+/// Writes one row as a record, without the end of its line.
+pub(super) fn record(to: &mut Vec<u8>, row: &Row<'_>, fields: &[String]) -> rusqlite::Result<()> {
+    to.push(b'{');
+    for (at, name) in fields.iter().enumerate() {
+        if at > 0 {
+            to.push(b',');
+        }
+        json::string(to, name);
+        to.push(b':');
+        value(to, row.get_ref(at)?);
+    }
+    to.push(b'}');
+    Ok(())
+}
+
 enum Failure {
     Sql(rusqlite::Error),
     Ours(Error),

@@ -48,15 +48,14 @@ fn typed(run: &Run, question: &str, expected: &str, flag: &str) -> Result<()> {
 /// The names of targets that are not the point's own and would lose something.
 fn foreign(plan: &RestorePlan, targets: &Targets) -> Vec<String> {
     let mut names = Vec::new();
-    if let (Some(goal), Some(planned)) = (&targets.database, &plan.database)
-        && !goal.own
-        && loses(&planned.way)
-    {
+    let replaced = plan.database.as_ref().is_some_and(|planned| loses(&planned.way));
+    let written = plan.tables.as_ref().is_some_and(|planned| planned.tables.iter().any(|table| table.present > 0));
+    if let Some(goal) = targets.written_database().filter(|goal| !goal.own && (replaced || written)) {
         let name = match &goal.place {
             Database::Sqlite(sqlite) => sqlite.path().file_name().map(|name| name.to_string_lossy().into_owned()),
             Database::Postgres(postgres) => Some(postgres.name().to_owned()),
         };
-        names.push(name.unwrap_or_else(|| planned.target.clone()));
+        names.push(name.unwrap_or_else(|| goal.place.location()));
     }
     if let (Some(files), Some(planned)) = (&targets.files, &plan.files)
         && !files.goal.own

@@ -1,13 +1,14 @@
 //! What restore will do and what it did, as pages and for programs.
 
+use nexus_core::database::load::{Conflict, LoadMode, Loaded, LoadedTable, TableToLoad};
 use nexus_core::database::postgres::{Place, PostgresPlan};
 use nexus_core::database::sqlite::Condition;
 use nexus_core::files::restore::{Extra, FilesPlanned};
 use nexus_core::point::{Count, Part, PointId};
-use nexus_core::restore::{RestorePlan, RestoreReport, Way};
+use nexus_core::restore::{RecordsTarget, RestorePlan, RestoreReport, TablesPlanned, Way};
 use serde_json::{Value, json};
 
-use super::targets::Targets;
+use super::targets::{RecordsGoal, Targets};
 use crate::cli::RestoreArgs;
 use crate::page::{Cell, Page, Style};
 use crate::run::Run;
@@ -29,11 +30,48 @@ pub fn plan(plan: &RestorePlan, targets: &Targets, args: &RestoreArgs) -> Page {
         page.field("files", target(&files.goal.place.to_string(), files.goal.own));
         files_fields(&mut page, planned, args.delete_extra);
     }
-    if let Some(folder) = &targets.records {
-        page.field("records", folder.display().to_string());
+    match (&targets.records, &plan.tables) {
+        (Some(RecordsGoal::Folder(folder)), _) => page.field("records", folder.display().to_string()),
+        (Some(RecordsGoal::Tables(goal)), Some(planned)) => {
+            page.field("records into", target(&planned.target, goal.own));
+            page.field("mode", mode(planned.mode));
+        }
+        _ => {}
     }
     page.field("safety point", safety(plan, args));
+    if let Some(planned) = &plan.tables {
+        page.columns(["TABLE", "ROWS NOW", "RECORDS"]);
+        for table in &planned.tables {
+            page.row([
+                table.records.table.clone().into(),
+                count(table.present).into(),
+                count(table.records.rows).into(),
+            ]);
+        }
+    }
     page
+}
+
+fn mode(mode: LoadMode) -> Cell {
+    match mode {
+        LoadMode::Replace => Cell::styled("replace: rows that are there now go", Style::Doubtful),
+        LoadMode::AddMissing(Conflict::Refuse) => {
+            "add missing rows; other values under the same key change nothing".into()
+        }
+        LoadMode::AddMissing(Conflict::KeepPresent) => "add missing rows; other values under the same key stay".into(),
+        LoadMode::AddMissing(Conflict::Overwrite) => {
+            Cell::styled("add missing rows; other values under the same key are overwritten", Style::Doubtful)
+        }
+    }
+}
+
+fn mode_name(mode: LoadMode) -> &'static str {
+    match mode {
+        LoadMode::Replace => "replace",
+        LoadMode::AddMissing(Conflict::Refuse) => "add-missing",
+        LoadMode::AddMissing(Conflict::KeepPresent) => "add-missing, keep-present",
+        LoadMode::AddMissing(Conflict::Overwrite) => "add-missing, overwrite",
+    }
 }
 
 fn target(place: &str, own: bool) -> Cell {
@@ -142,17 +180,31 @@ pub fn planned(plan: &RestorePlan, args: &RestoreArgs) -> Value {
         "dry_run": true,
         "database": database,
         "files": files,
-        "records": plan.request.records,
+        "records": match &plan.request.records {
+            Some(RecordsTarget::Folder(folder)) => Some(folder),
+            _ => None,
+        },
+        "tables": plan.tables.as_ref().map(planned_tables),
         "safety_point_of": if args.no_safety_point { Vec::new() } else { plan.at_risk() },
         "resumes": plan.resumes,
     })
 }
 
+fn planned_tables(planned: &TablesPlanned) -> Value {
+    let table = |table: &TableToLoad| json!({ "table": table.records.table, "records": table.records.rows, "rows_now": table.present });
+    json!({
+        "target": planned.target,
+        "mode": mode_name(planned.mode),
+        "tables": planned.tables.iter().map(table).collect::<Vec<_>>(),
+    })
+}
+
 /// True when everything that was compared is as it was.
 pub fn all_equal(report: &RestoreReport) -> bool {
+    let loaded = report.loaded.as_ref().is_none_or(|loaded| loaded.committed);
     let files = report.files.is_none_or(|files| files.equal == files.wanted);
     let database = report.database.as_ref().is_none_or(|database| database.equal_tables == database.tables);
-    files && database
+    files && database && loaded
 }
 
 /// Prints what was done.
@@ -177,7 +229,8 @@ fn page(id: &PointId, report: &RestoreReport, safety: Option<&PointId>, undo: Op
         Cell::styled(format!("{} of {} {what}", count(equal), count(all)), style)
     };
     let mut page = Page::new();
-    page.heading(format!("Restored {id}"));
+    let changed = report.loaded.as_ref().is_none_or(|loaded| loaded.committed);
+    page.heading(if changed { format!("Restored {id}") } else { format!("Not restored: {id}") });
     if let Some(files) = &report.files {
         page.field("files", of(files.equal.files, files.wanted.files, "files are as they were"));
         page.field("put back", format!("{}, {}", counted(files.copied.files, "file"), size(files.copied.bytes)));
@@ -199,6 +252,9 @@ fn page(id: &PointId, report: &RestoreReport, safety: Option<&PointId>, undo: Op
     if let Some(records) = report.records {
         page.field("records", of(records, records, "record files are as they were"));
     }
+    if let Some(loaded) = &report.loaded {
+        loaded_fields(&mut page, loaded);
+    }
     for (from, to) in report.put_aside.iter().flat_map(|aside| &aside.moved) {
         page.field("put aside", format!("{} is now {}", from.display(), to.display()));
     }
@@ -207,6 +263,52 @@ fn page(id: &PointId, report: &RestoreReport, safety: Option<&PointId>, undo: Op
         page.field("undo", undo.to_owned());
     }
     page
+}
+
+fn loaded_fields(page: &mut Page, loaded: &Loaded) {
+    let records = loaded.tables.iter().map(|table| table.records).sum::<u64>();
+    let (tables, conflicts) = (counted(loaded.tables.len() as u64, "table"), loaded.conflicts());
+    if loaded.committed {
+        let verdict = format!("{} in {tables} were loaded and compared", counted(records, "record"));
+        page.field("records", Cell::styled(verdict, Style::Good));
+    } else {
+        let verdict = format!("{} with other values are there: nothing was changed", counted(conflicts, "key"));
+        page.field("records", Cell::styled(verdict, Style::Bad));
+        page.field("or else", "--keep-present leaves them, --overwrite makes them what they were");
+    }
+    for table in loaded.tables.iter().filter(|table| table.conflicts > 0) {
+        let more = table.conflicts.saturating_sub(table.examples.len() as u64);
+        let more = if more > 0 { format!(" and {} more", count(more)) } else { String::new() };
+        page.field("other values", format!("{}: {}{more}", table.table, table.examples.join("; ")));
+    }
+    for left in &loaded.left {
+        page.field("run as well", left.clone());
+    }
+    page.columns(["TABLE", "RECORDS", "ADDED", "REMOVED", "OTHER VALUES"]);
+    for table in &loaded.tables {
+        let numbers = [table.records, table.added, table.removed, table.conflicts];
+        let [records, added, removed, conflicts] = numbers.map(|number| Cell::from(count(number)));
+        page.row([table.table.clone().into(), records, added, removed, conflicts]);
+    }
+}
+
+fn loaded_json(loaded: &Loaded) -> Value {
+    let table = |table: &LoadedTable| {
+        json!({
+            "table": table.table,
+            "records": table.records,
+            "added": table.added,
+            "removed": table.removed,
+            "conflicts": table.conflicts,
+            "examples": table.examples,
+        })
+    };
+    json!({
+        "committed": loaded.committed,
+        "conflicts": loaded.conflicts(),
+        "tables": loaded.tables.iter().map(table).collect::<Vec<_>>(),
+        "run_as_well": loaded.left,
+    })
 }
 
 fn restored(id: &PointId, report: &RestoreReport, safety: Option<&PointId>, undo: Option<&str>) -> Value {
@@ -232,6 +334,7 @@ fn restored(id: &PointId, report: &RestoreReport, safety: Option<&PointId>, undo
         "database": database,
         "files": report.files,
         "record_files": report.records,
+        "loaded": report.loaded.as_ref().map(loaded_json),
         "put_aside": put_aside,
         "safety_point": safety,
         "undo_command": undo,

@@ -33,7 +33,7 @@ pub async fn take(run: &Run, plan: &mut RestorePlan, targets: &Targets) -> Resul
                 ));
             }
             // A quick look finds less than a full copy does; a database that cannot be copied cannot be lost either.
-            Err(error @ Error::Damaged { .. }) if parts.contains(&Part::Database) => {
+            Err(error @ Error::Damaged { .. }) if plan.database.is_some() && parts.contains(&Part::Database) => {
                 run.terminal.warn(&format!("the database there cannot be backed up and will be put aside: {error}"));
                 plan.treat_database_as_broken(error.to_string());
             }
@@ -50,7 +50,7 @@ fn safety_plan(run: &Run, plan: &RestorePlan, targets: &Targets, parts: &[Part])
     Ok(BackupPlan {
         label: SAFETY_LABEL.parse()?,
         parts: parts.to_vec(),
-        database: targets.database.as_ref().map(|goal| goal.place.clone()),
+        database: targets.written_database().map(|goal| goal.place.clone()),
         lock_wait: run.settings.lock_wait.duration(),
         files,
         records: None,

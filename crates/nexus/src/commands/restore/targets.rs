@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use nexus_core::bucket::{Address, Reader};
 use nexus_core::database::Database;
+use nexus_core::database::load::{Conflict, LoadMode};
 use nexus_core::database::postgres::Liberties;
 use nexus_core::error::{Error, Result};
 use nexus_core::files::restore::{Extra, FilesTarget};
 use nexus_core::files::rules::Selection;
 use nexus_core::point::{DatabaseKind, DatabasePart, FilesPart, Part};
-use nexus_core::restore::RestoreRequest;
+use nexus_core::restore::{RecordsTarget, RestoreRequest, TablesTarget};
 use nexus_core::vault::{RecoveryPoint, Vault, layout};
 
 use crate::cli::RestoreArgs;
@@ -36,12 +37,20 @@ impl Wish {
             // Whoever wants one image back does not want the database of then.
             named.push(Part::Files);
         }
+        let loads = args.tables.mode.is_some()
+            || !args.tables.table.is_empty()
+            || args.tables.keep_present
+            || args.tables.overwrite;
+        if loads && named.is_empty() {
+            named.push(Part::Records);
+        }
         let wants = |part: Part| named.is_empty() || named.contains(&part);
         let contradictions = [
             (selects, Part::Files, "--category and --key select"),
             (args.delete_extra, Part::Files, "--delete-extra removes"),
             (args.target.to_files.is_some(), Part::Files, "--to-files is for"),
-            (args.target.to_database.is_some(), Part::Database, "--to-database is for the"),
+            (args.target.to_database.is_some() && !wants(Part::Records), Part::Database, "--to-database is for the"),
+            (loads, Part::Records, "--table and --mode are for"),
             (args.in_place, Part::Database, "--in-place is for the"),
             (args.target.to_records.is_some(), Part::Records, "--to-records is for"),
         ];
@@ -52,6 +61,7 @@ impl Wish {
             ));
         }
         let records = named.contains(&Part::Records) || args.target.to_records.is_some();
+        require_sense(args, &named, loads)?;
         Ok(Self { named, records })
     }
 
@@ -79,6 +89,30 @@ impl Wish {
     }
 }
 
+/// Refuses what would load records in vain, or in two ways at once.
+fn require_sense(args: &RestoreArgs, named: &[Part], loads: bool) -> Result<()> {
+    let tables = &args.tables;
+    if loads && args.target.to_records.is_some() {
+        return Err(Error::usage_hint(
+            "--to-records puts files into a folder, --table and --mode load rows into tables",
+            "choose one of them",
+        ));
+    }
+    if (tables.keep_present || tables.overwrite) && tables.mode.as_deref() != Some("add-missing") {
+        return Err(Error::usage_hint(
+            "--keep-present and --overwrite say what --mode add-missing does with rows that are there",
+            "add --mode add-missing, or leave them out: --mode replace replaces every row",
+        ));
+    }
+    if args.target.to_records.is_none() && named.contains(&Part::Records) && named.contains(&Part::Database) {
+        return Err(Error::usage_hint(
+            "the database's own copy holds every row that its records hold",
+            "leave `records` out of --only; --to-records FOLDER puts the record files into a folder",
+        ));
+    }
+    Ok(())
+}
+
 /// Where the parts go.
 #[derive(Debug)]
 pub struct Targets {
@@ -86,8 +120,17 @@ pub struct Targets {
     pub database: Option<Goal<Database>>,
     /// The files'.
     pub files: Option<FilesGoal>,
-    /// The folder for record files.
-    pub records: Option<PathBuf>,
+    /// The records'.
+    pub records: Option<RecordsGoal>,
+}
+
+/// Where records go.
+#[derive(Debug)]
+pub enum RecordsGoal {
+    /// Their files, into a folder.
+    Folder(PathBuf),
+    /// Their rows, into a database's tables.
+    Tables(Goal<Database>),
 }
 
 /// A target, and whether it is the point's own source.
@@ -124,14 +167,22 @@ impl Targets {
         };
         let database = if wanted(Part::Database)? { database(run, args, point)? } else { None };
         let files = if wanted(Part::Files)? { files(run, args, point).await? } else { None };
-        let records = if wanted(Part::Records)? { Some(records(run, args, point)?) } else { None };
+        let records = if wanted(Part::Records)? { Some(records_goal(run, args, point)?) } else { None };
         if database.is_none() && files.is_none() && records.is_none() {
             return Err(Error::usage_hint(
                 format!("{} has neither database nor files, only records", point.id()),
-                "`--only records --to-records FOLDER` brings its record files back",
+                "`--only records` loads them into tables, with --to-records FOLDER it brings their files back",
             ));
         }
         Ok(Self { database, files, records })
+    }
+
+    /// The database that is written to: as a whole, or some of its tables.
+    pub fn written_database(&self) -> Option<&Goal<Database>> {
+        match &self.records {
+            Some(RecordsGoal::Tables(goal)) => Some(goal),
+            _ => self.database.as_ref(),
+        }
     }
 
     /// The request for the core.
@@ -148,7 +199,14 @@ impl Targets {
         Ok(RestoreRequest {
             files,
             database: self.database.as_ref().map(|goal| goal.place.clone()),
-            records: self.records.clone(),
+            records: self.records.as_ref().map(|goal| match goal {
+                RecordsGoal::Folder(folder) => RecordsTarget::Folder(folder.clone()),
+                RecordsGoal::Tables(goal) => RecordsTarget::Tables(TablesTarget {
+                    database: goal.place.clone(),
+                    tables: args.tables.table.clone(),
+                    mode: mode(args),
+                }),
+            }),
             lock_wait: run.settings.lock_wait.duration(),
             liberties: Liberties {
                 ends_sessions: args.end_sessions,
@@ -255,20 +313,36 @@ fn known_categories(asked: &[String], part: &FilesPart) -> Result<()> {
     }
 }
 
-fn records(run: &Run, args: &RestoreArgs, point: &RecoveryPoint) -> Result<PathBuf> {
-    let recorded = point.manifest().parts.records.as_ref().and_then(|part| part.folder.as_deref());
-    match (&args.target.to_records, recorded) {
-        (Some(folder), recorded) => {
-            let folder = run.folder.join(folder);
-            if recorded.is_some_and(|recorded| folder == *recorded) {
-                return Err(elsewhere_is_its_source("--to-records", &folder.display().to_string()));
-            }
-            Ok(folder)
-        }
-        (None, Some(recorded)) => Ok(PathBuf::from(recorded)),
-        (None, None) => Err(Error::usage_hint(
-            format!("the records of {} were kept in the vault only", point.id()),
-            "name a folder for them with --to-records",
-        )),
+fn mode(args: &RestoreArgs) -> LoadMode {
+    let tables = &args.tables;
+    match (tables.mode.as_deref(), tables.keep_present, tables.overwrite) {
+        (Some("add-missing"), true, _) => LoadMode::AddMissing(Conflict::KeepPresent),
+        (Some("add-missing"), _, true) => LoadMode::AddMissing(Conflict::Overwrite),
+        (Some("add-missing"), ..) => LoadMode::AddMissing(Conflict::Refuse),
+        _ => LoadMode::Replace,
     }
+}
+
+fn records_goal(run: &Run, args: &RestoreArgs, point: &RecoveryPoint) -> Result<RecordsGoal> {
+    if let Some(folder) = &args.target.to_records {
+        return Ok(RecordsGoal::Folder(run.folder.join(folder)));
+    }
+    if point.manifest().parts.database.is_some() {
+        // It has one, so it answers one.
+        return database(run, args, point)?.map(RecordsGoal::Tables).ok_or_else(|| nowhere(point));
+    }
+    // A point of records alone does not say which database they came from.
+    let place = match (&args.target.to_database, &run.settings.database) {
+        (Some(text), _) => run.settings.database_at(text, &run.folder)?,
+        (None, Some(setting)) => run.settings.database_at(&setting.value.text, &setting.value.base)?,
+        (None, None) => return Err(nowhere(point)),
+    };
+    Ok(RecordsGoal::Tables(Goal { place, own: false }))
+}
+
+fn nowhere(point: &RecoveryPoint) -> Error {
+    Error::usage_hint(
+        format!("{} does not say which database its records are to be loaded into", point.id()),
+        "name it with --to-database, or bring their files back with --to-records FOLDER",
+    )
 }
