@@ -11,5 +11,6 @@ mod postgres;
 mod records;
 mod secrets;
 mod site;
+mod staging;
 mod stock_tools;
 mod tables;
