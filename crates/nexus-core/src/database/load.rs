@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use crate::error::{Error, Result};
 use crate::point::{RecordColumn, RecordTable};
 
+/// What to do about a table that records do not fit.
+const OR_ELSE: &str = "restore the database with --only database, or choose other tables with --table";
 /// How many keys of a kind are named.
 pub(crate) const EXAMPLES: usize = 5;
 
@@ -94,7 +96,7 @@ pub fn selected(tables: &[RecordTable], asked: &[String]) -> Result<Vec<RecordTa
 ///
 /// # Errors
 ///
-/// [`Error::Unsupported`] naming the columns that differ.
+/// [`Error::Usage`] naming the columns that differ.
 pub(crate) fn require_same_columns(records: &RecordTable, there: &[RecordColumn]) -> Result<()> {
     let shown = |column: &RecordColumn| {
         let generated = if column.generated { " generated" } else { "" };
@@ -115,13 +117,15 @@ pub(crate) fn require_same_columns(records: &RecordTable, there: &[RecordColumn]
     if !new.is_empty() {
         differences.push(format!("it has {}", named(new)));
     }
-    Err(Error::Unsupported {
-        what: format!(
-            "the table {} has another schema than its records: {}; restore the database, or leave the table out",
-            records.table,
-            differences.join(" and ")
-        ),
-    })
+    Err(Error::usage_hint(
+        format!("the table {} has another schema than its records: {}", records.table, differences.join(" and ")),
+        OR_ELSE,
+    ))
+}
+
+/// A table that is not in the database.
+pub(crate) fn no_table(records: &RecordTable, place: &str) -> Error {
+    Error::usage_hint(format!("there is no table {} in {place} to load records into", records.table), OR_ELSE)
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub async fn run(run: &Run, args: &RestoreArgs) -> Result<Outcome> {
     let (plan, safety) = make_safe(run, args, plan, &targets).await?;
     let id = plan.point.id().clone();
     let report = restore(plan, safety.clone(), &run.clock, &run.events).await?;
-    pages::tell(run, &id, &report, safety.as_ref());
+    pages::tell(run, args, &id, &report, safety.as_ref());
     Ok(Outcome::of(pages::all_equal(&report)))
 }
 

@@ -18,7 +18,7 @@ use super::connect::Session;
 use super::place::PostgresDatabase;
 use super::rows;
 use super::sleepers::Sleepers;
-use crate::database::load::{Conflict, EXAMPLES, LoadMode, LoadedTable, TableToLoad, require_same_columns};
+use crate::database::load::{Conflict, EXAMPLES, LoadMode, LoadedTable, TableToLoad, no_table, require_same_columns};
 use crate::database::sink::Sink;
 use crate::database::source::{Field, RecordFile};
 use crate::error::{DatabaseWords, Error, Result};
@@ -59,7 +59,7 @@ impl PostgresDatabase {
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`] for a table that is not there; [`Error::Unsupported`] for one of another schema;
+    /// [`Error::Usage`] for a table that is not there, and for one of another schema;
     /// [`Error::Denied`] for one that is another role's.
     pub async fn look_at_tables(&self, records: Vec<RecordTable>) -> Result<Vec<TableToLoad>> {
         let session = Session::open(self).await?;
@@ -116,7 +116,7 @@ impl PostgresLoad {
     /// [`Error::Exists`] when another row stands in the way of a record; as the server says. Nothing is committed.
     pub async fn table(&mut self, records: &RecordTable, file: &Path, events: &Events) -> Result<LoadedTable> {
         let Some(table) = self.tables.get(&records.table).cloned() else {
-            return Err(no_table(&self.session, records));
+            return Err(no_table(records, self.session.place()));
         };
         let mut source = RecordFile::open(file, records, "")?;
         let mut loaded = LoadedTable { table: records.table.clone(), records: records.rows, ..LoadedTable::default() };
@@ -326,7 +326,7 @@ async fn find(session: &Session, records: &[RecordTable]) -> Result<BTreeMap<Str
     for records in records {
         let relation = relations.iter().find(|relation| relation.name == records.table);
         let Some(relation) = relation.filter(|relation| relation.left_out().is_none()) else {
-            return Err(no_table(session, records));
+            return Err(no_table(records, session.place()));
         };
         let layout = layouts.get(&relation.oid).cloned().unwrap_or_default();
         let there: Vec<_> = layout.columns.iter().map(Column::recorded).collect();
@@ -352,13 +352,6 @@ async fn count(session: &Session, table: &Table) -> Result<u64> {
     count
         .parse()
         .map_err(|_| Error::Service { what: format!("cannot {what}"), cause: Some(DatabaseWords(count).into()) })
-}
-
-fn no_table(session: &Session, records: &RecordTable) -> Error {
-    Error::Missing {
-        what: format!("there is no table {} in {}", records.table, session.place()),
-        cause: Some(DatabaseWords("restore the database, or choose other tables with --table".into()).into()),
-    }
 }
 
 fn unlike(records: &RecordTable) -> Error {

@@ -9,7 +9,7 @@ use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, Statement, ToSql, params_from_iter};
 
 use crate::database::digest::RowsDigest;
-use crate::database::load::{Conflict, EXAMPLES, LoadMode, LoadedTable, TableToLoad, require_same_columns};
+use crate::database::load::{Conflict, EXAMPLES, LoadMode, LoadedTable, TableToLoad, no_table, require_same_columns};
 use crate::database::sink::Sink;
 use crate::database::source::{Field, RecordFile};
 use crate::error::{Error, Result};
@@ -47,7 +47,7 @@ impl SqliteDatabase {
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`] for a table that is not there; [`Error::Unsupported`] for one of another schema, and for what
+    /// [`Error::Usage`] for a table that is not there, and for one of another schema; [`Error::Unsupported`] for what
     /// cannot be loaded; [`Error::Busy`] and [`Error::Damaged`] as for any reader.
     pub fn look_at_tables(&self, records: Vec<RecordTable>, lock_wait: Duration) -> Result<Vec<TableToLoad>> {
         self.size()?;
@@ -55,7 +55,8 @@ impl SqliteDatabase {
         let connection = reader.connection();
         let known = by_name(catalogue(connection)?);
         let look = |records: RecordTable| {
-            let table = known.get(&records.table).ok_or_else(|| no_table(self.path(), &records))?;
+            let table =
+                known.get(&records.table).ok_or_else(|| no_table(&records, &self.path().display().to_string()))?;
             require_same_columns(&records, &table.columns)?;
             require_loadable(connection, &records, table)?;
             let present = count(connection, table)?;
@@ -100,7 +101,9 @@ impl SqliteLoad {
     /// [`Error::Damaged`] when the file is not what was exported, or the table does not read back as the file;
     /// [`Error::Exists`] when another row stands in the way of a record; as SQLite says. Nothing is committed.
     pub fn table(&mut self, records: &RecordTable, file: &Path, events: &Events) -> Result<LoadedTable> {
-        let Some(table) = self.tables.get(&records.table).cloned() else { return Err(no_table(&self.path, records)) };
+        let Some(table) = self.tables.get(&records.table).cloned() else {
+            return Err(no_table(records, &self.path.display().to_string()));
+        };
         require_same_columns(records, &table.columns)?;
         let mut source = RecordFile::open(file, records, ROWID_FIELD)?;
         if content(&self.connection, &table)? == Content::Elsewhere {
@@ -219,14 +222,6 @@ impl SqliteLoad {
 
 fn by_name(catalogue: Catalogue) -> BTreeMap<String, Table> {
     catalogue.tables.into_iter().map(|table| (table.name.clone(), table)).collect()
-}
-
-fn no_table(path: &Path, records: &RecordTable) -> Error {
-    Error::missing(format!(
-        "there is no table `{}` in `{}`: restore the database, or choose others with --table",
-        records.table,
-        path.display()
-    ))
 }
 
 /// A table's rows as SQL gives them must be what its records say, or they would be loaded under wrong ids.

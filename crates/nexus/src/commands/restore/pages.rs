@@ -208,18 +208,22 @@ pub fn all_equal(report: &RestoreReport) -> bool {
 }
 
 /// Prints what was done.
-pub fn tell(run: &Run, id: &PointId, report: &RestoreReport, safety: Option<&PointId>) {
-    let undo = safety.map(|safety| undo(run, safety, report.files.is_some()));
+pub fn tell(run: &Run, args: &RestoreArgs, id: &PointId, report: &RestoreReport, safety: Option<&PointId>) {
+    // Where nothing was changed there is nothing to undo.
+    let changed = report.loaded.as_ref().is_none_or(|loaded| loaded.committed);
+    let undo = safety.filter(|_| changed).map(|safety| undo(run, safety, report.files.is_some(), args));
     run.terminal.answer(&page(id, report, safety, undo.as_deref()), &restored(id, report, safety, undo.as_deref()));
     if let Some(error) = &report.unrecorded {
         run.terminal.warn(&format!("the point's journal does not say that it was restored: {error}"));
     }
 }
 
-fn undo(run: &Run, safety: &PointId, files: bool) -> String {
+fn undo(run: &Run, safety: &PointId, files: bool, args: &RestoreArgs) -> String {
     let (id, reach) = (safety.to_string(), run.reach());
     let extra = files.then_some("--delete-extra");
-    let words = ["nexus", "restore", &id].into_iter().chain(extra);
+    // What this role could not do on the way there it cannot do on the way back.
+    let in_place = args.in_place.then_some("--in-place");
+    let words = ["nexus", "restore", &id].into_iter().chain(extra).chain(in_place);
     command_line(words.chain(reach.iter().map(String::as_str)))
 }
 
@@ -262,6 +266,9 @@ fn page(id: &PointId, report: &RestoreReport, safety: Option<&PointId>, undo: Op
         page.field("before that", safety.to_string());
         page.field("undo", undo.to_owned());
     }
+    if let Some(loaded) = &report.loaded {
+        loaded_table(&mut page, loaded);
+    }
     page
 }
 
@@ -272,7 +279,7 @@ fn loaded_fields(page: &mut Page, loaded: &Loaded) {
         let verdict = format!("{} in {tables} were loaded and compared", counted(records, "record"));
         page.field("records", Cell::styled(verdict, Style::Good));
     } else {
-        let verdict = format!("{} with other values are there: nothing was changed", counted(conflicts, "key"));
+        let verdict = format!("{} of the point have other values now: nothing was changed", counted(conflicts, "key"));
         page.field("records", Cell::styled(verdict, Style::Bad));
         page.field("or else", "--keep-present leaves them, --overwrite makes them what they were");
     }
@@ -284,6 +291,9 @@ fn loaded_fields(page: &mut Page, loaded: &Loaded) {
     for left in &loaded.left {
         page.field("run as well", left.clone());
     }
+}
+
+fn loaded_table(page: &mut Page, loaded: &Loaded) {
     page.columns(["TABLE", "RECORDS", "ADDED", "REMOVED", "OTHER VALUES"]);
     for table in &loaded.tables {
         let numbers = [table.records, table.added, table.removed, table.conflicts];
