@@ -123,7 +123,7 @@ pub struct PostgresDatabase {
 }
 
 /// What surrounds the place a database is read from: the folder that relative paths start at, libpq's variables.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Surroundings {
     /// Relative paths start here; absolute.
     pub base: PathBuf,
@@ -131,6 +131,18 @@ pub struct Surroundings {
     pub variables: BTreeMap<String, String>,
     /// A folder in which `pg_dump` and its kin are looked for before all others.
     pub programs: Option<PathBuf>,
+}
+
+/// The values stay unsaid: passwords and keys are among them.
+impl fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&String> = self.variables.keys().collect();
+        f.debug_struct("Surroundings")
+            .field("base", &self.base)
+            .field("variables", &names)
+            .field("programs", &self.programs)
+            .finish()
+    }
 }
 
 impl Surroundings {
@@ -250,21 +262,6 @@ impl PostgresDatabase {
     /// Another database of the same server, reached the same way.
     pub(crate) fn with_name(&self, name: &str) -> Self {
         Self { name: name.to_owned(), ..self.clone() }
-    }
-
-    /// The same database, reached by another role where this one only came from a default.
-    #[must_use]
-    pub fn with_user(&self, user: &str, around: &Surroundings) -> Self {
-        if around.variable("PGUSER").is_some() {
-            return self.clone();
-        }
-        let file = around.variable("PGPASSFILE").map(PathBuf::from);
-        let file = file.or_else(|| Some(Path::new(around.variable("HOME")?).join(".pgpass")));
-        let password = self
-            .password
-            .clone()
-            .or_else(|| password_of_file(&file?, &[&self.host, &self.port.to_string(), &self.name, user]));
-        Self { user: user.to_owned(), password, ..self.clone() }
     }
 }
 
@@ -388,6 +385,12 @@ mod tests {
         assert_eq!((database.user.as_str(), database.ssl), ("u", SslMode::Disable));
         assert_eq!(read("//other@x/shop", &variables).user, "other");
         assert_eq!(read("//other@x", &variables).name, "other");
+    }
+
+    #[test]
+    fn surroundings_are_shown_without_what_the_variables_hold() {
+        let shown = format!("{:?}", around(&[("PGPASSWORD", "hunter2"), ("HOME", "/srv")]));
+        assert!(shown.contains("PGPASSWORD") && !shown.contains("hunter2"), "{shown}");
     }
 
     #[test]
