@@ -122,7 +122,10 @@ fn remedy(error: &Error, at: &Situation) -> (u8, Option<String>) {
         }
         Error::Busy { .. } => (
             NOT_DONE,
-            Some(format!("wait for the other run; `{}` shows unfinished ones", at.nexus(&["list", "--all"]))),
+            Some(format!(
+                "wait until what is named above lets go, or end it; `{}` shows unfinished runs of this tool",
+                at.nexus(&["list", "--all"])
+            )),
         ),
         Error::Exists { .. } => {
             (NOT_DONE, Some("give it another name, or put what is there out of the way first".to_owned()))
