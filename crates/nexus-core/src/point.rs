@@ -406,13 +406,24 @@ pub struct PostgresFacts {
     pub comment: Option<String>,
     /// `CONNECTION LIMIT`; -1: none.
     pub connection_limit: i64,
+    /// True for a database that others may be made from.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_template: bool,
+    /// The tablespace it lies in; absent: the server's usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tablespace: Option<String>,
+    /// Other tablespaces that things in it lie in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tablespaces: Vec<String>,
     /// The role that made the backup.
     pub role: String,
     /// Bytes it took on the server's disk.
     pub size: u64,
     /// Extensions, by name.
     pub extensions: Vec<PostgresExtension>,
-    /// Roles that own something in it or are granted something.
+    /// Roles that own it or something in it.
+    pub owners: Vec<String>,
+    /// Roles that are granted something in it or named by its policies.
     pub roles: Vec<String>,
     /// `ALTER DATABASE … SET` and `ALTER ROLE … IN DATABASE … SET`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -201,6 +201,9 @@ fn postgres() -> DatabasePart {
         owner: "clinic".into(),
         comment: Some("the clinic".into()),
         connection_limit: -1,
+        is_template: true,
+        tablespace: Some("fast".into()),
+        tablespaces: vec!["slow".into()],
         role: "backup".into(),
         size: 83_886_080,
         extensions: vec![PostgresExtension {
@@ -208,7 +211,8 @@ fn postgres() -> DatabasePart {
             version: "1.0".into(),
             schema: "pg_catalog".into(),
         }],
-        roles: vec!["clinic".into(), "reports".into()],
+        owners: vec!["clinic".into()],
+        roles: vec!["reports".into()],
         settings: vec![PostgresSetting {
             role: Some("reports".into()),
             name: "statement_timeout".into(),

@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::connect::Session;
-use crate::error::Result;
+use crate::error::{DatabaseWords, Error, Result};
 use crate::point::{PostgresExtension, PostgresFacts, PostgresGrant, PostgresSetting, RecordColumn};
 
 /// Schemas that belong to the server itself; names that begin with `pg_` are reserved for it.
 const USER_SCHEMA: &str = "n.nspname !~ '^pg_' and n.nspname <> 'information_schema'";
+
+/// The first number that the catalogue gives to what somebody makes, as `FirstNormalObjectId` in PostgreSQL's `transam.h`.
+const FIRST_MADE: u32 = 16_384;
+/// Asks how many large objects there are.
+pub(crate) const LARGE_OBJECTS: &str = "select count(*) from pg_largeobject_metadata";
 
 /// A table with rows of its own, or a partitioned one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +136,15 @@ pub(crate) fn literal(text: &str) -> String {
     if quoted.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
 }
 
+/// A number of things. What is no number is an error: it must not pass for none.
+pub(crate) async fn count(session: &Session, sql: &str, what: &str) -> Result<u64> {
+    let answer = session.value(sql, what).await?;
+    answer.parse().map_err(|_| Error::Service {
+        what: format!("cannot {what} in {}", session.place()),
+        cause: Some(DatabaseWords(format!("it answered {answer:?}")).into()),
+    })
+}
+
 /// All tables of all schemas that are not the server's own, in the order of their names.
 pub(crate) async fn relations(session: &Session) -> Result<Vec<Relation>> {
     let sql = format!(
@@ -228,7 +242,7 @@ fn shape(base: &str) -> Shape {
     }
 }
 
-/// What the database is beyond its tables; `lacks` starts empty.
+/// What the database is beyond its tables; of what it cannot keep, `lacks` names only what this sees.
 pub(crate) async fn facts(session: &Session) -> Result<PostgresFacts> {
     let locale = match session.major() {
         ..=14 => "'c'::text, null::text, null::text",
@@ -239,13 +253,12 @@ pub(crate) async fn facts(session: &Session) -> Result<PostgresFacts> {
     let sql = format!(
         "select current_setting('server_version'), pg_encoding_to_char(d.encoding), d.datcollate, d.datctype,
                 pg_get_userbyid(d.datdba), shobj_description(d.oid, 'pg_database'), d.datconnlimit, current_user,
-                pg_database_size(d.oid), {locale}
-           from pg_database d where d.datname = current_database()"
+                pg_database_size(d.oid), {locale}, d.datistemplate, nullif(t.spcname, 'pg_default')
+           from pg_database d join pg_tablespace t on t.oid = d.dattablespace where d.datname = current_database()"
     );
     let rows = session.rows(&sql, "read the database's properties").await?;
     let row = rows.first().cloned().expect("a session is in a database");
-    let objects = "select count(*) from pg_largeobject_metadata";
-    let large_objects = session.value(objects, "count the large objects").await?.parse().unwrap_or(0);
+    let large_objects = count(session, LARGE_OBJECTS, "count the large objects").await?;
     Ok(PostgresFacts {
         server: row.text(0).to_owned(),
         client: String::new(),
@@ -258,16 +271,20 @@ pub(crate) async fn facts(session: &Session) -> Result<PostgresFacts> {
         owner: row.text(4).to_owned(),
         comment: row.maybe(5).map(str::to_owned),
         connection_limit: row.number::<i64>(6),
+        is_template: row.is_true(12),
+        tablespace: row.maybe(13).map(str::to_owned),
+        tablespaces: names(session, TABLESPACES, "list the tablespaces").await?,
         role: row.text(7).to_owned(),
         size: row.number(8),
         extensions: extensions(session).await?,
-        roles: roles(session).await?,
+        owners: owners(session).await?,
+        roles: names(session, ROLES, "list the roles").await?,
         settings: settings(session).await?,
         grants: grants(session).await?,
         large_objects,
         compression: String::new(),
         globals: None,
-        lacks: Vec::new(),
+        lacks: names(session, LABELS, "list the security labels").await?,
     })
 }
 
@@ -291,18 +308,73 @@ async fn extensions(session: &Session) -> Result<Vec<PostgresExtension>> {
     Ok(rows.iter().map(one).collect())
 }
 
-/// Roles that own something here, are granted something, or are named by a policy.
-async fn roles(session: &Session) -> Result<Vec<String>> {
-    let sql = "select r.rolname from pg_roles r where r.oid in (
-                   select s.refobjid from pg_shdepend s join pg_database d on d.oid = s.dbid
-                    where d.datname = current_database() and s.refclassid = 'pg_authid'::regclass
-                   union select datdba from pg_database where datname = current_database()
-                   union select nspowner from pg_namespace n where nspname !~ '^pg_' and nspname <> 'information_schema'
-                   union select relowner from pg_class c join pg_namespace n on n.oid = c.relnamespace
-                    where n.nspname !~ '^pg_' and n.nspname <> 'information_schema')
-                 and r.rolname !~ '^pg_' order by 1";
-    let rows = session.rows(sql, "list the roles").await?;
-    Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
+/// Tablespaces other than the database's own that something here lies in.
+const TABLESPACES: &str = "select distinct t.spcname from pg_class c join pg_tablespace t on t.oid = c.reltablespace
+     where c.relpersistence <> 't' and t.spcname <> 'pg_global' order by 1";
+/// Roles that may use something here, or are named by a policy or a user mapping.
+const ROLES: &str = "select distinct r.rolname
+      from pg_shdepend s
+      join pg_database d on d.oid = s.dbid and d.datname = current_database()
+      join pg_roles r on s.refclassid = 'pg_authid'::regclass and r.oid = s.refobjid
+     where (s.deptype in ('a', 'r') or s.classid = 'pg_user_mapping'::regclass) and r.rolname !~ '^pg_' order by 1";
+/// Security labels of the database itself, which no dump has, as what is lacking.
+const LABELS: &str = "select format('the security label %L of the database, by %s', l.label, l.provider)
+      from pg_shseclabel l join pg_database d on l.classoid = 'pg_database'::regclass and l.objoid = d.oid
+     where d.datname = current_database() order by 1";
+
+/// Roles that a restore must make owners again. What an extension made is its restorer's.
+///
+/// The role that made the server is not in `pg_shdepend`: what it owns is asked for catalogue by catalogue.
+async fn owners(session: &Session) -> Result<Vec<String>> {
+    const OWNED: [(&str, &str, &str); 17] = [
+        ("pg_class", "relowner", "relpersistence <> 't' and relkind not in ('i', 'I', 't')"),
+        ("pg_proc", "proowner", "true"),
+        ("pg_type", "typowner", "typrelid = 0 and typelem = 0"),
+        ("pg_namespace", "nspowner", "nspname !~ '^pg_'"),
+        ("pg_operator", "oprowner", "true"),
+        ("pg_opfamily", "opfowner", "true"),
+        ("pg_opclass", "opcowner", "true"),
+        ("pg_collation", "collowner", "true"),
+        ("pg_conversion", "conowner", "true"),
+        ("pg_ts_dict", "dictowner", "true"),
+        ("pg_ts_config", "cfgowner", "true"),
+        ("pg_statistic_ext", "stxowner", "true"),
+        ("pg_largeobject_metadata", "lomowner", "true"),
+        ("pg_foreign_data_wrapper", "fdwowner", "true"),
+        ("pg_foreign_server", "srvowner", "true"),
+        ("pg_event_trigger", "evtowner", "true"),
+        ("pg_publication", "pubowner", "true"),
+    ];
+    let free =
+        "not exists (select from pg_depend e where e.classid = o.classid and e.objid = o.objid and e.deptype = 'e')";
+    let asked = OWNED.map(|(catalogue, owner, which)| {
+        format!(
+            "select '{catalogue}'::regclass::oid, oid, {owner} from {catalogue}
+              where {owner} < {FIRST_MADE} and oid >= {FIRST_MADE} and {which}"
+        )
+    });
+    // Until 14 the schema that every database has was that role's own: no dump says so.
+    let oldest = if session.major() >= 15 { 0 } else { FIRST_MADE };
+    let public = format!("select nspowner from pg_namespace where nspname = 'public' and nspowner >= {oldest}");
+    let sql = format!(
+        "with owned(classid, objid, owner) as (
+             select s.classid, s.objid, s.refobjid from pg_shdepend s join pg_database d on d.oid = s.dbid
+              where d.datname = current_database() and s.refclassid = 'pg_authid'::regclass and s.deptype = 'o'
+                and s.classid not in ('pg_extension'::regclass, 'pg_user_mapping'::regclass)
+             union all {})
+         select r.rolname from pg_roles r
+          where r.rolname !~ '^pg_' and (
+                r.oid in (select o.owner from owned o where {free})
+                or r.oid in (select datdba from pg_database where datname = current_database())
+                or r.oid in ({public}))
+          order by 1",
+        asked.join(" union all ")
+    );
+    names(session, &sql, "list the owners").await
+}
+
+async fn names(session: &Session, sql: &str, what: &str) -> Result<Vec<String>> {
+    Ok(session.rows(sql, what).await?.iter().map(|row| row.text(0).to_owned()).collect())
 }
 
 async fn settings(session: &Session) -> Result<Vec<PostgresSetting>> {

@@ -426,8 +426,8 @@ impl PostgresInstant {
         let mut counts = BTreeMap::new();
         for relation in self.relations.iter().filter(|relation| relation.left_out().is_none()) {
             let sql = format!("select count(*) from {}", relation.source());
-            let count = self.holder.value(&sql, &format!("count the rows of {}", relation.name)).await?;
-            counts.insert(relation.name.clone(), count.parse().unwrap_or(0));
+            let count = catalogue::count(&self.holder, &sql, &format!("count the rows of {}", relation.name)).await?;
+            counts.insert(relation.name.clone(), count);
         }
         Ok(counts)
     }

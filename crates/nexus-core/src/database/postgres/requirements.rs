@@ -1,5 +1,6 @@
 //! What must hold before anything is touched: versions, rights, extensions, roles, room, nobody in the way.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::catalogue::{identifier, literal};
@@ -66,11 +67,15 @@ pub(super) async fn require_extensions(session: &Session, facts: &PostgresFacts)
 }
 
 pub(super) async fn require_roles(session: &Session, facts: &PostgresFacts) -> Result<()> {
-    let sql = "select r.rolname, pg_has_role(current_user, r.oid, 'MEMBER') from pg_roles r";
-    let rows = session.rows(sql, "list the roles").await?;
-    let named = facts.roles.iter().chain([&facts.owner]);
-    let named = named.chain(facts.settings.iter().filter_map(|setting| setting.role.as_ref()));
-    let named: std::collections::BTreeSet<&str> = named.map(String::as_str).collect();
+    // From 16 on a role may be a member of another without the right to make it an owner.
+    let right = if session.major() >= 16 { "SET" } else { "MEMBER" };
+    let sql = format!("select r.rolname, pg_has_role(current_user, r.oid, '{right}') from pg_roles r");
+    let rows = session.rows(&sql, "list the roles").await?;
+    let owners: BTreeSet<&str> = facts.owners.iter().chain([&facts.owner]).map(String::as_str).collect();
+    let granted = facts.grants.iter().flatten().filter_map(|grant| grant.to.as_ref());
+    let set = facts.settings.iter().filter_map(|setting| setting.role.as_ref());
+    let mut named: BTreeSet<&str> = facts.roles.iter().chain(granted).chain(set).map(String::as_str).collect();
+    named.extend(&owners);
     let missing: Vec<&str> =
         named.iter().copied().filter(|name| !rows.iter().any(|row| row.text(0) == *name)).take(NAMED).collect();
     if !missing.is_empty() {
@@ -88,7 +93,7 @@ pub(super) async fn require_roles(session: &Session, facts: &PostgresFacts) -> R
     }
     let foreign: Vec<&str> = rows
         .iter()
-        .filter(|row| !row.is_true(1) && named.contains(row.text(0)))
+        .filter(|row| !row.is_true(1) && owners.contains(row.text(0)))
         .map(|row| row.text(0))
         .take(NAMED)
         .collect();
