@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::database::load::Loaded;
-use crate::database::postgres::{Liberties, Place, PostgresPlan};
+use crate::database::postgres::{Liberties, Place, PostgresPlan, PostgresPrepared};
 use crate::database::sqlite::{Condition, PutAside, Restore, SqliteDatabase};
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
@@ -117,6 +117,8 @@ pub struct DatabaseRestored {
     pub journal_mode: Option<String>,
     /// The database of before, under the name it has now; PostgreSQL only.
     pub kept: Option<String>,
+    /// SQL that swaps the two again, for another database of the server; PostgreSQL only.
+    pub go_back: Vec<String>,
     /// What could not be brought back, in words.
     pub unkept: Vec<String>,
 }
@@ -155,6 +157,14 @@ impl RestorePlan {
             parts.push(Part::Files);
         }
         parts
+    }
+
+    /// What must be removed from a server when the restore is broken off: [`PostgresPlan::remove_unfinished`].
+    pub fn unfinished(&self) -> Option<PostgresPlan> {
+        match &self.database.as_ref()?.way {
+            Way::OnServer(server) => Some(server.as_ref().clone()),
+            Way::IntoFile(_) => None,
+        }
     }
 
     /// Takes the database for broken after all: it will be put aside.
@@ -305,7 +315,8 @@ fn broken_off(point: &RecoveryPoint, target: &str, clock: &Clock) -> Option<Poin
     })
 }
 
-/// Carries a plan out: files, then the database, then the records; compares; says so in the journal.
+/// Carries a plan out: a new database on a server is filled beside the live one, then files, then the database, then the
+/// records; compares; says so in the journal.
 pub async fn restore(
     plan: RestorePlan,
     safety: Option<PointId>,
@@ -329,16 +340,17 @@ pub async fn restore(
     }
     let mut report =
         RestoreReport { database: None, put_aside: None, files: None, records: None, loaded: None, unrecorded: None };
-    if let (Some(target), Some(planned)) = (&plan.request.files, &plan.files) {
-        let restored = files::carry_out(&plan.point, target, planned, &plan.scratch, events).await?;
-        if restored.equal != restored.wanted {
-            let (equal, wanted) = (restored.equal.files, restored.wanted.files);
-            return Err(Error::Changed {
-                what: format!("only {equal} of {wanted} files are as they were, so the database was left alone"),
-            });
+    // What a server refuses shows before the first file is written.
+    let prepared = prepare_on_server(&plan, events).await?;
+    report.files = match restore_files(&plan, events).await {
+        Ok(restored) => restored,
+        Err(error) => {
+            if let Some(prepared) = prepared {
+                prepared.give_up(events).await;
+            }
+            return Err(error);
         }
-        report.files = Some(restored);
-    }
+    };
     if let (Some(target), Some(planned)) = (plan.request.database.clone(), &plan.database) {
         match (target, &planned.way) {
             (Database::Sqlite(target), Way::IntoFile(condition)) => {
@@ -346,8 +358,9 @@ pub async fn restore(
                 report.put_aside = aside;
                 report.database = Some(restored);
             }
-            (_, Way::OnServer(server)) => {
-                report.database = Some(restore_on_server(&plan, server, planned, events).await?);
+            (_, Way::OnServer(_)) => {
+                let prepared = prepared.ok_or_else(|| Error::usage("no database was prepared"))?;
+                report.database = Some(finish_on_server(&plan, prepared, events).await?);
             }
             (Database::Postgres(_), Way::IntoFile(_)) => {
                 return Err(Error::usage("a database on a server cannot be restored into a file"));
@@ -386,21 +399,38 @@ async fn release(plan: &RestorePlan, held: Option<String>, clock: &Clock) -> Res
     Ok(())
 }
 
-async fn restore_on_server(
-    plan: &RestorePlan,
-    server: &PostgresPlan,
-    planned: &DatabasePlanned,
-    events: &Events,
-) -> Result<DatabaseRestored> {
+/// Puts back the files that differ; all of them must be as they were before a database is touched.
+async fn restore_files(plan: &RestorePlan, events: &Events) -> Result<Option<FilesRestored>> {
+    let (Some(target), Some(planned)) = (&plan.request.files, &plan.files) else { return Ok(None) };
+    let restored = files::carry_out(&plan.point, target, planned, &plan.scratch, events).await?;
+    if restored.equal != restored.wanted {
+        let (equal, wanted) = (restored.equal.files, restored.wanted.files);
+        return Err(Error::Changed {
+            what: format!("only {equal} of {wanted} files are as they were, so the database was left alone"),
+        });
+    }
+    Ok(Some(restored))
+}
+
+/// Does what can be done on a server while nothing that is there is touched.
+async fn prepare_on_server(plan: &RestorePlan, events: &Events) -> Result<Option<PostgresPrepared>> {
+    let Some((planned, Way::OnServer(server))) = plan.database.as_ref().map(|planned| (planned, &planned.way)) else {
+        return Ok(None);
+    };
     let part = plan.point.manifest().parts.database.as_ref();
     let tables = part.map(|part| part.tables.clone()).unwrap_or_default();
-    let restored = server.carry_out(&planned.copy, &tables, &plan.scratch, events).await?;
+    server.prepare(&planned.copy, &tables, &plan.scratch, events).await.map(Some)
+}
+
+async fn finish_on_server(plan: &RestorePlan, prepared: PostgresPrepared, events: &Events) -> Result<DatabaseRestored> {
+    let restored = prepared.finish(&plan.scratch, events).await?;
     Ok(DatabaseRestored {
         tables: restored.tables,
         equal_tables: restored.equal_tables,
         rows: restored.rows,
         journal_mode: None,
         kept: restored.kept,
+        go_back: restored.go_back,
         unkept: restored.unkept,
     })
 }

@@ -6,6 +6,8 @@
 mod beside;
 pub(crate) mod catalogue;
 pub(crate) mod connect;
+mod dress;
+mod group;
 mod instant;
 mod load;
 mod place;
@@ -14,10 +16,11 @@ mod restore;
 pub(crate) mod rows;
 mod script;
 mod sleepers;
+mod swap;
 mod tools;
 mod within;
 
 pub use instant::{PostgresInstant, Reader, Reading, Wanted};
 pub use load::PostgresLoad;
 pub use place::{Password, PostgresDatabase, SslMode, Surroundings};
-pub use restore::{Liberties, Place, PostgresPlan, PostgresRestored};
+pub use restore::{Liberties, Place, PostgresPlan, PostgresPrepared, PostgresRestored};

@@ -57,7 +57,12 @@ pub async fn carry_out(
         }
         Verb::Restore(args) => {
             let run = prepare(&args.vault, &SourceArgs::default())?;
-            run.work(restore::run(&run, &args), interrupt).await
+            let mut unfinished = None;
+            let done = run.work(restore::run(&run, &args, &mut unfinished), interrupt).await;
+            if let (Some(unfinished), true) = (unfinished, interrupt.has_come()) {
+                unfinished.remove_unfinished(&run.events).await;
+            }
+            done
         }
         Verb::Demo(args) => {
             let (mut came, temporary) = (interrupt.clone(), environment.temporary());

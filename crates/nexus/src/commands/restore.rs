@@ -5,6 +5,7 @@ mod pages;
 mod safety;
 mod targets;
 
+use nexus_core::database::postgres::PostgresPlan;
 use nexus_core::error::Result;
 use nexus_core::point::PointId;
 use nexus_core::restore::{RestorePlan, plan, restore};
@@ -15,8 +16,8 @@ use crate::failure::Outcome;
 use crate::run::Run;
 use targets::Targets;
 
-/// Restores, or shows what would be done.
-pub async fn run(run: &Run, args: &RestoreArgs) -> Result<Outcome> {
+/// Restores, or shows what would be done; `unfinished` learns what must be removed when this is not polled to its end.
+pub async fn run(run: &Run, args: &RestoreArgs, unfinished: &mut Option<PostgresPlan>) -> Result<Outcome> {
     let wish = targets::Wish::of(args)?;
     let vault = run.vault().await?;
     let needs = wish.needs(&vault, &args.point).await?;
@@ -32,7 +33,9 @@ pub async fn run(run: &Run, args: &RestoreArgs) -> Result<Outcome> {
     consent::ask(run, args, &plan, &targets)?;
     let (plan, safety) = make_safe(run, args, plan, &targets).await?;
     let id = plan.point.id().clone();
+    *unfinished = plan.unfinished();
     let report = restore(plan, safety.clone(), &run.clock, &run.events).await?;
+    *unfinished = None;
     pages::tell(run, args, &id, &report, safety.as_ref());
     Ok(Outcome::of(pages::all_equal(&report)))
 }

@@ -11,17 +11,17 @@ use serde_json::Value;
 use crate::app::{App, sandbox};
 
 /// The version that Debian brings, with all its extensions.
-const DEBIAN: u32 = 15;
+pub const DEBIAN: u32 = 15;
 
 /// An application on a PostgreSQL database, with the client programs of one version.
-async fn app(database: &str, client: u32) -> (Service, App) {
+pub async fn app(database: &str, client: u32) -> (Service, App) {
     let (service, endpoint) = sandbox();
     let app = App::bare(endpoint).await;
     configure(&app, database, client);
     (service, app)
 }
 
-fn configure(app: &App, database: &str, client: u32) {
+pub fn configure(app: &App, database: &str, client: u32) {
     let (programs, bucket) = (programs(client), &app.bucket);
     app.write(
         "nexus.toml",

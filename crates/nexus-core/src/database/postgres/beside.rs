@@ -3,19 +3,23 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
 use super::catalogue::{self, identifier, literal};
-use super::connect::Session;
+use super::connect::{APPLICATION, Session};
+use super::dress::dress;
+use super::group::Group;
 use super::place::PostgresDatabase;
-use super::requirements::{CLIENT, in_the_way, sessions};
-use super::restore::{PostgresPlan, PostgresRestored, compare};
+use super::restore::{Place, PostgresPlan, PostgresRestored, compare};
 use super::script::{self, Around};
+use super::swap::Swap;
 use super::tools::{self, Access};
 use crate::database::sqlite::hexadecimal;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, chain};
+use crate::event::Events;
 use crate::local::Scratch;
 
 /// The longest name that PostgreSQL keeps, bytes
@@ -25,238 +29,266 @@ const LONGEST_NAME: usize = 63;
 const JOBS: u32 = 4;
 /// How a database is marked while it is filled.
 const MARK: &str = "nexus: being restored from ";
-/// How often sessions are ended, or waited for, while the names are swapped.
-const SWAP_TRIES: u32 = 10;
-/// How long the swap may take altogether.
-const SWAP_WITHIN: Duration = Duration::from_mins(1);
-/// Settings whose value is a list of quoted names already.
-const LISTS: [&str; 6] = [
-    "search_path",
-    "temp_tablespaces",
-    "local_preload_libraries",
-    "session_preload_libraries",
-    "shared_preload_libraries",
-    "unix_socket_directories",
-];
+/// How long a session that was told to end may take.
+const END_WITHIN: Duration = Duration::from_secs(30);
+/// How often it is looked whether it has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Where the locale of a database may come from.
+const PROVIDERS: [&str; 3] = ["libc", "icu", "builtin"];
 
-/// A dump on its way into a new database.
-pub(super) struct Beside<'a> {
-    pub(super) plan: &'a PostgresPlan,
-    /// The database that is filled.
-    pub(super) fresh: &'a str,
-    /// What the live one will be called.
-    pub(super) kept: Option<&'a str>,
+/// What a restore has made on a server, and the session that makes it: for whoever must clean up after it.
+#[derive(Debug)]
+pub(super) struct Begun {
+    /// The catalogue's number of the database that is filled.
+    pub(super) oid: u32,
+    /// The server's process of the session that holds the lock; a lost session is replaced.
+    pub(super) pid: AtomicI32,
 }
 
-impl Beside<'_> {
-    /// Does it, and answers what is there now.
+/// A database that holds everything it should and waits for the live one's name.
+#[derive(Debug)]
+pub(super) struct Beside {
+    pub(super) plan: PostgresPlan,
+    /// The database that is filled.
+    pub(super) fresh: String,
+    /// What the live one will be called.
+    pub(super) kept: Option<String>,
+    pub(super) oid: u32,
+    session: Session,
+    restored: PostgresRestored,
+}
+
+impl Beside {
+    /// Makes, fills, compares and dresses the new database; the live one is not touched.
     ///
     /// # Errors
     ///
-    /// Any error means that the live database is as it was, and that the new one was removed again.
-    pub(super) async fn carry_out(
-        &self,
+    /// [`Error::Busy`] when another restore into the same database runs. After any error the new database was removed
+    /// again, or it was told that it was not.
+    pub(super) async fn prepare(
+        plan: &PostgresPlan,
+        (fresh, kept): (&str, Option<&str>),
         dump: &Path,
         tables: &BTreeMap<String, u64>,
-        scratch: &Scratch,
-    ) -> Result<PostgresRestored> {
-        let session = Session::open(&self.plan.maintenance).await?;
-        if require_ours(&self.plan.target, &session, self.fresh).await? {
-            self.drop_fresh(&session).await?;
+        (scratch, events): (&Scratch, &Events),
+    ) -> Result<Self> {
+        let session = Session::open(&plan.maintenance).await?;
+        lock(&plan.target, &session).await?;
+        if require_ours(&plan.target, &session, fresh).await? {
+            drop_database(&session, fresh).await?;
         }
-        let restored = self.fill_and_swap(&session, dump, tables, scratch).await;
-        if restored.is_err() {
-            // The first error is the one to tell; a server that is gone keeps a database that the next restore removes.
-            if let Ok(session) = Session::open(&self.plan.maintenance).await
-                && require_ours(&self.plan.target, &session, self.fresh).await.unwrap_or(false)
-            {
-                let _ = self.drop_fresh(&session).await;
+        session.run(&creation(plan, fresh)?, "create a database").await?;
+        let oid = oid_of(&session, fresh).await?.ok_or_else(|| Error::missing(format!("{fresh} is gone again")))?;
+        // Whoever cleans up needs it from now on; a plan is carried out once, so that it is not set yet.
+        let _ = plan.begun.set(Begun { oid, pid: session.pid().into() });
+        let (fresh, kept) = (fresh.to_owned(), kept.map(str::to_owned));
+        let mut beside = Self { plan: plan.clone(), fresh, kept, oid, session, restored: PostgresRestored::default() };
+        match beside.fill(dump, tables, scratch).await {
+            Ok(restored) => {
+                beside.restored = restored;
+                Ok(beside)
+            }
+            Err(error) => {
+                beside.remove(events).await;
+                Err(error)
             }
         }
-        restored
     }
 
-    async fn drop_fresh(&self, session: &Session) -> Result<()> {
-        let sql = format!("drop database if exists {} with (force)", identifier(self.fresh));
-        session.run(&sql, "remove the unfinished database").await
+    /// Gives it the live one's name.
+    ///
+    /// # Errors
+    ///
+    /// Any error but [`Error::Unreachable`] means that the live database is as it was, and that the new one was removed
+    /// again or told of. When the server does not answer any more, the error says what is not known.
+    pub(super) async fn finish(self, events: &Events) -> Result<PostgresRestored> {
+        if let Err(error) = (Swap { beside: &self }).carry_out(&self.session).await {
+            self.remove(events).await;
+            return Err(error);
+        }
+        Ok(PostgresRestored { go_back: self.way_back(), kept: self.kept, ..self.restored })
     }
 
-    async fn fill_and_swap(
-        &self,
-        session: &Session,
-        dump: &Path,
-        tables: &BTreeMap<String, u64>,
-        scratch: &Scratch,
-    ) -> Result<PostgresRestored> {
-        session.run(&self.creation(), "create a database").await?;
+    fn way_back(&self) -> Vec<String> {
+        let Some(kept) = &self.kept else { return Vec::new() };
+        let name = &self.plan.target.name;
+        let (live, aside) = (identifier(name), identifier(&beside(name, "undone", &self.plan.point)));
+        let renamed = |from: &str, to: &str| format!("ALTER DATABASE {from} RENAME TO {to};");
+        vec![renamed(&live, &aside), renamed(&identifier(kept), &live)]
+    }
+
+    /// Removes it, unless it has the live one's name by now; tells its name when that fails.
+    pub(super) async fn remove(self, events: &Events) {
+        // The session holds the lock: without it, what is called so may be another restore's.
+        self.plan.remove_unfinished(events).await;
+    }
+
+    async fn fill(&self, dump: &Path, tables: &BTreeMap<String, u64>, scratch: &Scratch) -> Result<PostgresRestored> {
         let mark = literal(&format!("{MARK}{}", self.plan.point));
-        let comment = format!("comment on database {} is {mark}", identifier(self.fresh));
-        session.run(&comment, "mark the new database").await?;
-        let fresh = self.plan.target.with_name(self.fresh);
-        self.fill(&fresh, dump, scratch).await?;
-        let counted = compare(&fresh, tables).await?;
-        let unkept = self.dress(session).await?;
-        self.swap(session).await?;
-        Ok(PostgresRestored { kept: self.kept.map(str::to_owned), unkept, ..counted })
+        let comment = format!("comment on database {} is {mark}", identifier(&self.fresh));
+        self.session.run(&comment, "mark the new database").await?;
+        let fresh = self.plan.target.with_name(&self.fresh);
+        fill(&self.plan, &fresh, dump, scratch).await?;
+        let session = Session::open(&fresh).await?;
+        let counted = compare(&session, tables, &self.plan.facts).await?;
+        session.run("analyze", "gather statistics").await?;
+        drop(session);
+        self.try_owner().await?;
+        let unkept = dress(&self.plan, &self.fresh, &self.session).await?;
+        Ok(PostgresRestored { unkept: [self.plan.unkept.clone(), unkept].concat(), ..counted })
     }
 
-    fn creation(&self) -> String {
-        let facts = &self.plan.facts;
-        let mut sql = format!(
-            "create database {} template template0 encoding {} lc_collate {} lc_ctype {}",
-            identifier(self.fresh),
-            literal(&facts.encoding),
-            literal(&facts.collate),
-            literal(&facts.ctype)
-        );
-        if self.plan.server >= 15 {
-            sql.push_str(" locale_provider ");
-            sql.push_str(&facts.locale_provider);
+    /// The owner comes with the name; that it can come is seen now, while nothing else was touched.
+    async fn try_owner(&self) -> Result<()> {
+        if self.plan.liberties.without_owners {
+            return Ok(());
         }
-        if let Some(locale) = &facts.locale {
-            let name = if facts.locale_provider == "builtin" { "builtin_locale" } else { "icu_locale" };
-            sql = format!("{sql} {name} {}", literal(locale));
-        }
-        if let (Some(rules), true) = (&facts.icu_rules, self.plan.server >= 16) {
-            sql = format!("{sql} icu_rules {}", literal(rules));
-        }
-        sql
+        let (name, owner) = (identifier(&self.fresh), identifier(&self.plan.facts.owner));
+        let sql = format!("begin; alter database {name} owner to {owner}");
+        let tried = self.session.run(&sql, "give away a database").await;
+        self.session.run("rollback", "undo that").await?;
+        tried
     }
+}
 
-    async fn fill(&self, fresh: &PostgresDatabase, dump: &Path, scratch: &Scratch) -> Result<()> {
-        let what = format!("cannot restore the dump into {}", fresh.location());
-        let (access, program) = (Access::prepare(fresh, scratch)?, &self.plan.program);
-        if script::is_needed(program, self.plan.server) {
-            let mut restore = tools::offline(program);
-            restore.args(self.plan.liberties.flags()).arg(dump);
-            return script::run(&access, program, restore, &Around::default(), &what).await;
-        }
-        let mut command = access.command(program, "");
-        command.arg("--exit-on-error").arg(format!("--jobs={JOBS}")).args(self.plan.liberties.flags()).arg(dump);
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|cause| Error::local(format!("cannot run `{}`", program.path.display()), cause))?;
-        tools::finish(child, &what).await
-    }
-
-    /// Gives the new database what the dump does not hold: owner, settings, limits, grants, comment.
-    async fn dress(&self, session: &Session) -> Result<Vec<String>> {
-        let (facts, name) = (&self.plan.facts, identifier(self.fresh));
-        let mut unkept = Vec::new();
-        let mut statements: Vec<(String, String)> = Vec::new();
-        for setting in &facts.settings {
-            let who = match &setting.role {
-                Some(role) => format!("role {} in database {name}", identifier(role)),
-                None => format!("database {name}"),
-            };
-            let value = if LISTS.contains(&setting.name.as_str()) && !setting.value.is_empty() {
-                setting.value.clone()
-            } else {
-                literal(&setting.value)
-            };
-            let parts: Vec<String> = setting.name.split('.').map(identifier).collect();
-            let sql = format!("alter {who} set {} to {value}", parts.join("."));
-            statements.push((format!("the setting {}", setting.name), sql));
-        }
-        if facts.connection_limit >= 0 {
-            let sql = format!("alter database {name} connection limit {}", facts.connection_limit);
-            statements.push(("the connection limit".to_owned(), sql));
-        }
-        if let (Some(grants), false) = (&facts.grants, self.plan.liberties.without_owners) {
-            statements.push(("the grants".to_owned(), format!("revoke all on database {name} from public")));
-            for grant in grants {
-                let to = grant.to.as_deref().map_or_else(|| "public".to_owned(), identifier);
-                let option = if grant.grantable { " with grant option" } else { "" };
-                let sql = format!("grant {} on database {name} to {to}{option}", grant.privilege);
-                statements.push((format!("the grant of {} to {to}", grant.privilege), sql));
-            }
-        }
-        for (what, sql) in statements {
-            match session.run(&sql, "set up the new database").await {
-                Ok(()) => {}
-                Err(error @ (Error::Denied { .. } | Error::Service { .. })) => {
-                    unkept.push(format!("{what}: {}", crate::error::chain(&error)));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(unkept)
-    }
-
-    /// The owner and the comment come with the names, in the same transaction: until then the mark stays.
-    fn naming(&self) -> Vec<String> {
-        let name = identifier(&self.plan.target.name);
-        let mut statements = vec![format!("alter database {} rename to {name}", identifier(self.fresh))];
-        let comment = self.plan.facts.comment.as_deref().map_or_else(|| "null".to_owned(), literal);
-        statements.push(format!("comment on database {name} is {comment}"));
-        if !self.plan.liberties.without_owners {
-            statements.push(format!("alter database {name} owner to {}", identifier(&self.plan.facts.owner)));
-        }
-        statements
-    }
-
-    /// Swaps the names in one transaction. Renaming locks the live database against new sessions, then waits for those in
-    /// it: those who came last are ended meanwhile.
-    async fn swap(&self, session: &Session) -> Result<()> {
-        let mut statements = vec!["begin".to_owned()];
-        if let Some(kept) = self.kept {
-            let live = identifier(&self.plan.target.name);
-            statements.push(format!("alter database {live} rename to {}", identifier(kept)));
-        }
-        statements.extend(self.naming());
-        statements.push("commit".to_owned());
-        let sql = statements.join("; ");
-        let mut last = None;
-        let until = Instant::now() + SWAP_WITHIN;
-        for _ in 0..SWAP_TRIES {
-            let swapping = session.run(&sql, "swap the names");
-            let outcome = if self.plan.liberties.ends_sessions && self.kept.is_some() {
-                let ending = self.end_sessions();
-                tokio::select! { outcome = swapping => outcome, error = ending => Err(error) }
-            } else {
-                swapping.await
-            };
-            match outcome {
-                Ok(()) => return Ok(()),
-                Err(error @ Error::Busy { .. }) if Instant::now() < until => {
-                    session.run("rollback", "begin again").await?;
-                    last = Some(error);
-                }
-                Err(error) => {
-                    let _ = session.run("rollback", "begin again").await;
-                    return Err(error);
-                }
-            }
-        }
-        let there = sessions(session, &self.plan.target.name).await?;
-        Err(if there.is_empty() {
-            last.unwrap_or_else(|| Error::Busy { what: "the names could not be swapped".to_owned() })
-        } else {
-            in_the_way(&self.plan.target.location(), &there)
-        })
-    }
-
-    /// Ends sessions in the live database again and again; ends itself only with an error.
-    async fn end_sessions(&self) -> Error {
-        let sql = format!(
-            "select pg_terminate_backend(pid) from pg_stat_activity
-              where datname = {} and pid <> pg_backend_pid() and {CLIENT}",
-            literal(&self.plan.target.name)
-        );
-        let session = match Session::open(&self.plan.maintenance).await {
-            Ok(session) => session,
-            Err(error) => return error,
+impl PostgresPlan {
+    /// Removes the database that this plan has made, however far its restore came; says so when the names were swapped
+    /// already, and names what could not be removed.
+    pub async fn remove_unfinished(&self, events: &Events) {
+        let (Some(begun), Some(fresh)) = (self.begun.get(), self.fresh()) else { return };
+        let told = |why: &Error| {
+            events.warn(format!(
+                "the unfinished database {fresh} could not be removed: {}; the next restore of this point does it",
+                chain(why)
+            ));
         };
-        loop {
-            if let Err(error) = session.run(&sql, "end the sessions").await {
-                return error;
+        let looked = async {
+            let session = Session::open(&self.maintenance).await?;
+            // Its last statement may be on its way still, and would swap the names when nobody expects it any more.
+            end_backend(&session, begun.pid.load(Ordering::Relaxed)).await?;
+            let sql = format!("select datname from pg_database where oid = {}", begun.oid);
+            let name = session.value(&sql, "look for the unfinished database").await?;
+            Ok::<_, Error>((session, name))
+        };
+        match looked.await {
+            Ok((_, name)) if name == self.target.name => {
+                events
+                    .warn(format!("{} is the restored database: its name was swapped already", self.target.location()));
             }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            Ok((session, name)) if name == fresh => {
+                events.note(format!("removing the unfinished database {fresh}"));
+                if let Err(error) = drop_database(&session, fresh).await {
+                    told(&error);
+                }
+            }
+            Ok(_) => {}
+            Err(error) => told(&error),
         }
     }
+
+    fn fresh(&self) -> Option<&str> {
+        match &self.place {
+            Place::Beside { fresh, .. } => Some(fresh),
+            Place::Within => None,
+        }
+    }
+}
+
+/// Lets nobody else restore into the same database for as long as the session lives.
+///
+/// Roles that reach different databases of a server do not see each other's locks; the swap then still takes only what was
+/// filled by it.
+pub(super) async fn lock(target: &PostgresDatabase, session: &Session) -> Result<()> {
+    let digest = Sha256::digest(format!("nexus restore {}", target.name));
+    let key = digest.iter().take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte)).cast_signed();
+    let sql = format!("select pg_try_advisory_lock({key})");
+    if session.value(&sql, "lock out other restores").await? == "t" {
+        return Ok(());
+    }
+    Err(Error::Busy { what: format!("another restore into {} is running", target.location()) })
+}
+
+/// The catalogue's number of a database, when there is one.
+pub(super) async fn oid_of(session: &Session, name: &str) -> Result<Option<u32>> {
+    let sql = format!("select oid from pg_database where datname = {}", literal(name));
+    let oid = session.value(&sql, "look for a database").await?;
+    Ok(oid.parse().ok())
+}
+
+/// Ends one of our own sessions and waits until it is gone: what it had begun is undone or done then.
+pub(super) async fn end_backend(session: &Session, pid: i32) -> Result<()> {
+    let ours = format!("from pg_stat_activity where pid = {pid} and application_name = {}", literal(APPLICATION));
+    session.run(&format!("select pg_terminate_backend(pid) {ours}"), "end an earlier session").await?;
+    let until = Instant::now() + END_WITHIN;
+    while !session.rows(&format!("select 1 {ours}"), "look for an earlier session").await?.is_empty() {
+        if Instant::now() > until {
+            return Err(Error::Busy { what: format!("process {pid} of {} does not end", session.place()) });
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+async fn drop_database(session: &Session, name: &str) -> Result<()> {
+    let name = identifier(name);
+    // A template is not dropped.
+    let sql = format!("alter database {name} is_template false");
+    session.run(&sql, "remove the unfinished database").await?;
+    session.run(&format!("drop database {name} with (force)"), "remove the unfinished database").await
+}
+
+fn creation(plan: &PostgresPlan, fresh: &str) -> Result<String> {
+    let facts = &plan.facts;
+    if !PROVIDERS.contains(&facts.locale_provider.as_str()) {
+        return Err(Error::Unsupported {
+            what: format!("the database's locale comes from {:?}, which is not known here", facts.locale_provider),
+        });
+    }
+    let mut sql = format!(
+        "create database {} template template0 encoding {} lc_collate {} lc_ctype {}",
+        identifier(fresh),
+        literal(&facts.encoding),
+        literal(&facts.collate),
+        literal(&facts.ctype)
+    );
+    if plan.server >= 15 {
+        sql.push_str(" locale_provider ");
+        sql.push_str(&facts.locale_provider);
+    }
+    if let Some(locale) = &facts.locale {
+        let name = if facts.locale_provider == "builtin" { "builtin_locale" } else { "icu_locale" };
+        sql = format!("{sql} {name} {}", literal(locale));
+    }
+    if let (Some(rules), true) = (&facts.icu_rules, plan.server >= 16) {
+        sql = format!("{sql} icu_rules {}", literal(rules));
+    }
+    if let Some(tablespace) = &plan.tablespace {
+        sql = format!("{sql} tablespace {}", identifier(tablespace));
+    }
+    Ok(sql)
+}
+
+async fn fill(plan: &PostgresPlan, fresh: &PostgresDatabase, dump: &Path, scratch: &Scratch) -> Result<()> {
+    let what = format!("cannot restore the dump into {}", fresh.location());
+    let (access, program) = (Access::prepare(fresh, scratch)?, &plan.program);
+    if script::is_needed(program, plan.server) {
+        let mut restore = tools::offline(program);
+        restore.args(plan.flags()).arg(dump);
+        return script::run(&access, program, restore, &Around::default(), &what).await;
+    }
+    let mut command = access.command(program, "");
+    command.arg("--exit-on-error").arg(format!("--jobs={JOBS}")).args(plan.flags()).arg(dump);
+    let child = command
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|cause| Error::local(format!("cannot run `{}`", program.path.display()), cause))?;
+    let group = Group::of(&child);
+    let finished = tools::finish(child, &what).await;
+    group.ended();
+    finished
 }
 
 /// A name beside another: `clinic_restore_reimport_20251115_064233`, shortened so that no two become one.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::catalogue::{identifier, literal};
-use super::connect::Session;
+use super::connect::{Session, TextRow};
 use super::place::PostgresDatabase;
 use super::restore::leading_number;
 use crate::error::{DatabaseWords, Error, Result};
@@ -12,6 +12,20 @@ use crate::point::PostgresFacts;
 
 /// Sessions of clients. Of sessions of other roles, a role without rights sees no kind; the server's own have no role.
 pub(super) const CLIENT: &str = "(backend_type = 'client backend' or backend_type is null and usesysid is not null)";
+/// Sessions that keep a database from being renamed: all but those that the server itself ends for it. `a` is
+/// `pg_stat_activity`.
+pub(super) const HINDERS: &str = "(a.backend_type is distinct from 'autovacuum worker'
+      and not (a.backend_type is null and a.usesysid is null))";
+/// Whether this role may end a session `a`
+/// (<https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-SIGNAL>).
+pub(super) const MAY_BE_ENDED: &str = "exists (
+      select from pg_roles me left join pg_roles its on its.oid = a.usesysid
+       where me.rolname = current_user
+         and (me.rolsuper or not its.rolsuper and (pg_has_role(its.oid, 'USAGE')
+                                                   or pg_has_role('pg_signal_backend', 'USAGE'))))";
+/// A session `a` in words, without what it is running.
+const WORDS: &str = "format('process %s (role %s, application %s, %s)', a.pid, coalesce(a.usename, '?'),
+      coalesce(nullif(a.application_name, ''), 'unnamed'), coalesce(a.state, a.backend_type, '?'))";
 /// How many names a message lists.
 const NAMED: usize = 10;
 
@@ -110,17 +124,133 @@ pub(super) async fn require_roles(session: &Session, facts: &PostgresFacts) -> R
     })
 }
 
-/// Who is in a database, in words without what they are running.
-pub(super) async fn sessions(session: &Session, name: &str) -> Result<Vec<String>> {
+/// A standby takes no writes.
+pub(super) async fn require_primary(session: &Session) -> Result<()> {
+    if session.value("select pg_is_in_recovery()", "ask whether it is a standby").await? != "t" {
+        return Ok(());
+    }
+    Err(Error::Unsupported {
+        what: format!("{} is a standby, which takes no writes: restore into its primary server", session.place()),
+    })
+}
+
+/// The live database.
+pub(super) struct Live {
+    /// The catalogue's number.
+    pub(super) oid: u32,
+    /// Bytes on the server's disk.
+    pub(super) size: u64,
+    /// Its owner, when that is not this role.
+    foreign: Option<String>,
+}
+
+/// What is there under a name.
+pub(super) async fn live(session: &Session, name: &str) -> Result<Option<Live>> {
+    // Of a database that is not its own and that it is not in, a role may not always ask for the size.
     let sql = format!(
-        "select format('process %s (role %s, application %s, %s)', pid, coalesce(usename, '?'),
-                       coalesce(nullif(application_name, ''), 'unnamed'), coalesce(state, '?'))
-           from pg_stat_activity
-          where datname = {} and pid <> pg_backend_pid() and {CLIENT} order by pid",
+        "select oid, case when not pg_has_role(datdba, 'USAGE') then pg_get_userbyid(datdba) end,
+                case when pg_has_role(datdba, 'USAGE') or datname = current_database() then pg_database_size(oid) end
+           from pg_database where datname = {}",
+        literal(name)
+    );
+    let rows = session.rows(&sql, "look for the database").await?;
+    let one =
+        |row: &TextRow| Live { oid: row.number(0), size: row.number(2), foreign: row.maybe(1).map(str::to_owned) };
+    Ok(rows.first().map(one))
+}
+
+/// Only an owner may give a database another name.
+pub(super) fn require_own(live: &Live, place: &str) -> Result<()> {
+    let Some(owner) = &live.foreign else { return Ok(()) };
+    Err(Error::Denied {
+        what: format!("{place} belongs to the role {owner:?}, and the restore gives it another name"),
+        cause: Some(DatabaseWords("restore as that role or a member of it, or as a superuser".into()).into()),
+    })
+}
+
+/// What only the restore itself will show of extensions and the locale, in words.
+pub(super) async fn doubts(session: &Session, facts: &PostgresFacts) -> Result<Vec<String>> {
+    let mut doubts = Vec::new();
+    let sql = "select e.name from pg_available_extensions e
+                 join pg_available_extension_versions v on v.name = e.name and v.version = e.default_version
+                where v.superuser and not v.trusted
+                  and not (select rolsuper from pg_roles where rolname = current_user) order by 1";
+    let rows = session.rows(sql, "look who may make which extensions").await?;
+    let of_it = |name: &str| facts.extensions.iter().any(|extension| extension.name == name);
+    let closed: Vec<&str> = rows.iter().map(|row| row.text(0)).filter(|name| of_it(name)).collect();
+    if !closed.is_empty() {
+        doubts.push(format!("whether this role may make the extensions {}", closed.join(", ")));
+    }
+    let known = session.rows("select collcollate from pg_collation", "list the locales").await?;
+    let plain =
+        |name: &str| ["C", "POSIX", ""].contains(&name) || known.iter().any(|row| same_locale(row.text(0), name));
+    let missing: BTreeSet<&str> =
+        [facts.collate.as_str(), facts.ctype.as_str()].into_iter().filter(|name| !plain(name)).collect();
+    if !missing.is_empty() {
+        let names: Vec<&str> = missing.into_iter().collect();
+        doubts.push(format!("whether the server has the locale {}, which it does not list", names.join(" and ")));
+    }
+    Ok(doubts)
+}
+
+/// `cs_CZ.UTF-8` and `cs_CZ.utf8` are one.
+fn same_locale(one: &str, other: &str) -> bool {
+    let plain = |name: &str| name.to_ascii_lowercase().replace('-', "");
+    plain(one) == plain(other)
+}
+
+/// Tablespaces of the point that the server does not have.
+pub(super) async fn missing_tablespaces(session: &Session, facts: &PostgresFacts) -> Result<Vec<String>> {
+    let sql = "select spcname from pg_tablespace where has_tablespace_privilege(oid, 'CREATE')";
+    let rows = session.rows(sql, "list the tablespaces").await?;
+    let there: BTreeSet<&str> = rows.iter().map(|row| row.text(0)).collect();
+    let wanted = facts.tablespaces.iter().chain(&facts.tablespace);
+    let missing: BTreeSet<&String> = wanted.filter(|name| !there.contains(name.as_str())).collect();
+    Ok(missing.into_iter().cloned().collect())
+}
+
+/// A prepared transaction holds a database for as long as nobody ends it, and no session can be ended instead.
+pub(super) async fn require_no_prepared(session: &Session, name: &str) -> Result<()> {
+    let sql = format!("select gid from pg_prepared_xacts where database = {} order by prepared", literal(name));
+    let rows = session.rows(&sql, "list the prepared transactions").await?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let some: Vec<String> = rows.iter().take(NAMED).map(|row| literal(row.text(0))).collect();
+    let one = &some[0];
+    Err(Error::usage_hint(
+        format!("{} prepared transactions are in the database {name:?}: {}", rows.len(), some.join(", ")),
+        format!("end them in that database, so that it can be renamed: ROLLBACK PREPARED {one}, or COMMIT PREPARED"),
+    ))
+}
+
+/// Who is in a database, in words without what they are running; `which` of the sessions `a`.
+pub(super) async fn sessions(session: &Session, name: &str, which: &str) -> Result<Vec<String>> {
+    let sql = format!(
+        "select {WORDS} from pg_stat_activity a
+          where a.datname = {} and a.pid <> pg_backend_pid() and {which} order by a.pid",
         literal(name)
     );
     let rows = session.rows(&sql, "list the sessions").await?;
     Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
+}
+
+/// Why sessions that keep a database from being renamed cannot be ended by this role, if there are such.
+pub(super) async fn unendable(session: &Session, name: &str) -> Result<Option<Error>> {
+    let there = sessions(session, name, &format!("{HINDERS} and not {MAY_BE_ENDED}")).await?;
+    if there.is_empty() {
+        return Ok(None);
+    }
+    let some: Vec<&str> = there.iter().take(NAMED).map(String::as_str).collect();
+    Ok(Some(Error::Denied {
+        what: format!("{} sessions in the database {name:?} cannot be ended: {}", there.len(), some.join(", ")),
+        cause: Some(
+            DatabaseWords(
+                "this role may end its own and, as a member of pg_signal_backend, others but superusers'".into(),
+            )
+            .into(),
+        ),
+    }))
 }
 
 pub(super) fn in_the_way(place: &str, sessions: &[String]) -> Error {

@@ -4,14 +4,15 @@
 //! name. `pg_restore --clean` into the live one would leave new tables and ignore what it could not drop.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::beside::{self, Beside};
-use super::catalogue::{self, literal};
+use super::beside::{self, Begun, Beside};
+use super::catalogue;
 use super::connect::Session;
 use super::place::PostgresDatabase;
-use super::requirements::{self, in_the_way, sessions};
+use super::requirements::{self, CLIENT, HINDERS, in_the_way, sessions};
 use super::tools::{self, Program};
 use super::within::Within;
 use crate::error::{Error, Result};
@@ -66,6 +67,16 @@ pub struct PostgresPlan {
     pub(super) liberties: Liberties,
     pub(super) facts: PostgresFacts,
     pub(super) point: String,
+    /// The catalogue's number of the live database, when there is one.
+    pub(super) live: Option<u32>,
+    /// The tablespace of the new database, where it is not the server's usual one.
+    pub(super) tablespace: Option<String>,
+    /// Tablespaces that are not there: everything lies in the usual one.
+    pub(super) without_tablespaces: bool,
+    /// What is known beforehand not to come back, in words.
+    pub(super) unkept: Vec<String>,
+    /// What was made on the server already; copies of a plan share it.
+    pub(super) begun: Arc<OnceLock<Begun>>,
     /// Where the dump goes.
     pub place: Place,
     /// Bytes of the live database.
@@ -78,7 +89,7 @@ pub struct PostgresPlan {
 }
 
 /// What was done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PostgresRestored {
     /// Tables that should be there.
     pub tables: u64,
@@ -88,6 +99,8 @@ pub struct PostgresRestored {
     pub rows: u64,
     /// The database of before, under the name it has now.
     pub kept: Option<String>,
+    /// SQL, to be run in another database, that swaps the names back.
+    pub go_back: Vec<String>,
     /// What could not be brought back, in words.
     pub unkept: Vec<String>,
 }
@@ -110,9 +123,9 @@ impl PostgresDatabase {
         // Whoever may not create databases may not even reach another one.
         let (maintenance, session) =
             if liberties.in_place { (self.clone(), Session::open(self).await?) } else { self.maintenance().await? };
-        let made_by = leading_number(facts.client.trim_start_matches("pg_dump "));
-        let program = tools::program(self, "pg_restore", made_by.max(session.major())).await?;
+        let program = restorer(self, &session, facts).await?;
         requirements::require_version(&session, facts)?;
+        requirements::require_primary(&session).await?;
         if liberties.in_place {
             requirements::require_ownership(&session).await?;
         } else {
@@ -122,30 +135,23 @@ impl PostgresDatabase {
         if !liberties.without_owners {
             requirements::require_roles(&session, facts).await?;
         }
-        let mut unknown = Vec::new();
-        if let Some(reason) = requirements::require_room(self, &session, facts).await? {
-            unknown.push(reason);
+        let mut unknown = requirements::doubts(&session, facts).await?;
+        unknown.extend(requirements::require_room(self, &session, facts).await?);
+        let live = requirements::live(&session, &self.name).await?;
+        if let (Some(live), false) = (&live, liberties.in_place) {
+            requirements::require_own(live, &self.location())?;
         }
-        let name = literal(&self.name);
-        let size = session
-            .value(
-                &format!("select pg_database_size(oid) from pg_database where datname = {name}"),
-                "look for the database",
-            )
-            .await?;
-        let exists = !size.is_empty();
-        let sessions = sessions(&session, &self.name).await?;
-        if !sessions.is_empty() && !liberties.ends_sessions {
-            return Err(in_the_way(&self.location(), &sessions));
-        }
+        let sessions = self.require_calm(&session, liberties).await?;
         let place = if liberties.in_place {
             Place::Within
         } else {
             let fresh = beside::beside(&self.name, "restore", point);
             beside::require_ours(self, &session, &fresh).await?;
-            let kept = if exists { Some(beside::free_name(&session, &self.name, point).await?) } else { None };
+            let kept = if live.is_some() { Some(beside::free_name(&session, &self.name, point).await?) } else { None };
             Place::Beside { fresh, kept }
         };
+        let lost = requirements::missing_tablespaces(&session, facts).await?;
+        let usable = |name: &&String| !liberties.in_place && !lost.contains(name);
         Ok(PostgresPlan {
             target: self.clone(),
             maintenance,
@@ -154,12 +160,36 @@ impl PostgresDatabase {
             liberties,
             facts: facts.clone(),
             point: point.to_owned(),
+            live: live.as_ref().map(|live| live.oid),
+            tablespace: facts.tablespace.as_ref().filter(usable).cloned(),
+            without_tablespaces: facts.tablespaces.iter().any(|name| lost.contains(name)),
+            unkept: lost
+                .iter()
+                .map(|name| format!("the tablespace {name}, which is not there for this role"))
+                .collect(),
+            begun: Arc::default(),
             place,
-            size: size.parse().unwrap_or(0),
+            size: live.map_or(0, |live| live.size),
             sessions,
             unknown,
             lock_wait,
         })
+    }
+
+    /// Who is in the database and will be ended; nobody may be there who stays.
+    async fn require_calm(&self, session: &Session, liberties: Liberties) -> Result<Vec<String>> {
+        let which = if liberties.in_place { CLIENT } else { HINDERS };
+        let there = sessions(session, &self.name, which).await?;
+        if !there.is_empty() && !liberties.ends_sessions {
+            return Err(in_the_way(&self.location(), &there));
+        }
+        if !liberties.in_place {
+            requirements::require_no_prepared(session, &self.name).await?;
+            if let Some(error) = requirements::unendable(session, &self.name).await? {
+                return Err(error);
+            }
+        }
+        Ok(there)
     }
 
     /// A session in another database of the same server.
@@ -191,35 +221,91 @@ impl PostgresPlan {
         }
     }
 
-    /// Puts the dump where it goes, and compares rows by table with what they were.
+    /// What this restore means to `pg_restore`.
+    pub(super) fn flags(&self) -> Vec<&'static str> {
+        let tablespaces = self.without_tablespaces.then_some("--no-tablespaces");
+        self.liberties.flags().iter().copied().chain(tablespaces).collect()
+    }
+
+    /// Does all that can be done while the live database is not touched: a new one is filled beside it and compared.
     ///
     /// # Errors
     ///
-    /// Any error means that the live database is as it was, and that a new one was removed again.
-    pub async fn carry_out(
+    /// Any error means that a new database was removed again, or that it was told which one was not.
+    pub async fn prepare(
         &self,
         dump: &Path,
         tables: &BTreeMap<String, u64>,
         scratch: &Scratch,
         events: &Events,
-    ) -> Result<PostgresRestored> {
-        events.started(Stage::RestoreDatabase, None, None);
-        let restored = match &self.place {
-            Place::Beside { fresh, kept } => {
-                let beside = Beside { plan: self, fresh, kept: kept.as_deref() };
-                beside.carry_out(dump, tables, scratch).await?
-            }
-            Place::Within => Within { plan: self }.carry_out(dump, tables, scratch).await?,
+    ) -> Result<PostgresPrepared> {
+        let Place::Beside { fresh, kept } = &self.place else {
+            let step = Step::Within { plan: self.clone(), dump: dump.to_owned(), tables: tables.clone() };
+            return Ok(PostgresPrepared(Box::new(step)));
         };
+        events.started(Stage::RestoreDatabase, None, None);
+        let names = (fresh.as_str(), kept.as_deref());
+        let beside = Beside::prepare(self, names, dump, tables, (scratch, events)).await?;
         events.ended(Stage::RestoreDatabase);
-        Ok(restored)
+        Ok(PostgresPrepared(Box::new(Step::Beside(beside))))
     }
 }
 
-/// Compares rows by table with what they were, and lets the planner know them.
-pub(super) async fn compare(fresh: &PostgresDatabase, tables: &BTreeMap<String, u64>) -> Result<PostgresRestored> {
-    let session = Session::open(fresh).await?;
-    let relations = catalogue::relations(&session).await?;
+/// A restore of which everything is done but what touches the live database.
+#[derive(Debug)]
+pub struct PostgresPrepared(Box<Step>);
+
+#[derive(Debug)]
+enum Step {
+    Beside(Beside),
+    Within { plan: PostgresPlan, dump: PathBuf, tables: BTreeMap<String, u64> },
+}
+
+impl PostgresPrepared {
+    /// Gives the new database the live one's name, or puts the dump into the live one in one transaction.
+    ///
+    /// # Errors
+    ///
+    /// Any error but [`Error::Unreachable`] means that the live database is as it was; that one says what is not known.
+    pub async fn finish(self, scratch: &Scratch, events: &Events) -> Result<PostgresRestored> {
+        match *self.0 {
+            Step::Beside(beside) => beside.finish(events).await,
+            Step::Within { plan, dump, tables } => {
+                events.started(Stage::RestoreDatabase, None, None);
+                let restored = Within { plan: &plan }.carry_out(&dump, &tables, scratch).await?;
+                events.ended(Stage::RestoreDatabase);
+                Ok(restored)
+            }
+        }
+    }
+
+    /// Removes what was made.
+    pub async fn give_up(self, events: &Events) {
+        if let Step::Beside(beside) = *self.0 {
+            beside.remove(events).await;
+        }
+    }
+}
+
+/// The `pg_restore` that reads what the point's `pg_dump` wrote and knows the server.
+async fn restorer(database: &PostgresDatabase, session: &Session, facts: &PostgresFacts) -> Result<Program> {
+    let made_by = leading_number(facts.client.trim_start_matches("pg_dump "));
+    let found = tools::program(database, "pg_restore", made_by.max(session.major())).await;
+    found.map_err(|error| match error {
+        Error::Unsupported { what } if made_by > session.major() => Error::Unsupported {
+            what: format!("the dump was made by {}, and no older one reads it: {what}", facts.client),
+        },
+        other => other,
+    })
+}
+
+/// Compares rows by table, and large objects, with what they were.
+pub(super) async fn compare(
+    session: &Session,
+    tables: &BTreeMap<String, u64>,
+    facts: &PostgresFacts,
+) -> Result<PostgresRestored> {
+    let relations = catalogue::relations(session).await?;
     let mut wrong = Vec::new();
     let mut rows = 0;
     for (name, expected) in tables {
@@ -228,7 +314,7 @@ pub(super) async fn compare(fresh: &PostgresDatabase, tables: &BTreeMap<String, 
             continue;
         };
         let sql = format!("select count(*) from {}", relation.source());
-        let count: u64 = session.value(&sql, &format!("count the rows of {name}")).await?.parse().unwrap_or(0);
+        let count = catalogue::count(session, &sql, &format!("count the rows of {name}")).await?;
         rows += count;
         if count != *expected {
             wrong.push(format!("{name} has {count} rows, not {expected}"));
@@ -237,13 +323,16 @@ pub(super) async fn compare(fresh: &PostgresDatabase, tables: &BTreeMap<String, 
     let more =
         relations.iter().filter(|relation| relation.left_out().is_none() && !tables.contains_key(&relation.name));
     wrong.extend(more.map(|relation| format!("{} was not in the point", relation.name)));
+    let objects = catalogue::count(session, catalogue::LARGE_OBJECTS, "count the large objects").await?;
+    if objects != facts.large_objects {
+        wrong.push(format!("{objects} large objects are there, not {}", facts.large_objects));
+    }
     if !wrong.is_empty() {
         let some: Vec<&str> = wrong.iter().take(NAMED).map(String::as_str).collect();
         return Err(Error::damaged(format!("the restored database is not as it was: {}", some.join("; "))));
     }
-    session.run("analyze", "gather statistics").await?;
     let count = tables.len() as u64;
-    Ok(PostgresRestored { tables: count, equal_tables: count, rows, kept: None, unkept: Vec::new() })
+    Ok(PostgresRestored { tables: count, equal_tables: count, rows, ..PostgresRestored::default() })
 }
 
 /// The number a text begins with: the major version.

@@ -76,7 +76,7 @@ pub(crate) async fn program(database: &PostgresDatabase, name: &str, server: u32
         let there = newest.map_or_else(|| "none is here".to_owned(), |newest| format!("the newest here is {newest}"));
         Error::Unsupported {
             what: format!(
-                "{name} {server} or newer is needed for a PostgreSQL {server} server, and {there}: install \
+                "{name} {server} or newer is needed, and {there}: install \
                  postgresql-client-{server} (Debian and Ubuntu, from PostgreSQL's own package archive where theirs is \
                  older), postgresql{server} (RHEL) or postgresql@{server} (Homebrew), or name its folder as `programs` \
                  under [database]"

@@ -77,14 +77,14 @@ impl Within<'_> {
         let access = Access::prepare(&self.plan.target, scratch)?;
         let list = self.list(dump, scratch, &what).await?;
         let mut restore = tools::offline(&self.plan.program);
-        restore.arg(format!("--use-list={}", list.display())).args(self.plan.liberties.flags()).arg(dump);
+        restore.arg(format!("--use-list={}", list.display())).args(self.plan.flags()).arg(dump);
         let around = Around {
             // The dump itself puts an end to the limit, when all locks are held.
             before: format!(
                 "begin;\nset local client_min_messages = warning;\nset local lock_timeout = {};\n{EMPTY}",
                 self.plan.lock_wait.as_millis().max(1)
             ),
-            after: format!("{}\ncommit;\n", comparison(tables)),
+            after: format!("{}\ncommit;\n", comparison(tables, self.plan.facts.large_objects)),
         };
         script::run(&access, &self.plan.program, restore, &around, &what).await?;
         let session = Session::open(&self.plan.target).await?;
@@ -94,8 +94,8 @@ impl Within<'_> {
             tables: count,
             equal_tables: count,
             rows: tables.values().sum(),
-            kept: None,
-            unkept: Vec::new(),
+            unkept: self.plan.unkept.clone(),
+            ..PostgresRestored::default()
         })
     }
 
@@ -122,8 +122,8 @@ impl Within<'_> {
     }
 }
 
-/// SQL that fails unless every table has as many rows as it had, and no other table is there.
-fn comparison(tables: &BTreeMap<String, u64>) -> String {
+/// SQL that fails unless every table has as many rows as it had, and as many large objects are there.
+fn comparison(tables: &BTreeMap<String, u64>, large_objects: u64) -> String {
     let wanted = tables.iter().map(|(name, rows)| {
         let (schema, table) = parts_of(name);
         format!("({}, {}, {rows}::bigint)", literal(&schema), literal(&table))
@@ -148,6 +148,10 @@ begin
             raise exception 'the table %.% has % rows, not %', one.s, one.t, there, one.n;
         end if;
     end loop;
+    select count(*) into there from pg_catalog.pg_largeobject_metadata;
+    if there <> {large_objects} then
+        raise exception '% large objects are there, not {large_objects}', there;
+    end if;
 end
 $nexus$;"
     )

@@ -250,6 +250,7 @@ fn page(id: &PointId, report: &RestoreReport, safety: Option<&PointId>, undo: Op
         }
         if let Some(kept) = &database.kept {
             page.field("before", format!("the database of before is {kept}"));
+            page.field("go back", database.go_back.join(" "));
             page.field("remove it", format!("DROP DATABASE \"{}\";", kept.replace('"', "\"\"")));
         }
     }
@@ -329,6 +330,7 @@ fn restored(id: &PointId, report: &RestoreReport, safety: Option<&PointId>, undo
             "rows": database.rows,
             "journal_mode": database.journal_mode,
             "kept_as": database.kept,
+            "go_back": database.go_back,
             "not_kept": database.unkept,
         })
     });
