@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::files::restore::{self as files, FilesPlanned, FilesRestored, FilesTarget};
 use crate::local::{self, Scratch, blocking};
-use crate::point::{DatabaseKind, Depth, Finding, JournalEvent, Part, PointId, Verdict};
+use crate::point::{DatabaseKind, Depth, Finding, JournalEvent, Part, PointId, RecordTable, Verdict};
 use crate::records::export::SUMMARY_FILE;
 use crate::vault::{RecoveryPoint, layout};
 use crate::verify::{self, LocalRecords, VerifyRequest};
@@ -149,8 +149,12 @@ impl RestorePlan {
             Way::IntoFile(condition) => matches!(condition, Condition::Healthy { .. }),
             Way::OnServer(plan) => plan.place == Place::Within,
         };
-        if self.database.as_ref().is_some_and(overwritten) || self.tables.is_some() {
+        if self.database.as_ref().is_some_and(overwritten) {
             parts.push(Part::Database);
+        }
+        // With the records of its instant it can be seen later whether a table was written to since.
+        if self.tables.as_ref().is_some_and(|planned| planned.mode.removes()) {
+            parts.extend([Part::Database, Part::Records]);
         }
         let changes = |planned: &FilesPlanned| planned.different.files + planned.extra.files > 0;
         if self.files.as_ref().is_some_and(changes) {
@@ -211,7 +215,8 @@ pub async fn plan(
         Some(RecordsTarget::Tables(target)) => Some(tables::plan(&point, target, request.lock_wait).await?),
         Some(RecordsTarget::Folder(_)) | None => None,
     };
-    let resumes = broken_off(&point, &request.target(), clock);
+    // A load that broke off has changed nothing, and the app may have gone on since.
+    let resumes = if tables.is_some() { None } else { broken_off(&point, &request.target(), clock) };
     Ok(RestorePlan { point, request, files, database, tables, resumes, scratch })
 }
 
@@ -245,6 +250,15 @@ async fn look_at_point(
 
 /// Damage to files that were not selected does not stand in the way of those that were.
 fn matters(finding: &Finding, point: &RecoveryPoint, request: &RestoreRequest) -> bool {
+    if let (Some(Part::Records), Some(RecordsTarget::Tables(target)), Some(records)) =
+        (finding.part, &request.records, &point.manifest().parts.records)
+    {
+        let is = |file: &str| finding.name.ends_with(&format!("/{file}"));
+        let of = |table: &&RecordTable| is(&table.file);
+        let about = records.tables.iter().find(of);
+        let asked = |table: &RecordTable| target.tables.iter().any(|name| *name == table.name || *name == table.table);
+        return about.is_none_or(|table| target.tables.is_empty() || asked(table));
+    }
     let Some(target) =
         request.files.as_ref().filter(|target| finding.part == Some(Part::Files) && !target.selection.is_all())
     else {
@@ -323,7 +337,8 @@ pub async fn restore(
     clock: &Clock,
     events: &Events,
 ) -> Result<RestoreReport> {
-    let announced = JournalEvent::Hold { by: "restore".to_owned(), safety, target: Some(plan.request.target()) };
+    let announced =
+        JournalEvent::Hold { by: "restore".to_owned(), safety: safety.clone(), target: Some(plan.request.target()) };
     let held = match plan.point.journal().add(announced, clock).await {
         Ok(entry) => Some(entry.nonce),
         // Whoever may only read the vault must still get the data back.
@@ -371,9 +386,15 @@ pub async fn restore(
         (Some(RecordsTarget::Folder(folder)), _) => {
             report.records = Some(restore_records(&plan.point, folder, &plan.scratch, events).await?);
         }
-        (Some(RecordsTarget::Tables(target)), Some(planned)) => {
-            let wait = plan.request.lock_wait;
-            report.loaded = Some(tables::load(&plan.point, target, planned, wait, &plan.scratch, events).await?);
+        (Some(RecordsTarget::Tables(target)), Some(_)) => {
+            report.loaded = Some(match load_tables(&plan, target, safety.as_ref(), events).await {
+                Ok(loaded) => loaded,
+                Err(error) => {
+                    // Nothing was changed, so nothing is held any more; the first error is the one to tell.
+                    let _ = release(&plan, held, clock).await;
+                    return Err(error);
+                }
+            });
         }
         _ => {}
     }
@@ -384,6 +405,16 @@ pub async fn restore(
         record(&plan, held, clock).await.err()
     };
     Ok(report)
+}
+
+async fn load_tables(
+    plan: &RestorePlan,
+    target: &TablesTarget,
+    safety: Option<&PointId>,
+    events: &Events,
+) -> Result<Loaded> {
+    let safe = tables::held_by(&plan.point, safety, target.mode).await?;
+    tables::load(plan, target, &safe, events).await
 }
 
 async fn record(plan: &RestorePlan, held: Option<String>, clock: &Clock) -> Result<()> {

@@ -16,35 +16,36 @@ pub(crate) struct RowsDigest {
 impl RowsDigest {
     /// Adds a row, as the export writes it.
     pub(crate) fn add(&mut self, row: &[u8]) {
-        let hash = Sha256::digest(row);
+        self.add_hash(&Sha256::digest(row));
+    }
+
+    fn add_hash(&mut self, hash: &[u8]) {
         let (half, _) = hash.split_at(size_of::<u128>());
         self.sum = self.sum.wrapping_add(u128::from_le_bytes(half.try_into().expect("split there")));
         self.rows += 1;
     }
 }
 
-/// Takes what the export writes, in pieces of any size, and digests the rows in it.
+/// Takes what the export writes, in pieces of any size, and digests the rows in it without keeping one.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     digest: RowsDigest,
-    rest: Vec<u8>,
+    row: Sha256,
+    /// The byte that came last: a comma at a row's end is not the row's.
+    last: Option<u8>,
+    /// Bytes of the row so far.
+    length: u64,
 }
 
 impl Lines {
     /// Takes a piece.
     pub(crate) fn take(&mut self, mut piece: &[u8]) {
         while let Some(end) = piece.iter().position(|byte| *byte == b'\n') {
-            let (line, after) = (&piece[..end], &piece[end + 1..]);
-            if self.rest.is_empty() {
-                Self::row(&mut self.digest, line);
-            } else {
-                self.rest.extend_from_slice(line);
-                Self::row(&mut self.digest, &self.rest);
-                self.rest.clear();
-            }
-            piece = after;
+            self.part(&piece[..end]);
+            self.end();
+            piece = &piece[end + 1..];
         }
-        self.rest.extend_from_slice(piece);
+        self.part(piece);
     }
 
     /// The rows that were taken.
@@ -52,11 +53,24 @@ impl Lines {
         self.digest
     }
 
-    fn row(digest: &mut RowsDigest, line: &[u8]) {
+    fn part(&mut self, part: &[u8]) {
+        let Some((last, before)) = part.split_last() else { return };
+        self.row.update(self.last.as_slice());
+        self.row.update(before);
+        self.last = Some(*last);
+        self.length += part.len() as u64;
+    }
+
+    fn end(&mut self) {
+        let last = self.last.take();
         // The brackets of the array stand on lines of their own.
-        if line != b"[" && line != b"]" {
-            digest.add(line.strip_suffix(b",").unwrap_or(line));
+        let bracket = self.length == 1 && matches!(last, Some(b'[' | b']'));
+        self.row.update(last.filter(|byte| *byte != b',').as_slice());
+        let hash = self.row.finalize_reset();
+        if !bracket {
+            self.digest.add_hash(&hash);
         }
+        self.length = 0;
     }
 }
 

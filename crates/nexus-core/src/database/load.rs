@@ -39,6 +39,15 @@ pub struct TableToLoad {
     pub present: u64,
 }
 
+/// What the plan's look at the tables found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TablesLook {
+    /// The tables that will be loaded.
+    pub tables: Vec<TableToLoad>,
+    /// Those that cannot be, in words.
+    pub left: Vec<String>,
+}
+
 /// What became of a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadedTable {
@@ -65,6 +74,13 @@ pub struct Loaded {
     pub committed: bool,
     /// What does not follow the tables by itself, in words.
     pub left: Vec<String>,
+}
+
+impl LoadMode {
+    /// True when rows that are there may go.
+    pub fn removes(self) -> bool {
+        matches!(self, Self::Replace | Self::AddMissing(Conflict::Overwrite))
+    }
 }
 
 impl Loaded {
@@ -121,6 +137,29 @@ pub(crate) fn require_same_columns(records: &RecordTable, there: &[RecordColumn]
         format!("the table {} has another schema than its records: {}", records.table, differences.join(" and ")),
         OR_ELSE,
     ))
+}
+
+/// A table that does not read as its records although they are in it: something there computes other values now.
+pub(crate) fn unlike(records: &RecordTable) -> Error {
+    Error::usage_hint(
+        format!(
+            "the table {} does not read as its records once they are in it: a generated column, a type or a setting of \
+             the database is another than it was",
+            records.table
+        ),
+        OR_ELSE,
+    )
+}
+
+/// A table that was written to between the safety point and the lock.
+pub(crate) fn written_since(records: &RecordTable) -> Error {
+    Error::Changed {
+        what: format!(
+            "the table {} was written to after the safety point was taken, so its newest rows would be lost: nothing \
+             was changed",
+            records.table
+        ),
+    }
 }
 
 /// A table that is not in the database.

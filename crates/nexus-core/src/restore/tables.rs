@@ -4,13 +4,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::database::Database;
-use crate::database::load::{LoadMode, Loaded, LoadedTable, TableToLoad, selected};
+use crate::database::load::{LoadMode, Loaded, TableToLoad, selected};
+use crate::database::sqlite::SqliteDatabase;
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::local::{Scratch, blocking};
-use crate::point::{RecordTable, RecordsPart};
+use crate::point::{PointId, RecordTable, RecordsPart};
 use crate::vault::{RecoveryPoint, layout};
 use crate::verify::hash_local;
+
+use super::RestorePlan;
 
 /// Where records go.
 #[derive(Debug, Clone)]
@@ -39,6 +42,8 @@ pub struct TablesPlanned {
     pub target: String,
     /// The tables, with their rows now.
     pub tables: Vec<TableToLoad>,
+    /// Tables that cannot be loaded, in words.
+    pub left: Vec<String>,
     /// What becomes of rows that are there.
     pub mode: LoadMode,
 }
@@ -48,58 +53,77 @@ pub(super) async fn plan(point: &RecoveryPoint, target: &TablesTarget, lock_wait
     let records = records_of(point)?;
     require_files(point, records)?;
     let wanted = selected(&records.tables, &target.tables)?;
-    let tables = match target.database.clone() {
+    let look = match target.database.clone() {
         Database::Sqlite(database) => blocking(move || database.look_at_tables(wanted, lock_wait)).await?,
-        Database::Postgres(database) => database.look_at_tables(wanted).await?,
+        Database::Postgres(database) => database.look_at_tables(wanted, target.mode).await?,
     };
-    Ok(TablesPlanned { target: target.database.location(), tables, mode: target.mode })
+    Ok(TablesPlanned { target: target.database.location(), tables: look.tables, left: look.left, mode: target.mode })
 }
 
 /// Loads the tables in one transaction: all of them, or none.
+///
+/// Files are fetched before anything is locked. Where rows may go, the tables must be as the safety point, if there is one,
+/// has them.
 pub(super) async fn load(
-    point: &RecoveryPoint,
+    plan: &RestorePlan,
     target: &TablesTarget,
-    planned: &TablesPlanned,
-    lock_wait: Duration,
-    scratch: &Scratch,
+    safe: &[RecordTable],
     events: &Events,
 ) -> Result<Loaded> {
+    let Some(planned) = &plan.tables else { return Ok(Loaded::default()) };
     let records: Vec<RecordTable> = planned.tables.iter().map(|table| table.records.clone()).collect();
     events.started(Stage::LoadRecords, Some(records.iter().map(|table| table.rows).sum()), None);
-    let files = Files { point, scratch };
-    let (tables, committed, left) = match target.database.clone() {
+    let files = Files { point: &plan.point, scratch: &plan.scratch }.fetch_all(&records).await?;
+    let (mode, wait) = (target.mode, plan.request.lock_wait);
+    let mut loaded = match target.database.clone() {
         Database::Sqlite(database) => {
-            let mode = target.mode;
-            let mut load = blocking(move || database.load(mode, lock_wait)).await?;
-            let mut tables = Vec::with_capacity(records.len());
-            for records in records {
-                let file = files.fetch(&records).await?;
-                let (path, told) = (file.path.clone(), events.clone());
-                let loaded: LoadedTable;
-                (load, loaded) = blocking(move || {
-                    let loaded = load.table(&records, &path, &told)?;
-                    Ok((load, loaded))
-                })
-                .await?;
-                tables.push(loaded);
-                file.remove();
-            }
-            (tables, blocking(move || load.finish()).await?, Vec::new())
+            let (safe, told) = (safe.to_vec(), events.clone());
+            blocking(move || into_file(&database, mode, wait, (&records, &files), &safe, &told)).await?
         }
         Database::Postgres(database) => {
-            let mut load = database.load(&records, target.mode, lock_wait).await?;
+            let mut load = database.load(&records, mode, wait).await?;
+            load.require_unchanged(safe).await?;
+            load.begin().await?;
             let mut tables = Vec::with_capacity(records.len());
-            for records in &records {
-                let file = files.fetch(records).await?;
-                tables.push(load.table(records, &file.path, events).await?);
-                file.remove();
+            for (records, file) in records.iter().zip(&files) {
+                tables.push(load.table(records, file, events).await?);
             }
             let (committed, left) = load.finish().await?;
-            (tables, committed, left)
+            Loaded { tables, committed, left }
         }
     };
+    loaded.left.extend(planned.left.iter().cloned());
     events.ended(Stage::LoadRecords);
-    Ok(Loaded { tables, committed, left })
+    Ok(loaded)
+}
+
+fn into_file(
+    database: &SqliteDatabase,
+    mode: LoadMode,
+    lock_wait: Duration,
+    (records, files): (&[RecordTable], &[PathBuf]),
+    safe: &[RecordTable],
+    events: &Events,
+) -> Result<Loaded> {
+    let mut load = database.load(records, mode, lock_wait)?;
+    load.require_unchanged(safe)?;
+    let mut tables = Vec::with_capacity(records.len());
+    for (records, file) in records.iter().zip(files) {
+        tables.push(load.table(records, file, events)?);
+    }
+    Ok(Loaded { tables, committed: load.finish()?, left: Vec::new() })
+}
+
+/// What a safety point holds of tables whose rows may go: they must still be so when they are locked.
+pub(super) async fn held_by(
+    point: &RecoveryPoint,
+    safety: Option<&PointId>,
+    mode: LoadMode,
+) -> Result<Vec<RecordTable>> {
+    let Some(id) = safety.filter(|_| mode.removes()) else { return Ok(Vec::new()) };
+    let state = point.vault().state(id.clone()).await?;
+    let records = state.as_ref().and_then(|state| state.manifest()).and_then(|manifest| manifest.parts.records.clone());
+    records.map(|records| records.tables).ok_or_else(|| Error::missing(format!("{id} has no records")))
 }
 
 pub(super) fn records_of(point: &RecoveryPoint) -> Result<&RecordsPart> {
@@ -120,51 +144,45 @@ pub(super) fn only_elsewhere(point: &RecoveryPoint) -> Error {
     Error::missing(format!("the records of {} were kept on the machine that made it only", point.id()))
 }
 
-/// Record files of a point, fetched one after the other.
+/// Record files of a point, each as it was written.
 struct Files<'a> {
     point: &'a RecoveryPoint,
     scratch: &'a Scratch,
 }
 
-/// A record file that is as it was written.
-struct Fetched {
-    path: PathBuf,
-    ours: bool,
-}
-
 impl Files<'_> {
-    async fn fetch(&self, table: &RecordTable) -> Result<Fetched> {
+    async fn fetch_all(&self, tables: &[RecordTable]) -> Result<Vec<PathBuf>> {
         let records = records_of(self.point)?;
-        if !records.in_vault {
-            return self.local(records, table).await;
+        let mut paths = Vec::with_capacity(tables.len());
+        for (at, table) in tables.iter().enumerate() {
+            paths.push(if records.in_vault {
+                self.fetch(table, at).await?
+            } else {
+                self.local(records, table).await?
+            });
         }
+        Ok(paths)
+    }
+
+    async fn fetch(&self, table: &RecordTable, at: usize) -> Result<PathBuf> {
         let (vault, key) = (self.point.vault(), layout::record(self.point.id(), &table.file));
-        let path = self.scratch.file("records.json");
+        let path = self.scratch.file(&format!("records-{at}.json"));
         let hash = vault.reader().download(&vault.full(&key), &path).await?;
         if hash.as_ref().map(|hash| &hash.sha256) == Some(&table.sha256) {
-            return Ok(Fetched { path, ours: true });
+            return Ok(path);
         }
         Err(Error::damaged(format!("{} is not as it was written", vault.name(&key))))
     }
 
-    async fn local(&self, records: &RecordsPart, table: &RecordTable) -> Result<Fetched> {
+    async fn local(&self, records: &RecordsPart, table: &RecordTable) -> Result<PathBuf> {
         let folder = records.folder.as_deref().ok_or_else(|| only_elsewhere(self.point))?;
         let path = Path::new(folder).join(&table.file);
         let hashed = path.clone();
         let what = format!("cannot read `{}`", path.display());
         let hash = blocking(move || hash_local(&hashed).map_err(|cause| Error::local(what, cause))).await?;
         if hash.is_some_and(|hash| hash.sha256 == table.sha256) {
-            return Ok(Fetched { path, ours: false });
+            return Ok(path);
         }
         Err(Error::damaged(format!("`{}` is not as it was written", path.display())))
-    }
-}
-
-impl Fetched {
-    fn remove(self) {
-        if self.ours {
-            // The scratch folder goes with what is left in it.
-            let _ = std::fs::remove_file(&self.path);
-        }
     }
 }

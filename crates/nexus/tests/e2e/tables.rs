@@ -187,6 +187,131 @@ async fn a_table_that_would_leave_rows_pointing_at_nothing_is_not_loaded() {
     app.restore(&[&id, "--table", "patients", "--table", "doctor"]);
 }
 
+#[tokio::test]
+async fn rows_without_a_key_are_told_apart_by_what_they_say() {
+    let (_service, app) = sqlite().await;
+    app.sql(
+        "CREATE TABLE bag (a, b); INSERT INTO bag VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd');
+         CREATE TABLE nullable (k TEXT PRIMARY KEY, v); INSERT INTO nullable VALUES (NULL, 1), (NULL, 1), ('x', 2)",
+    );
+    let id = app.back_up(&[]);
+    // Every row gets another id, and one of two that are alike goes.
+    app.sql("DELETE FROM bag WHERE a = 1; VACUUM; DELETE FROM nullable WHERE rowid = 1");
+    let rows = |sql: &str| {
+        let connection = rusqlite::Connection::open(&app.database).expect("a database");
+        connection.query_row(sql, [], |row| row.get::<_, String>(0)).expect("a row")
+    };
+    let told = app.restore(&[&id, "--table", "bag", "--table", "nullable", "--mode", "add-missing", "--overwrite"]);
+    assert_eq!(told["loaded"]["conflicts"], 0, "{told}");
+    assert_eq!(rows("SELECT group_concat(b, '') FROM (SELECT b FROM bag ORDER BY a)"), "abcd");
+    assert_eq!(rows("SELECT count(*) || '' FROM nullable"), "3");
+}
+
+#[tokio::test]
+async fn an_index_that_triggers_keep_finds_the_restored_rows() {
+    let (_service, app) = sqlite().await;
+    app.sql(
+        "CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT); INSERT INTO note VALUES (1, 'anna'), (2, 'carl');
+         CREATE VIRTUAL TABLE found USING fts4(content=\"note\", body); INSERT INTO found (found) VALUES ('rebuild');
+         CREATE TRIGGER kept AFTER UPDATE ON note BEGIN
+             INSERT INTO found (found) VALUES ('rebuild'); END",
+    );
+    let id = app.back_up(&[]);
+    app.sql("UPDATE note SET body = 'zorro'");
+    app.restore(&[&id, "--table", "note"]);
+    let connection = rusqlite::Connection::open(&app.database).expect("a database");
+    let found = |word: &str| -> i64 {
+        let sql = format!("SELECT count(*) FROM found WHERE found MATCH '{word}'");
+        connection.query_row(&sql, [], |row| row.get(0)).expect("a row")
+    };
+    assert_eq!((found("anna"), found("carl"), found("zorro")), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn rows_that_pointed_at_nothing_then_do_so_again() {
+    let (_service, app) = sqlite().await;
+    app.sql("PRAGMA foreign_keys = OFF; UPDATE patient SET doctor = 99 WHERE id = 3");
+    let before = said(&app.database);
+    let id = app.back_up(&[]);
+    app.sql("PRAGMA foreign_keys = OFF; DELETE FROM patient");
+    app.restore(&[&id, "--only", "records"]);
+    assert_eq!(said(&app.database), before);
+}
+
+/// True once a safety point is committed.
+fn is_safe(service: &Service, app: &App) -> bool {
+    let keys = service.store().keys(&app.bucket, "backup/");
+    keys.iter().any(|key| key.contains("before-restore_") && key.ends_with("manifest.json"))
+}
+
+#[tokio::test]
+async fn rows_written_after_the_safety_point_stop_a_load() {
+    let (service, app) = sqlite().await;
+    app.sql("PRAGMA journal_mode = WAL");
+    let id = app.back_up(&[]);
+    let writer = rusqlite::Connection::open(&app.database).expect("a database");
+    writer.execute_batch("BEGIN IMMEDIATE; INSERT INTO patient (id, name) VALUES (70, 'the newest')").expect("a row");
+    let running = app.start(&["restore", &id, "--table", "patients", "--yes"]);
+    while !is_safe(&service, &app) {
+        tokio::task::yield_now().await;
+    }
+    writer.execute_batch("COMMIT").expect("it commits");
+    crate::app::Ended::of(running.wait(Duration::from_mins(1))).refuses(2, "written to after the safety point");
+    let newest: i64 =
+        writer.query_row("SELECT count(*) FROM patient WHERE id = 70", [], |row| row.get(0)).expect("a row");
+    assert_eq!(newest, 1);
+    // The next one takes a safety point of its own, which has that row.
+    let told = app.restore(&[&id, "--table", "patients"]);
+    app.restore(&[told["safety_point"].as_str().expect("a safety point"), "--table", "patient"]);
+    let newest: i64 =
+        writer.query_row("SELECT count(*) FROM patient WHERE id = 70", [], |row| row.get(0)).expect("a row");
+    assert_eq!(newest, 1);
+}
+
+#[tokio::test]
+async fn rows_written_on_a_server_after_the_safety_point_stop_a_load() {
+    let server = Server::shared(DEBIAN);
+    let database = Database::empty(&server, "");
+    database.sql("create table t (id integer primary key, body text); insert into t values (1, 'a'), (2, 'b')");
+    let (service, app) = postgres(&database.url()).await;
+    let id = app.back_up(&[]);
+    let mut command = server.psql(&database.name);
+    command.args(["-c", "begin; update t set body = 'the newest' where id = 1; select pg_sleep(1); commit"]);
+    let writer = nexus_testkit::kill::Running::start(command);
+    while database
+        .sql("select count(*) from pg_stat_activity where query like 'begin; update%' and wait_event = 'PgSleep'")
+        == "0"
+    {}
+    let running = app.start(&["restore", &id, "--table", "t", "--yes"]);
+    while !is_safe(&service, &app) {
+        tokio::task::yield_now().await;
+    }
+    crate::app::Ended::of(running.wait(Duration::from_mins(1))).refuses(2, "written to after the safety point");
+    drop(writer);
+    assert_eq!(database.sql("select body from t where id = 1"), "the newest");
+    app.restore(&[&id, "--table", "t"]);
+    assert_eq!(database.sql("select body from t where id = 1"), "a");
+}
+
+#[tokio::test]
+async fn a_change_that_a_type_calls_equal_is_one_all_the_same() {
+    let server = Server::shared(DEBIAN);
+    let database = Database::empty(&server, "");
+    database.sql(
+        "create table odd (id numeric primary key, padded bpchar, plain json, gone text);
+         insert into odd values (1.0, 'a  ', '{\"a\":1}', ''), (2, 'b', null, null);
+         create table many (id integer primary key, body text);
+         insert into many select g, md5(g::text) from generate_series(1, 30000) g",
+    );
+    let (_service, app) = postgres(&database.url()).await;
+    let id = app.back_up(&[]);
+    database.sql("update odd set id = 1.00, padded = 'a', gone = null where id = 1; delete from many where id = 7");
+    // Under locks it must be quick: a comparison of each with each would take minutes.
+    app.restore(&[&id, "--only", "records", "--mode", "add-missing", "--overwrite"]);
+    assert_eq!(database.sql("select id, octet_length(padded), quote_nullable(gone) from odd where id = 1"), "1.0|3|''");
+    assert_eq!(database.sql("select count(*) from many"), "30000");
+}
+
 /// The schema of a database in a new one.
 fn schema_of(database: &Database<'_>) -> String {
     let server = database.server;

@@ -75,6 +75,8 @@ pub(crate) struct Column {
     pub(crate) shape: Shape,
     /// True when the database computes it.
     pub(crate) generated: bool,
+    /// Of a primary key's column: the equality of its index, as SQL writes it wherever it lies.
+    pub(crate) equals: Option<String>,
 }
 
 impl Column {
@@ -199,10 +201,17 @@ pub(crate) async fn layouts(session: &Session) -> Result<BTreeMap<u32, Layout>> 
             declared: row.text(3).to_owned(),
             shape: shape(row.text(4)),
             generated: row.is_true(5),
+            equals: None,
         });
     }
-    let keys = "select i.indrelid, k.number
-                  from pg_index i, unnest(i.indkey) with ordinality k(number, place)
+    let keys = "select i.indrelid, k.number, format('operator(%I.%s)', n.nspname, o.oprname)
+                  from pg_index i
+                 cross join unnest(i.indkey::int2[], i.indclass::oid[]) with ordinality k(number, class, place)
+                  left join pg_opclass c on c.oid = k.class
+                  left join pg_amop a on a.amopfamily = c.opcfamily and a.amoplefttype = c.opcintype
+                                     and a.amoprighttype = c.opcintype and a.amopstrategy = 3
+                  left join pg_operator o on o.oid = a.amopopr
+                  left join pg_namespace n on n.oid = o.oprnamespace
                  where i.indisprimary and k.place <= i.indnkeyatts
                  order by i.indrelid, k.place";
     for row in session.rows(keys, "list the primary keys").await? {
@@ -210,6 +219,7 @@ pub(crate) async fn layouts(session: &Session) -> Result<BTreeMap<u32, Layout>> 
             (layouts.get_mut(&row.number(0)), positions.get(&(row.number(0), row.number(1))))
         {
             layout.key.push(*at);
+            layout.columns[*at].equals = row.maybe(2).map(str::to_owned);
         }
     }
     // Neither function may see what is no sequence, and only CASE keeps an order.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures::SinkExt;
@@ -17,8 +17,11 @@ use super::catalogue::{self, Column, Layout, Relation, identifier, literal};
 use super::connect::Session;
 use super::place::PostgresDatabase;
 use super::rows;
-use super::sleepers::Sleepers;
-use crate::database::load::{Conflict, EXAMPLES, LoadMode, LoadedTable, TableToLoad, no_table, require_same_columns};
+use super::sleepers::{self, Sleepers};
+use crate::database::load::{
+    Conflict, EXAMPLES, LoadMode, LoadedTable, TableToLoad, TablesLook, no_table, require_same_columns, unlike,
+    written_since,
+};
 use crate::database::sink::Sink;
 use crate::database::source::{Field, RecordFile};
 use crate::error::{DatabaseWords, Error, Result};
@@ -29,6 +32,8 @@ use crate::point::RecordTable;
 const BUFFER: usize = 256 * 1024;
 /// How often the number of rows is told.
 const ROWS_BETWEEN_NEWS: u64 = 4096;
+/// How long to wait before tables in use are tried again.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Where the records of a table wait while they are compared with its rows.
 const STAGE: &str = "pg_temp.nexus_records";
 
@@ -38,6 +43,7 @@ pub struct PostgresLoad {
     session: Session,
     mode: LoadMode,
     tables: BTreeMap<String, Table>,
+    database: PostgresDatabase,
     sleepers: Sleepers,
     sequences: Vec<String>,
     conflicts: u64,
@@ -48,8 +54,8 @@ struct Table {
     relation: Relation,
     /// The columns in the order of the records' fields.
     columns: Vec<Column>,
-    /// The names of the primary key's columns, quoted.
-    key: Vec<String>,
+    /// The primary key's columns in the order of the index.
+    key: Vec<Column>,
     /// Rows before.
     present: u64,
 }
@@ -59,55 +65,91 @@ impl PostgresDatabase {
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] for a table that is not there, and for one of another schema;
-    /// [`Error::Denied`] for one that is another role's.
-    pub async fn look_at_tables(&self, records: Vec<RecordTable>) -> Result<Vec<TableToLoad>> {
+    /// [`Error::Usage`] for a table that is not there, and for one of another schema; [`Error::Denied`] for one that is
+    /// another role's, and for missing rights; [`Error::Unsupported`] for what cannot sleep.
+    pub async fn look_at_tables(&self, records: Vec<RecordTable>, mode: LoadMode) -> Result<TablesLook> {
         let session = Session::open(self).await?;
         let tables = find(&session, &records).await?;
-        Sleepers::require_ownership(&session, &oids(&tables)).await?;
-        let mut found = Vec::with_capacity(records.len());
+        sleepers::require_rights(&session, &oids(&tables)).await?;
+        Sleepers::find(&session, &oids(&tables)).await?;
+        if mode != LoadMode::Replace {
+            require_temporary(&session).await?;
+        }
+        let mut look = TablesLook::default();
         for records in records {
             let present = count(&session, &tables[&records.table]).await?;
-            found.push(TableToLoad { records, present });
+            look.tables.push(TableToLoad { records, present });
         }
-        Ok(found)
+        Ok(look)
     }
 
-    /// Begins a transaction in which tables are loaded: they are locked, and emptied where their rows shall be replaced.
+    /// Begins a transaction in which tables are loaded: they are locked, and those that point at them.
+    ///
+    /// No lock is waited for while others are held: nobody queues behind a load that waits, and no deadlock ends an app's
+    /// transaction.
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] when somebody holds one of them for longer than `lock_wait`; else as for
+    /// [`Error::Busy`] when one of them is in use for longer than `lock_wait`; else as for
     /// [`PostgresDatabase::look_at_tables`].
     pub async fn load(&self, records: &[RecordTable], mode: LoadMode, lock_wait: Duration) -> Result<PostgresLoad> {
         let session = Session::open(self).await?;
         let encoding = "select pg_encoding_to_char(encoding) from pg_database where datname = current_database()";
         let encoding = session.value(encoding, "ask for its encoding").await?;
         rows::prepare(&session, &encoding).await?;
-        let wait = lock_wait.as_millis().max(1);
-        session.run(&format!("begin; set local lock_timeout={wait}"), "begin a transaction").await?;
+        lock(&session, records, lock_wait).await?;
+        // Only now nobody changes them any more.
         let mut tables = find(&session, records).await?;
-        let names = |tables: &BTreeMap<String, Table>| {
-            tables.values().map(|table| table.relation.source()).collect::<Vec<_>>().join(", ")
-        };
-        if !tables.is_empty() {
-            session.run(&format!("lock table {} in access exclusive mode", names(&tables)), "lock the tables").await?;
-            // Only now nobody changes them any more.
-            tables = find(&session, records).await?;
-        }
         for table in tables.values_mut() {
             table.present = count(&session, table).await?;
         }
         let sleepers = Sleepers::find(&session, &oids(&tables)).await?;
-        sleepers.put_to_sleep(&session).await?;
-        if mode == LoadMode::Replace && !tables.is_empty() {
-            session.run(&format!("truncate {}", names(&tables)), "empty the tables").await?;
-        }
-        Ok(PostgresLoad { session, mode, tables, sleepers, sequences: Vec::new(), conflicts: 0 })
+        Ok(PostgresLoad {
+            session,
+            mode,
+            tables,
+            database: self.clone(),
+            sleepers,
+            sequences: Vec::new(),
+            conflicts: 0,
+        })
     }
 }
 
 impl PostgresLoad {
+    /// Refuses to go on when a table is not what the safety point holds of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Changed`] naming the table.
+    pub async fn require_unchanged(&self, safe: &[RecordTable]) -> Result<()> {
+        let layouts = catalogue::layouts(&self.session).await?;
+        for records in safe {
+            let Some(table) = self.tables.get(&records.table) else { continue };
+            let layout = layouts.get(&table.relation.oid).cloned().unwrap_or_default();
+            let mut sink = Sink::hash_only();
+            rows::write_rows(&self.session, &table.relation, &layout, &mut sink, &|_| {}).await?;
+            if sink.finish()?.1 != records.sha256 {
+                return Err(written_since(records));
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts to sleep what would act on rows, and empties the tables whose rows shall be replaced.
+    ///
+    /// # Errors
+    ///
+    /// As the server says.
+    pub async fn begin(&self) -> Result<()> {
+        self.sleepers.put_to_sleep(&self.session).await?;
+        if self.mode == LoadMode::Replace && !self.tables.is_empty() {
+            let names: Vec<String> = self.tables.values().map(Table::name).collect();
+            self.session.run(&format!("truncate {}", names.join(", ")), "empty the tables").await?;
+        }
+        Ok(())
+    }
+
     /// Loads one table from its record file, and compares what is there then with the file.
     ///
     /// # Errors
@@ -164,19 +206,49 @@ impl PostgresLoad {
             session.run("rollback", "undo").await?;
             return Ok((false, Vec::new()));
         }
+        // What the app may put off to its commit is said while it can still be said what it was.
+        if let Err(cause) = session.client().batch_execute("set constraints all immediate").await {
+            return Err(self.refused("load records", &cause));
+        }
         self.sleepers.wake(session).await?;
         for sql in &self.sequences {
             session.run(sql, "set the sequences").await?;
         }
+        let views = views_of(&oids(&self.tables));
+        let views = session.rows(&views, "list the materialized views").await?;
         if !self.tables.is_empty() {
             let names: Vec<&str> = self.tables.values().map(|table| table.relation.quoted.as_str()).collect();
             session.run(&format!("analyze {}", names.join(", ")), "gather statistics").await?;
         }
-        let views = "select format('%I.%I', schemaname, matviewname) from pg_matviews where ispopulated order by 1";
-        let views = session.rows(views, "list the materialized views").await?;
-        session.run("commit", "commit").await?;
+        let transaction = session.value("select pg_current_xact_id()", "ask for its transaction").await?;
+        if let Err(error) = session.run("commit", "commit").await {
+            self.require_committed(&transaction, error).await?;
+        }
         let left = views.iter().map(|row| format!("REFRESH MATERIALIZED VIEW {};", row.text(0)));
         Ok((true, left.collect()))
+    }
+
+    /// The answer to a commit may be lost although it was done: the server is asked.
+    async fn require_committed(&self, transaction: &str, error: Error) -> Result<()> {
+        if !matches!(error, Error::Unreachable { .. }) {
+            return Err(error);
+        }
+        let sql = format!("select pg_xact_status('{transaction}'::xid8)");
+        let asked = match Session::open(&self.database).await {
+            Ok(session) => session.value(&sql, "ask what became of it").await,
+            Err(error) => Err(error),
+        };
+        match asked.as_deref() {
+            Ok("committed") => Ok(()),
+            Ok("aborted") => Err(error),
+            _ => Err(Error::Unreachable {
+                what: format!(
+                    "the connection to {} broke in the commit, and whether the records are there could not be asked",
+                    self.session.place()
+                ),
+                cause: Some(DatabaseWords(format!("{}; look at the tables first", crate::error::chain(&error))).into()),
+            }),
+        }
     }
 
     /// Streams a record file into a table that has these columns.
@@ -233,7 +305,7 @@ impl PostgresLoad {
             "drop table if exists {STAGE}; create temporary table nexus_records on commit drop as
              select {} from {} with no data",
             columns.join(", "),
-            table.relation.source()
+            table.name()
         );
         self.session.run(&sql, "make a temporary table").await?;
         self.copy(table, STAGE, source, events).await
@@ -241,10 +313,9 @@ impl PostgresLoad {
 
     /// Adds the records whose key is not in the table, and sees to those whose key is there with other values.
     async fn merge(&self, table: &Table, conflict: Conflict, loaded: &mut LoadedTable) -> Result<()> {
-        let (quoted, source) = (&table.relation.quoted, table.relation.source());
+        let (quoted, source) = (&table.relation.quoted, table.name());
         let columns: Vec<&str> = table.stored().map(|column| column.quoted.as_str()).collect();
         let list = columns.join(", ");
-        let equal = same(&columns);
         if columns.is_empty() {
             // All rows are alike: only their number counts.
             let missing = loaded.records.saturating_sub(table.present);
@@ -252,31 +323,35 @@ impl PostgresLoad {
             loaded.added = self.change(&sql, table).await?;
             return Ok(());
         }
+        let (ours, theirs) = (row_text("s", &columns), row_text("t", &columns));
         if table.key.is_empty() {
             // Without a key a row is its own: as many are added as there are fewer.
-            let texts: Vec<String> = columns.iter().map(|column| format!("s.{column}::text")).collect();
             let sql = format!(
                 "insert into {quoted} ({list}) overriding system value
-                 select {list} from (select s.*, row_number() over (partition by {}) as \"nexus: number\" from {STAGE} s) s
-                  where s.\"nexus: number\" > (select count(*) from {source} t where {equal})",
-                texts.join(", ")
+                 select {list} from (select s.*, {ours} as \"nexus: row\",
+                                            row_number() over (partition by {ours}) as \"nexus: number\" from {STAGE} s) s
+                   left join (select {theirs} as row, count(*) as number from {source} t group by 1) p
+                     on p.row = s.\"nexus: row\"
+                  where s.\"nexus: number\" > coalesce(p.number, 0)"
             );
             loaded.added = self.change(&sql, table).await?;
             return Ok(());
         }
-        let key = same(&table.key.iter().map(String::as_str).collect::<Vec<_>>());
-        let other = format!("from {STAGE} s join {source} t on {key} where not ({equal})");
-        let shown: Vec<String> =
-            table.key.iter().map(|column| format!("{} || s.{column}::text", literal(&format!("{column}=")))).collect();
+        let key = table.same_key();
+        let other = format!("from {STAGE} s join {source} t on {key} where {ours} <> {theirs}");
+        let shown: Vec<String> = table
+            .key
+            .iter()
+            .map(|column| format!("{} || s.{}::text", literal(&format!("{}=", column.name)), column.quoted))
+            .collect();
         let shown = shown.join(" || ', ' || ");
-        let found = self.session.value(&format!("select count(*) {other}"), "compare the records").await?;
-        loaded.conflicts = found.parse().unwrap_or(0);
+        loaded.conflicts = self.number(&format!("select count(*) {other}"), table).await?;
         if loaded.conflicts > 0 {
             let sql = format!("select {shown} as key {other} order by 1 limit {EXAMPLES}");
             let rows = self.session.rows(&sql, "compare the records").await?;
             loaded.examples = rows.iter().map(|row| row.text(0).to_owned()).collect();
             if conflict == Conflict::Overwrite {
-                let sql = format!("delete from {source} t using {STAGE} s where {key} and not ({equal})");
+                let sql = format!("delete from {source} t using {STAGE} s where {key} and {ours} <> {theirs}");
                 loaded.removed = self.change(&sql, table).await?;
             }
         }
@@ -285,16 +360,26 @@ impl PostgresLoad {
              select {list} from {STAGE} s where not exists (select from {source} t where {key})"
         );
         loaded.added = self.change(&sql, table).await?;
-        let sql = format!("select count(*) from {STAGE} s where not exists (select from {source} t where {equal})");
-        let unlike = self.session.value(&sql, "compare the records").await?;
+        let sql =
+            format!("select count(*) from {STAGE} s where not exists (select from {source} t where {ours} = {theirs})");
+        let unlike = self.number(&sql, table).await?;
         let kept = if conflict == Conflict::Overwrite { 0 } else { loaded.conflicts };
-        if unlike == kept.to_string() {
+        if unlike == kept {
             return Ok(());
         }
         Err(Error::damaged(format!(
             "{unlike} records of {} are not in the table after they were added",
             table.relation.name
         )))
+    }
+
+    async fn number(&self, sql: &str, table: &Table) -> Result<u64> {
+        let what = format!("compare the records of {}", table.relation.name);
+        let said = self.session.value(sql, &what).await?;
+        said.parse().map_err(|_| Error::Service {
+            what: format!("cannot {what}"),
+            cause: Some(DatabaseWords(format!("the server said {said:?}")).into()),
+        })
     }
 
     async fn change(&self, sql: &str, table: &Table) -> Result<u64> {
@@ -313,9 +398,80 @@ impl PostgresLoad {
 }
 
 impl Table {
+    /// As SQL names it to be locked, emptied or read: a partitioned table with its partitions, any other without its heirs.
+    fn name(&self) -> String {
+        if self.relation.partitioned { self.relation.quoted.clone() } else { format!("only {}", self.relation.quoted) }
+    }
+
     fn stored(&self) -> impl Iterator<Item = &Column> {
         self.columns.iter().filter(|column| !column.generated)
     }
+
+    /// True for rows of one key, by the equality of its index: `1.0` and `1.00` are one number.
+    fn same_key(&self) -> String {
+        let one = |column: &Column| {
+            let (name, equals) = (&column.quoted, column.equals.as_deref().unwrap_or("operator(pg_catalog.=)"));
+            format!("s.{name} {equals} t.{name}")
+        };
+        self.key.iter().map(one).collect::<Vec<_>>().join(" and ")
+    }
+}
+
+/// Locks the tables and those that point at them, all at once or none.
+async fn lock(session: &Session, records: &[RecordTable], wait: Duration) -> Result<()> {
+    let until = Instant::now() + wait;
+    loop {
+        session.run("begin", "begin a transaction").await?;
+        let tables = find(session, records).await?;
+        let names = sleepers::all_names(session, &oids(&tables)).await?;
+        if names.is_empty() {
+            return Ok(());
+        }
+        let sql = format!("lock table {} in access exclusive mode nowait", names.join(", "));
+        let Err(cause) = session.client().batch_execute(&sql).await else { return Ok(()) };
+        let is_held = cause.code() == Some(&SqlState::LOCK_NOT_AVAILABLE);
+        if !is_held {
+            return Err(session.failed("lock the tables", &cause));
+        }
+        if Instant::now() > until {
+            let waited = wait.as_secs_f64();
+            let place = session.place();
+            let words = cause.as_db_error().map(|error| error.message().to_owned()).unwrap_or_default();
+            return Err(Error::Busy {
+                what: format!("tables in {place} were in use for longer than the lock wait of {waited} s: {words}"),
+            });
+        }
+        session.run("rollback", "begin again").await?;
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn require_temporary(session: &Session) -> Result<()> {
+    let sql = "select has_database_privilege(current_database(), 'TEMPORARY')";
+    if session.value(sql, "look at its rights").await? == "t" {
+        return Ok(());
+    }
+    Err(Error::Denied {
+        what: format!("this role may not make temporary tables in {}, where records are compared", session.place()),
+        cause: Some(DatabaseWords("GRANT TEMPORARY ON DATABASE …, or load with --mode replace".into()).into()),
+    })
+}
+
+/// The materialized views that show rows of these tables, directly or through other views.
+fn views_of(tables: &BTreeSet<u32>) -> String {
+    let oids: Vec<String> = tables.iter().map(u32::to_string).collect();
+    format!(
+        "with recursive shown(oid) as (
+             select unnest('{{{}}}'::oid[])
+             union
+             select r.ev_class from shown s
+               join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = s.oid
+                               and d.classid = 'pg_rewrite'::regclass
+               join pg_rewrite r on r.oid = d.objid)
+         select c.oid::regclass::text from pg_class c join shown s on s.oid = c.oid
+          where c.relkind = 'm' and c.relispopulated order by 1",
+        oids.join(",")
+    )
 }
 
 /// The tables that records are of, by name, with their columns in the records' order.
@@ -331,7 +487,7 @@ async fn find(session: &Session, records: &[RecordTable]) -> Result<BTreeMap<Str
         let layout = layouts.get(&relation.oid).cloned().unwrap_or_default();
         let there: Vec<_> = layout.columns.iter().map(Column::recorded).collect();
         require_same_columns(records, &there)?;
-        let key = layout.key.iter().map(|at| layout.columns[*at].quoted.clone()).collect();
+        let key = layout.key.iter().map(|at| layout.columns[*at].clone()).collect();
         let place = |name: &str| records.columns.iter().position(|column| column.name == name);
         let mut columns = layout.columns;
         columns.sort_by_key(|column| place(&column.name));
@@ -346,7 +502,7 @@ fn oids(tables: &BTreeMap<String, Table>) -> BTreeSet<u32> {
 }
 
 async fn count(session: &Session, table: &Table) -> Result<u64> {
-    let sql = format!("select count(*) from {}", table.relation.source());
+    let sql = format!("select count(*) from {}", table.name());
     let what = format!("count the rows of {}", table.relation.name);
     let count = session.value(&sql, &what).await?;
     count
@@ -354,31 +510,29 @@ async fn count(session: &Session, table: &Table) -> Result<u64> {
         .map_err(|_| Error::Service { what: format!("cannot {what}"), cause: Some(DatabaseWords(count).into()) })
 }
 
-fn unlike(records: &RecordTable) -> Error {
-    Error::damaged(format!("the table {} does not read as its records once they are in it", records.table))
-}
-
 fn unknown(table: &Table) -> Error {
     Error::damaged(format!("a record of {} has a value that PostgreSQL has not", table.relation.name))
 }
 
-/// True for rows that have the same text in these columns: some types know no equality, and for others it hides a change.
-fn same(columns: &[&str]) -> String {
-    let one = |column: &&str| format!("s.{column}::text is not distinct from t.{column}::text");
-    if columns.is_empty() { "true".to_owned() } else { columns.iter().map(one).collect::<Vec<_>>().join(" and ") }
+/// A row as text, by the types' own output functions: some types know no equality, and for others it hides a change.
+fn row_text(row: &str, columns: &[&str]) -> String {
+    let columns: Vec<String> = columns.iter().map(|column| format!("{row}.{column}")).collect();
+    format!("row({})::text", columns.join(", "))
 }
 
-/// SQL that lets a column's sequence go on after the last number that was ever given out, here or there.
+/// SQL that lets a column's sequence go on after the last number that was ever given out, here or there; it never goes back.
 fn raise(table: &Table, column: &str, value: i64) -> String {
     let sequence = format!("pg_get_serial_sequence({}, {})", literal(&table.relation.quoted), literal(column));
     let column = identifier(column);
-    let source = table.relation.source();
+    let source = table.name();
     format!(
-        "select setval(s.seqrelid, case when s.seqincrement > 0
-                then greatest({value}, pg_sequence_last_value(s.seqrelid), least((select max({column}) from {source}), s.seqmax))
-                else least({value}, pg_sequence_last_value(s.seqrelid), greatest((select min({column}) from {source}), s.seqmin))
-                end)
-           from pg_sequence s where s.seqrelid = {sequence}::regclass"
+        "select setval(w.seqrelid, w.wanted)
+           from (select s.seqrelid, s.seqincrement > 0 as rises, pg_sequence_last_value(s.seqrelid) as there,
+                        case when s.seqincrement > 0
+                             then least(greatest({value}, (select max({column}) from {source})), s.seqmax)
+                             else greatest(least({value}, (select min({column}) from {source})), s.seqmin) end as wanted
+                   from pg_sequence s where s.seqrelid = {sequence}::regclass) w
+          where w.there is null or case when w.rises then w.wanted > w.there else w.wanted < w.there end"
     )
 }
 

@@ -201,6 +201,7 @@ mod tests {
             declared: String::new(),
             shape: *shape,
             generated: false,
+            equals: None,
         };
         Layout { columns: shapes.iter().enumerate().map(column).collect(), ..Layout::default() }
     }

@@ -6,6 +6,8 @@ use super::catalogue::literal;
 use super::connect::Session;
 use crate::error::{DatabaseWords, Error, Result};
 
+/// The major version from which triggers of partitions can be put to sleep one by one.
+const FOLLOW_BY_THEMSELVES: u32 = 15;
 /// How many names a message lists.
 const NAMED: usize = 10;
 
@@ -17,41 +19,11 @@ pub(super) struct Sleepers {
 }
 
 impl Sleepers {
-    /// Refuses tables that this role may not alter, those whose foreign keys point at them included.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Denied`] naming them.
-    pub(super) async fn require_ownership(session: &Session, tables: &BTreeSet<u32>) -> Result<()> {
-        let sql = format!(
-            "{} select c.oid::regclass::text from pg_class c
-              where not pg_has_role(c.relowner, 'USAGE')
-                and (c.oid in (select oid from loaded)
-                     or c.oid in (select conrelid from pg_constraint
-                                   where contype = 'f' and confrelid in (select oid from loaded)))
-              order by 1",
-            loaded(tables)
-        );
-        let foreign = session.rows(&sql, "look who owns the tables").await?;
-        if foreign.is_empty() {
-            return Ok(());
-        }
-        let some: Vec<&str> = foreign.iter().take(NAMED).map(|row| row.text(0)).collect();
-        Err(Error::Denied {
-            what: format!(
-                "{} tables in {} belong to other roles, and records are loaded by their owner: {}",
-                foreign.len(),
-                session.place(),
-                some.join(", ")
-            ),
-            cause: Some(DatabaseWords("load as the role that owns them".into()).into()),
-        })
-    }
-
     /// Finds what would act on rows of these tables, or of their partitions.
     pub(super) async fn find(session: &Session, tables: &BTreeSet<u32>) -> Result<Self> {
         let mut found = Self::default();
         let loaded = loaded(tables);
+        require_sleep(session, &loaded).await?;
         // Those of partitions come and go with their parent's.
         let keys = format!(
             "{loaded} select c.conrelid::regclass::text, quote_ident(c.conname), pg_get_constraintdef(c.oid),
@@ -102,7 +74,7 @@ impl Sleepers {
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] when a row points at one that is not there.
+    /// [`Error::Usage`] when a row points at one that is not there.
     pub(super) async fn wake(&self, session: &Session) -> Result<()> {
         use tokio_postgres::error::SqlState;
         for sql in &self.wake {
@@ -111,16 +83,81 @@ impl Sleepers {
                 let error = cause.as_db_error();
                 let table = error.and_then(|error| error.table()).unwrap_or("a table");
                 let constraint = error.and_then(|error| error.constraint()).unwrap_or("a foreign key");
-                return Err(Error::Unsupported {
-                    what: format!(
-                        "rows of {table} would point at rows that are not there ({constraint}): load the tables they \
-                         point at as well"
-                    ),
-                });
+                return Err(Error::usage_hint(
+                    format!("rows of {table} would point at rows that are not there ({constraint})"),
+                    "load the tables that they point at as well: --table may be given more than once",
+                ));
             }
             return Err(session.failed("put foreign keys, triggers and rules back", &cause));
         }
         Ok(())
+    }
+}
+
+/// Refuses tables that this role may not alter, those whose foreign keys point at them included, and foreign keys that it
+/// could not put back.
+///
+/// # Errors
+///
+/// [`Error::Denied`] naming them.
+pub(super) async fn require_rights(session: &Session, tables: &BTreeSet<u32>) -> Result<()> {
+    let sql = format!(
+        "{} select c.oid::regclass::text || ' belongs to ' || pg_get_userbyid(c.relowner) from pg_class c
+          where not pg_has_role(c.relowner, 'USAGE')
+            and (c.oid in (select oid from loaded)
+                 or c.oid in (select conrelid from pg_constraint
+                               where contype = 'f' and confrelid in (select oid from loaded)))
+         union
+         select 'no foreign key may point at ' || k.confrelid::regclass::text from pg_constraint k
+          where k.contype = 'f' and k.conrelid in (select oid from loaded)
+            and not has_table_privilege(k.confrelid, 'REFERENCES')
+          order by 1",
+        loaded(tables)
+    );
+    let foreign = session.rows(&sql, "look who owns the tables").await?;
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    let some: Vec<&str> = foreign.iter().take(NAMED).map(|row| row.text(0)).collect();
+    Err(Error::Denied {
+        what: format!("records cannot be loaded into {} by this role: {}", session.place(), some.join("; ")),
+        cause: Some(DatabaseWords("load as the role that owns the tables".into()).into()),
+    })
+}
+
+/// The tables and those that point at them, children first, as a lock takes them.
+pub(super) async fn all_names(session: &Session, tables: &BTreeSet<u32>) -> Result<Vec<String>> {
+    let sql = format!(
+        "{} select case when c.relkind = 'p' then '' else 'only ' end || c.oid::regclass::text
+              from pg_class c
+             where c.oid in (select oid from given)
+                or c.oid in (select conrelid from pg_constraint
+                              where contype = 'f' and conparentid = 0 and confrelid in (select oid from loaded))
+             order by c.oid in (select confrelid from pg_constraint where contype = 'f'), 1",
+        loaded(tables)
+    );
+    let rows = session.rows(&sql, "list the tables").await?;
+    Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
+}
+
+/// Before 15 the copies of a trigger on partitions are the server's own and follow only their parent.
+async fn require_sleep(session: &Session, loaded: &str) -> Result<()> {
+    if session.major() >= FOLLOW_BY_THEMSELVES {
+        return Ok(());
+    }
+    let sql = format!(
+        "{loaded} select t.tgrelid::regclass::text from pg_trigger t join pg_class c on c.oid = t.tgrelid
+           where c.relkind = 'p' and not t.tgisinternal and t.tgrelid in (select oid from loaded) order by 1 limit 1"
+    );
+    match session.rows(&sql, "list the triggers").await?.first() {
+        None => Ok(()),
+        Some(row) => Err(Error::Unsupported {
+            what: format!(
+                "the partitioned table {} has triggers that cannot be kept quiet in PostgreSQL {}: restore the database",
+                row.text(0),
+                session.major()
+            ),
+        }),
     }
 }
 

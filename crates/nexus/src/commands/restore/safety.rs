@@ -1,6 +1,6 @@
 //! The safety point: what would be lost, backed up first, labelled `before-restore`.
 
-use nexus_core::backup::{BackupPlan, backup};
+use nexus_core::backup::{BackupPlan, RecordsPlan, backup};
 use nexus_core::error::{Error, Result};
 use nexus_core::files::capture::{FilesPlan, Vanished};
 use nexus_core::point::{Copies, FileRules, Part, PointId, SAFETY_LABEL};
@@ -53,7 +53,11 @@ fn safety_plan(run: &Run, plan: &RestorePlan, targets: &Targets, parts: &[Part])
         database: targets.written_database().map(|goal| goal.place.clone()),
         lock_wait: run.settings.lock_wait.duration(),
         files,
-        records: None,
+        records: parts.contains(&Part::Records).then(|| RecordsPlan {
+            folder: None,
+            in_vault: true,
+            names: std::collections::BTreeMap::new(),
+        }),
         kept_for: plan.point.manifest().kept_for.clone(),
         scratch: run.scratch.path().to_path_buf(),
     })

@@ -45,12 +45,15 @@ impl Wish {
             named.push(Part::Records);
         }
         let wants = |part: Part| named.is_empty() || named.contains(&part);
+        let into_tables = wants(Part::Records) && args.target.to_records.is_none();
         let contradictions = [
             (selects, Part::Files, "--category and --key select"),
             (args.delete_extra, Part::Files, "--delete-extra removes"),
             (args.target.to_files.is_some(), Part::Files, "--to-files is for"),
-            (args.target.to_database.is_some() && !wants(Part::Records), Part::Database, "--to-database is for the"),
+            (args.target.to_database.is_some() && !into_tables, Part::Database, "--to-database is for the"),
             (loads, Part::Records, "--table and --mode are for"),
+            (args.end_sessions, Part::Database, "--end-sessions is for the"),
+            (args.no_owner, Part::Database, "--no-owner is for the"),
             (args.in_place, Part::Database, "--in-place is for the"),
             (args.target.to_records.is_some(), Part::Records, "--to-records is for"),
         ];
