@@ -12,7 +12,6 @@ use jiff::Timestamp;
 
 use crate::clock::Clock;
 use crate::database::Database;
-use crate::database::postgres::Reader;
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::files::capture::{self, FilesCapture, FilesPlan, SeenCopies};
@@ -25,7 +24,7 @@ use crate::records::export::{RecordsExport, SUMMARY_FILE};
 use crate::vault::draft::{ALIVE, Draft};
 use crate::vault::{RecoveryPoint, SOFTWARE, Vault, layout};
 use crate::verify::{self, Verified, VerifyRequest};
-use held::Held;
+use held::{Held, Rows};
 
 /// Record files stored at once.
 const AT_ONCE: usize = 4;
@@ -86,12 +85,13 @@ pub struct BackupReport {
 pub async fn backup(vault: &Vault, plan: &BackupPlan, clock: &Clock, events: &Events) -> Result<BackupReport> {
     look_before(vault, plan).await?;
     let scratch = Scratch::create(&plan.scratch)?;
-    let held = Held::open(plan, &scratch, clock, events).await?;
+    let exported = Exported::prepare(plan, &scratch)?;
+    let held = Held::open(plan, &scratch, &exported.work, clock, events).await?;
     let base = base(vault, plan).await?;
     let reuses: Vec<PointId> = base.iter().map(|point| point.id().clone()).collect();
     vault.sweep_uploads(clock, events).await;
     let draft = vault.begin(&plan.label, &plan.parts, &reuses, clock).await?;
-    let point = match Box::pin(fill(&draft, plan, base, held, &scratch, clock, events)).await {
+    let point = match Box::pin(fill(&draft, plan, base, held, exported, &scratch, clock, events)).await {
         Ok(point) => point,
         Err(error) => {
             // A part that was still under way when another failed was dropped with its upload.
@@ -190,20 +190,21 @@ struct Filled {
 }
 
 /// Fills a draft and commits it, saying now and then that it lives.
+#[expect(clippy::too_many_arguments, reason = "each is of another room, and none goes with another")]
 async fn fill(
     draft: &Draft,
     plan: &BackupPlan,
     base: Option<RecoveryPoint>,
     mut held: Option<Held>,
+    exported: Exported,
     scratch: &Scratch,
     clock: &Clock,
     events: &Events,
 ) -> Result<Filled> {
     let base = still_there(draft, base, scratch, events).await?;
     let base_id = base.as_ref().map(|base| base.id().clone());
-    let exported = Exported::prepare(draft, plan, scratch)?;
     let mut taken = held.as_mut().map(|held| held.take(events)).unwrap_or_default();
-    let (dump, readers, held) = (taken.dump(), taken.readers(), held.as_ref());
+    let (dump, rows, held) = (taken.dump(), taken.rows(), held.as_ref());
     let work = async {
         let begun = Instant::now();
         let timed = |part| (part, milliseconds(begun));
@@ -215,7 +216,7 @@ async fn fill(
             Ok::<_, Error>((stored, timed(Part::Database)))
         };
         let records =
-            async { Ok((export_records(draft, plan, held, readers, &exported, events).await?, timed(Part::Records))) };
+            async { Ok((export_records(draft, plan, held, rows, &exported, events).await?, timed(Part::Records))) };
         let files =
             async { Ok((capture_files(draft, plan, base.as_ref(), scratch, events).await?, timed(Part::Files))) };
         futures::try_join!(database, records, files)
@@ -317,11 +318,11 @@ struct Exported {
 }
 
 impl Exported {
-    fn prepare(draft: &Draft, plan: &BackupPlan, scratch: &Scratch) -> Result<Self> {
+    fn prepare(plan: &BackupPlan, scratch: &Scratch) -> Result<Self> {
         match records_folder(plan) {
             Some(folder) => {
                 let beside = Scratch::create(folder)?;
-                Ok(Self { work: beside.file(&draft.id().to_string()), _beside: Some(beside) })
+                Ok(Self { work: beside.file("records"), _beside: Some(beside) })
             }
             None => Ok(Self { work: scratch.file("records"), _beside: None }),
         }
@@ -357,14 +358,14 @@ async fn export_records(
     draft: &Draft,
     plan: &BackupPlan,
     held: Option<&Held>,
-    readers: Vec<Reader>,
+    rows: Rows,
     place: &Exported,
     events: &Events,
 ) -> Result<Option<RecordsExport>> {
     let (Some(records), Some(held), true) = (&plan.records, held, plan.parts.contains(&Part::Records)) else {
         return Ok(None);
     };
-    let exported = held.export(draft, records, readers, &place.work, events).await?;
+    let exported = held.export(draft, records, rows, &place.work, events).await?;
     if records.in_vault {
         store_records(draft, &exported, &place.work, events).await?;
     }

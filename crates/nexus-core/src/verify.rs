@@ -21,6 +21,8 @@ use crate::vault::{RecoveryPoint, layout};
 
 /// The most findings that a proof lists; it counts all.
 const LISTED: usize = 1_000;
+/// Record files read at once.
+const RECORDS_AT_ONCE: usize = 4;
 /// Objects read at once at full depth.
 const AT_ONCE: usize = 16;
 
@@ -271,12 +273,16 @@ impl Look<'_> {
     async fn object(&mut self, part: Part, object: &StoredObject, events: &Events) -> Result<bool> {
         let vault = self.point.vault();
         let hash = vault.reader().hash(&vault.full(&object.key)).await?;
-        if let Some(hash) = &hash {
+        Ok(self.judge_read(part, object, hash.as_ref(), events))
+    }
+
+    fn judge_read(&mut self, part: Part, object: &StoredObject, hash: Option<&FileHash>, events: &Events) -> bool {
+        if let Some(hash) = hash {
             self.bytes += hash.bytes;
             events.advanced(Stage::Verify, 1, hash.bytes);
         }
         let expected = FileHash { bytes: object.bytes, sha256: object.sha256.clone() };
-        Ok(self.judge(part, &object.key, &expected, hash.as_ref()))
+        self.judge(part, &object.key, &expected, hash)
     }
 
     fn judge(&mut self, part: Part, name: &str, expected: &FileHash, hash: Option<&FileHash>) -> bool {
@@ -300,8 +306,13 @@ impl Look<'_> {
 
     async fn records(&mut self, records: &RecordsPart, events: &Events) -> Result<()> {
         if records.in_vault {
-            for object in record_files(self.point, records) {
-                if self.object(Part::Records, &object, events).await? {
+            let vault = self.point.vault();
+            let read = stream::iter(record_files(self.point, records))
+                .map(async |object| Ok::<_, Error>((vault.reader().hash(&vault.full(&object.key)).await?, object)))
+                .buffered(RECORDS_AT_ONCE);
+            let mut read = std::pin::pin!(read);
+            while let Some((hash, object)) = read.try_next().await? {
+                if self.judge_read(Part::Records, &object, hash.as_ref(), events) {
                     self.rows += rows_of(records, &object.key);
                 }
             }

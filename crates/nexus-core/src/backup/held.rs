@@ -10,12 +10,12 @@ use super::{BackupPlan, RecordsPlan, milliseconds};
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::database::postgres::{PostgresDatabase, PostgresInstant, Reader, Reading, Wanted};
-use crate::database::sqlite::Captured;
+use crate::database::sqlite::{Captured, Copied};
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::local::{Scratch, blocking};
 use crate::point::{DatabaseKind, DatabasePart, Part};
-use crate::records::export::{Export, RecordsExport};
+use crate::records::export::{Export, RecordsExport, Written};
 use crate::vault::draft::Draft;
 
 /// Tables whose rows are read at once.
@@ -31,7 +31,7 @@ pub(super) struct Held {
 }
 
 enum Kind {
-    Sqlite { path: PathBuf, captured: Box<Captured> },
+    Sqlite { path: PathBuf, captured: Box<Captured>, written: Option<Written> },
     Postgres { database: Box<PostgresDatabase>, instant: Box<PostgresInstant> },
 }
 
@@ -40,13 +40,25 @@ enum Kind {
 pub(super) struct Taken {
     dump: Option<Reading>,
     readers: Vec<Reader>,
+    written: Option<Written>,
+}
+
+/// Where the rows of a table come from.
+pub(super) enum Rows {
+    /// They are files already, of a copy that has passed its check.
+    Written(Written),
+    /// Sessions that read them.
+    Read(Vec<Reader>),
 }
 
 impl Held {
     /// Holds the database, when a part of the plan needs it.
+    ///
+    /// The rows of a SQLite copy are written to the folder `work` while the copy is checked; of one that fails none is left.
     pub(super) async fn open(
         plan: &BackupPlan,
         scratch: &Scratch,
+        work: &Path,
         clock: &Clock,
         events: &Events,
     ) -> Result<Option<Self>> {
@@ -60,10 +72,15 @@ impl Held {
             Some(Database::Sqlite(database)) => {
                 let path = scratch.file("database.db");
                 let (to, wait, told) = (path.clone(), plan.lock_wait, events.clone());
+                let rows = plan.records.as_ref().filter(|_| rows).map(|plan| (plan.names.clone(), work.to_owned()));
                 // The copy shows the database as it is when the copying begins.
                 let instant = clock.now();
-                let captured = Box::new(blocking(move || database.capture(&to, wait, &told)).await?);
-                let kind = Kind::Sqlite { path, captured };
+                let (captured, written) = blocking(move || {
+                    let copied = database.copy(&to, wait, &told)?;
+                    checked(copied, rows, &to, &told)
+                })
+                .await?;
+                let kind = Kind::Sqlite { path, captured: Box::new(captured), written };
                 return Ok(Some(Self { kind, instant, milliseconds: milliseconds(begun) }));
             }
             Some(Database::Postgres(database)) => {
@@ -75,20 +92,12 @@ impl Held {
         Ok(Some(Self { kind, instant: clock.now(), milliseconds: milliseconds(begun) }))
     }
 
-    /// Rows that the export will see, where that is known.
-    fn expected_rows(&self) -> Option<u64> {
-        match &self.kind {
-            Kind::Sqlite { captured, .. } => Some(captured.tables.values().sum()),
-            Kind::Postgres { .. } => None,
-        }
-    }
-
     /// What the parts read from, each its own.
     pub(super) fn take(&mut self, events: &Events) -> Taken {
         match &mut self.kind {
-            Kind::Sqlite { .. } => Taken::default(),
+            Kind::Sqlite { written, .. } => Taken { written: written.take(), ..Taken::default() },
             Kind::Postgres { database, instant } => {
-                Taken { dump: instant.take_dump(database, events), readers: instant.take_readers() }
+                Taken { dump: instant.take_dump(database, events), readers: instant.take_readers(), written: None }
             }
         }
     }
@@ -107,7 +116,7 @@ impl Held {
         }
         let source = plan.database.as_ref().map(Database::location).unwrap_or_default();
         let part = match &self.kind {
-            Kind::Sqlite { path, captured } => {
+            Kind::Sqlite { path, captured, .. } => {
                 events.started(Stage::UploadDatabase, None, Some(captured.bytes));
                 let object = draft.add_database(path, captured.bytes, &captured.sha256, events).await?;
                 DatabasePart {
@@ -145,12 +154,12 @@ impl Held {
         Ok(Some(part))
     }
 
-    /// Writes every row as JSON.
+    /// Sees to it that every row is there as JSON, and says what the files are.
     pub(super) async fn export(
         &self,
         draft: &Draft,
         records: &RecordsPlan,
-        readers: Vec<Reader>,
+        rows: Rows,
         folder: &Path,
         events: &Events,
     ) -> Result<RecordsExport> {
@@ -160,14 +169,11 @@ impl Held {
             app: draft.vault().app().to_owned(),
             point: draft.id().clone(),
             instant: self.instant,
-            expected_rows: self.expected_rows(),
         };
-        match &self.kind {
-            Kind::Sqlite { path, .. } => {
-                let (path, told) = (path.clone(), events.clone());
-                blocking(move || export.of_sqlite(&path, &told)).await
-            }
-            Kind::Postgres { instant, .. } => export.of_postgres(instant, readers, events).await,
+        match (&self.kind, rows) {
+            (Kind::Postgres { instant, .. }, Rows::Read(readers)) => export.of_postgres(instant, readers, events).await,
+            (_, Rows::Written(written)) => blocking(move || export.sum_up(written)).await,
+            (Kind::Sqlite { .. }, Rows::Read(_)) => Err(Error::damaged("no records were written at the instant")),
         }
     }
 
@@ -194,8 +200,29 @@ impl Taken {
         self.dump.take()
     }
 
-    /// The sessions that read rows.
-    pub(super) fn readers(&mut self) -> Vec<Reader> {
-        std::mem::take(&mut self.readers)
+    /// The rows, or who reads them.
+    pub(super) fn rows(&mut self) -> Rows {
+        self.written.take().map_or_else(|| Rows::Read(std::mem::take(&mut self.readers)), Rows::Written)
     }
+}
+
+/// Checks a copy and meanwhile writes its rows, by the names and into the folder that were asked for.
+fn checked(
+    copied: Copied,
+    rows: Option<(BTreeMap<String, String>, PathBuf)>,
+    copy: &Path,
+    events: &Events,
+) -> Result<(Captured, Option<Written>)> {
+    let useless = copied.useless();
+    let (captured, written) = std::thread::scope(|scope| {
+        let writing = rows.map(|(names, folder)| {
+            let useless = &useless;
+            scope.spawn(move || Written::of_sqlite(&folder, &names, copy, useless, events))
+        });
+        (copied.check(events), writing.map(std::thread::ScopedJoinHandle::join))
+    });
+    // Whatever became of the rows of a damaged copy, the damage is what there is to tell.
+    let captured = captured?;
+    let written = written.transpose().map_err(|_| Error::damaged("a thread that wrote records broke off"))?;
+    Ok((captured, written.transpose()?))
 }

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::listing::{FileKind, Side};
+use crate::local::blocking;
 use crate::point::FileHash;
 
 pub use address::Address;
@@ -189,7 +190,10 @@ impl Reader {
     pub async fn hash(&self, key: &str) -> Result<Option<FileHash>> {
         match self.bucket() {
             Bucket::S3(s3) => s3.fetch(key, None).await.map(|fetched| fetched.map(|fetched| fetched.hash)),
-            Bucket::Folder(folder) => folder.fetch(key, None),
+            Bucket::Folder(folder) => {
+                let (folder, key) = (folder.clone(), key.to_owned());
+                blocking(move || folder.fetch(&key, None)).await
+            }
         }
     }
 
@@ -199,7 +203,10 @@ impl Reader {
             Bucket::S3(s3) => {
                 s3.fetch(key, None).await.map(|fetched| fetched.map(|fetched| (fetched.hash, fetched.md5)))
             }
-            Bucket::Folder(folder) => folder.hashes(key),
+            Bucket::Folder(folder) => {
+                let (folder, key) = (folder.clone(), key.to_owned());
+                blocking(move || folder.hashes(&key)).await
+            }
         }
     }
 
@@ -207,7 +214,10 @@ impl Reader {
     pub async fn download(&self, key: &str, to: &Path) -> Result<Option<FileHash>> {
         match self.bucket() {
             Bucket::S3(s3) => s3.fetch(key, Some(to)).await.map(|fetched| fetched.map(|fetched| fetched.hash)),
-            Bucket::Folder(folder) => folder.fetch(key, Some(to)),
+            Bucket::Folder(folder) => {
+                let (folder, key, to) = (folder.clone(), key.to_owned(), to.to_owned());
+                blocking(move || folder.fetch(&key, Some(&to))).await
+            }
         }
     }
 }
@@ -281,7 +291,15 @@ impl Writer {
         self.allow(key)?;
         match self.reader.bucket() {
             Bucket::S3(s3) => s3.upload_new(key, file, options, events).await,
-            Bucket::Folder(folder) => folder.upload_new(key, file, events),
+            Bucket::Folder(folder) => {
+                let (folder, key, file) = (folder.clone(), key.to_owned(), file.to_owned());
+                let (told, stage, sha256) = (events.events.clone(), events.stage, events.sha256.to_owned());
+                blocking(move || {
+                    let progress = upload::Progress { events: &told, stage, sha256: &sha256 };
+                    folder.upload_new(&key, &file, &progress)
+                })
+                .await
+            }
         }
     }
 }

@@ -28,10 +28,10 @@ use crate::point::SqliteFacts;
 
 pub use condition::{Condition, Ownership, PutAside};
 pub use load::SqliteLoad;
-pub(crate) use open::{failed, open_copy};
+pub(crate) use open::{Useless, failed, open_copy};
 pub use restore::{Restore, Restored};
 pub(crate) use rows::write_rows;
-pub(crate) use tables::{Table, catalogue, sequence};
+pub(crate) use tables::{Table, catalogue, most_rows, sequence};
 
 /// Bytes wanted free beside what a copy will need.
 const SLACK: u64 = 16 * 1024 * 1024;
@@ -42,6 +42,16 @@ const READ_BYTES: usize = 256 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqliteDatabase {
     path: PathBuf,
+}
+
+/// A copy of a database as it is at one instant, of which nothing counts before [`Copied::check`] has passed.
+#[derive(Debug)]
+pub struct Copied {
+    path: PathBuf,
+    source: PathBuf,
+    journal_mode: String,
+    held: Duration,
+    useless: Useless,
 }
 
 /// A consistent copy of a database, checked.
@@ -82,43 +92,42 @@ impl SqliteDatabase {
     /// or its copy fails `integrity_check`; [`Error::Busy`] naming who holds it; [`Error::Full`] before or while copying.
     /// After an error there is no file at `to`, unless it was there before.
     pub fn capture(&self, to: &Path, lock_wait: Duration, events: &Events) -> Result<Captured> {
+        self.copy(to, lock_wait, events)?.check(events)
+    }
+
+    /// The first half of [`SqliteDatabase::capture`]: the copy, unchecked, so that others may read it meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SqliteDatabase::capture`] but for what only the check finds.
+    pub fn copy(&self, to: &Path, lock_wait: Duration, events: &Events) -> Result<Copied> {
         let bytes = self.size()?;
         self.require_room(to, bytes)?;
         drop(local::create_private(to)?);
-        let captured = self.copy_and_check(to, lock_wait, bytes, events);
-        if captured.is_err() {
+        let copied = self.copy_from(to, lock_wait, bytes, events);
+        if copied.is_err() {
             // The first error is the one to tell; the scratch folder goes away with the rest.
             let _ = fs::remove_file(to);
         }
-        captured
+        copied
     }
 
-    fn copy_and_check(&self, to: &Path, lock_wait: Duration, bytes: u64, events: &Events) -> Result<Captured> {
+    fn copy_from(&self, to: &Path, lock_wait: Duration, bytes: u64, events: &Events) -> Result<Copied> {
         events.started(Stage::CopyDatabase, None, Some(bytes));
         let source = open::Reader::open(&self.path, lock_wait)?;
-        let held = self.copy(source.connection(), to, lock_wait)?;
+        let held = self.copy_in_one_step(source.connection(), to, lock_wait)?;
         let journal_mode = source.journal_mode().to_owned();
         drop(source);
         events.advanced(Stage::CopyDatabase, 0, bytes);
         events.ended(Stage::CopyDatabase);
-
-        events.started(Stage::CheckDatabase, None, None);
-        let hashing = to.to_owned();
-        let (checked, hashed) = std::thread::scope(|scope| {
-            let hashed = scope.spawn(move || hash(&hashing));
-            (check::copy(to, &self.path, &journal_mode, events), hashed.join())
-        });
-        let (facts, tables) = checked?;
-        let (bytes, sha256) = hashed.map_err(|_| Error::damaged("hashing the database's copy broke off"))??;
-        events.ended(Stage::CheckDatabase);
-        let read_milliseconds = u64::try_from(held.as_millis()).unwrap_or(u64::MAX);
-        Ok(Captured { facts, tables, read_milliseconds, bytes, sha256 })
+        let (path, source) = (to.to_owned(), self.path.clone());
+        Ok(Copied { path, source, journal_mode, held, useless: Useless::default() })
     }
 
-    /// Copies in one step and answers how long that step took.
+    /// Answers how long the step took.
     ///
     /// In several steps a busy writer makes SQLite start over after each of its commits.
-    fn copy(&self, source: &Connection, to: &Path, lock_wait: Duration) -> Result<Duration> {
+    fn copy_in_one_step(&self, source: &Connection, to: &Path, lock_wait: Duration) -> Result<Duration> {
         let what = || format!("cannot copy the database `{}` to `{}`", self.path.display(), to.display());
         let sql = |cause| failed(what(), cause);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -178,6 +187,38 @@ impl SqliteDatabase {
             ),
             cause: None,
         })
+    }
+}
+
+impl Copied {
+    /// Ends those who read the copy once it is known to be of no use.
+    pub(crate) fn useless(&self) -> Useless {
+        self.useless.clone()
+    }
+
+    /// The second half of [`SqliteDatabase::capture`]; after an error the copy is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] when it fails `integrity_check`.
+    pub fn check(self, events: &Events) -> Result<Captured> {
+        events.started(Stage::CheckDatabase, None, None);
+        let Self { path, source, journal_mode, held, useless } = &self;
+        let (checked, hashed) = std::thread::scope(|scope| {
+            let hashed = scope.spawn(|| hash(path));
+            (check::copy(path, source, journal_mode, useless, events), hashed.join())
+        });
+        let hashed = hashed.map_err(|_| Error::damaged("hashing the database's copy broke off")).flatten();
+        let checked = checked.and_then(|(facts, tables)| hashed.map(|hashed| (facts, tables, hashed)));
+        if checked.is_err() {
+            useless.say();
+            // The first error is the one to tell; the scratch folder goes away with the rest.
+            let _ = fs::remove_file(path);
+        }
+        let (facts, tables, (bytes, sha256)) = checked?;
+        events.ended(Stage::CheckDatabase);
+        let read_milliseconds = u64::try_from(held.as_millis()).unwrap_or(u64::MAX);
+        Ok(Captured { facts, tables, read_milliseconds, bytes, sha256 })
     }
 }
 

@@ -19,11 +19,13 @@
 //! | `skipped` | tables without a file, each with the reason |
 //! | `total_rows`, `total_bytes` | of all files together |
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -34,7 +36,7 @@ use tokio::task::JoinSet;
 use crate::database::postgres::catalogue::{Layout, Relation};
 use crate::database::postgres::{self, PostgresInstant, Reader};
 use crate::database::sink::Sink;
-use crate::database::sqlite::{self, Table, failed, hexadecimal, open_copy, write_rows};
+use crate::database::sqlite::{self, Table, Useless, failed, hexadecimal, open_copy, write_rows};
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::local;
@@ -45,6 +47,8 @@ use super::names::{Named, named};
 
 /// The file that says what the others are.
 pub const SUMMARY_FILE: &str = "backup_summary.json";
+/// Tables of a SQLite copy that are read at once.
+const CONNECTIONS: usize = 2;
 
 /// What to export, and where to.
 #[derive(Debug, Clone)]
@@ -59,8 +63,6 @@ pub struct Export {
     pub point: PointId,
     /// The moment the rows show.
     pub instant: Timestamp,
-    /// How many rows there will be, where that is known.
-    pub expected_rows: Option<u64>,
 }
 
 /// What was exported.
@@ -106,21 +108,19 @@ impl Export {
     /// [`Error::Unsupported`] naming the column that holds a value too long to read in pieces; [`Error::Full`] and the like
     /// from the disk; [`Error::Local`] when a file is already there. After an error none of its files are left.
     pub fn of_sqlite(&self, copy: &Path, events: &Events) -> Result<RecordsExport> {
-        let connection = open_copy(copy)?;
-        let catalogue = sqlite::catalogue(&connection)?;
-        let tables: Vec<&str> = catalogue.tables.iter().map(|table| table.name.as_str()).collect();
-        let plan = named(&tables, &self.names)?;
-        let by_name: BTreeMap<&str, &Table> =
-            catalogue.tables.iter().map(|table| (table.name.as_str(), table)).collect();
-        let mut made = Made::begin(&self.folder)?;
-        events.started(Stage::ExportRecords, self.expected_rows, None);
-        let mut tables = Vec::with_capacity(plan.len());
-        for named in plan {
-            tables.push(self.write_table(&connection, by_name[named.table], &named, &mut made, events)?);
-        }
-        let exported = self.summarise(tables, catalogue.skipped.clone(), &mut made)?;
+        let written = Written::of_sqlite(&self.folder, &self.names, copy, &Useless::default(), events)?;
+        self.sum_up(written)
+    }
+
+    /// Adds the summary to files that were written into the export's folder.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] and the like from the disk.
+    pub fn sum_up(&self, written: Written) -> Result<RecordsExport> {
+        let Written { mut made, tables, skipped } = written;
+        let exported = self.summarise(tables, skipped, &mut made)?;
         made.keep();
-        events.ended(Stage::ExportRecords);
         Ok(exported)
     }
 
@@ -141,7 +141,7 @@ impl Export {
         let names: Vec<&str> = by_name.keys().copied().collect();
         let plan = named(&names, &self.names)?;
         let mut made = Made::begin(&self.folder)?;
-        events.started(Stage::ExportRecords, self.expected_rows, None);
+        events.started(Stage::ExportRecords, None, None);
         let mut queue = Vec::with_capacity(plan.len());
         for named in plan {
             let relation = by_name[named.table].clone();
@@ -176,48 +176,14 @@ impl Export {
             total_bytes: tables.iter().map(|table| table.bytes).sum(),
             tables,
         };
-        let hash = self.write_summary(&summary, made)?;
+        let hash = Self::write_summary(&summary, made)?;
         local::sync_folder(&self.folder)?;
         Ok(RecordsExport { tables: summary.tables, skipped: summary.skipped, summary: hash, rows })
     }
 
-    fn write_table(
-        &self,
-        connection: &Connection,
-        table: &Table,
-        named: &Named<'_>,
-        made: &mut Made,
-        events: &Events,
-    ) -> Result<RecordTable> {
-        let path = self.folder.join(&named.file);
-        let file = local::create_private(&path)?;
-        made.add(&path);
-        let mut sink = Sink::file(file, &path);
-        let news = |rows| events.advanced(Stage::ExportRecords, rows, 0);
-        let rows = write_rows(connection, table, &mut sink, &news)?;
-        let (bytes, sha256) = sink.finish()?;
-        let sequence = sqlite::sequence(connection, &table.name)
-            .map_err(|cause| failed(format!("cannot read the sequence of table `{}`", table.name), cause))?;
-        Ok(RecordTable {
-            name: named.name.to_owned(),
-            table: table.name.clone(),
-            file: named.file.clone(),
-            rows,
-            bytes,
-            sha256,
-            columns: table.columns.clone(),
-            order: table.order.clone(),
-            rowid: table.shows_rowid(),
-            sequence,
-            sequences: BTreeMap::new(),
-        })
-    }
-
-    fn write_summary(&self, summary: &Summary, made: &mut Made) -> Result<FileHash> {
-        let path = self.folder.join(SUMMARY_FILE);
+    fn write_summary(summary: &Summary, made: &mut Made) -> Result<FileHash> {
         let bytes = point::document(summary);
-        let mut file = local::create_private(&path)?;
-        made.add(&path);
+        let (path, mut file) = made.create(SUMMARY_FILE)?;
         file.write_all(&bytes)
             .and_then(|()| file.sync_all())
             .map_err(|cause| Error::local(format!("cannot write `{}`", path.display()), cause))?;
@@ -225,7 +191,130 @@ impl Export {
     }
 }
 
+/// Every table as a file, of which nothing says yet what they are; they go away again unless they are summed up.
+#[derive(Debug)]
+pub struct Written {
+    made: Made,
+    tables: Vec<RecordTable>,
+    skipped: BTreeMap<String, String>,
+}
+
+impl Written {
+    /// Writes every table of a private SQLite copy, several at once; they end early once the copy is known to be useless.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Export::of_sqlite`].
+    pub(crate) fn of_sqlite(
+        folder: &Path,
+        names: &BTreeMap<String, String>,
+        copy: &Path,
+        useless: &Useless,
+        events: &Events,
+    ) -> Result<Self> {
+        let connection = open_copy(copy)?;
+        let catalogue = sqlite::catalogue(&connection)?;
+        let tables: Vec<&str> = catalogue.tables.iter().map(|table| table.name.as_str()).collect();
+        let plan = named(&tables, names)?;
+        let by_name: BTreeMap<&str, &Table> =
+            catalogue.tables.iter().map(|table| (table.name.as_str(), table)).collect();
+        let made = Made::begin(folder)?;
+        events.started(Stage::ExportRecords, None, None);
+        let mut queue: Vec<_> =
+            plan.iter().enumerate().map(|(at, named)| FileToFill { at, named, table: by_name[named.table] }).collect();
+        // The largest ones first, so that none of them is left for the end.
+        queue.sort_by_key(|next| Reverse(sqlite::most_rows(&connection, next.table)));
+        drop(connection);
+        let work = Mutex::new(Work { queue: queue.into(), made });
+        let written = std::thread::scope(|scope| {
+            let fill = || fill(copy, &work, useless, events);
+            let threads: Vec<_> = (0..CONNECTIONS.min(plan.len())).map(|_| scope.spawn(fill)).collect();
+            let joined = threads.into_iter().map(|thread| thread.join().map_err(|_| broken_off()).flatten());
+            joined.collect::<Result<Vec<_>>>()
+        });
+        let mut tables: Vec<_> = written?.into_iter().flatten().collect();
+        tables.sort_by_key(|(at, _)| *at);
+        let tables: Vec<_> = tables.into_iter().map(|(_, table)| table).collect();
+        if tables.len() != plan.len() {
+            return Err(Error::damaged(format!("{} of {} tables were written", tables.len(), plan.len())));
+        }
+        events.ended(Stage::ExportRecords);
+        let made = work.into_inner().map_err(|_| broken_off())?.made;
+        Ok(Self { made, tables, skipped: catalogue.skipped })
+    }
+}
+
+/// A table of a file, and the file it goes into.
+struct FileToFill<'a> {
+    at: usize,
+    named: &'a Named<'a>,
+    table: &'a Table,
+}
+
+/// What threads that write share.
+struct Work<'a> {
+    queue: VecDeque<FileToFill<'a>>,
+    made: Made,
+}
+
+fn broken_off() -> Error {
+    Error::damaged("a thread that wrote records broke off")
+}
+
+/// Writes tables over a connection of its own until none is left or another has failed.
+fn fill(copy: &Path, work: &Mutex<Work<'_>>, useless: &Useless, events: &Events) -> Result<Vec<(usize, RecordTable)>> {
+    let mut connection = open_copy(copy)?;
+    useless
+        .limit(&mut connection, Duration::MAX)
+        .map_err(|cause| failed("cannot set up a connection".to_owned(), cause))?;
+    let mut written = Vec::new();
+    let next = || work.lock().map(|mut work| work.queue.pop_front());
+    while let Some(next) = next().map_err(|_| broken_off())? {
+        match fill_one(&connection, work, &next, events) {
+            Ok(table) => written.push((next.at, table)),
+            Err(error) => {
+                // What the others have begun they end; they begin nothing more.
+                if let Ok(mut work) = work.lock() {
+                    work.queue.clear();
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(written)
+}
+
+fn fill_one(
+    connection: &Connection,
+    work: &Mutex<Work<'_>>,
+    next: &FileToFill<'_>,
+    events: &Events,
+) -> Result<RecordTable> {
+    let FileToFill { named, table, .. } = next;
+    let (path, file) = work.lock().map_err(|_| broken_off())?.made.create(&named.file)?;
+    let mut sink = Sink::file(file, &path);
+    let news = |rows| events.advanced(Stage::ExportRecords, rows, 0);
+    let rows = write_rows(connection, table, &mut sink, &news)?;
+    let (bytes, sha256) = sink.finish()?;
+    let sequence = sqlite::sequence(connection, &table.name)
+        .map_err(|cause| failed(format!("cannot read the sequence of table `{}`", table.name), cause))?;
+    Ok(RecordTable {
+        name: named.name.to_owned(),
+        table: table.name.clone(),
+        file: named.file.clone(),
+        rows,
+        bytes,
+        sha256,
+        columns: table.columns.clone(),
+        order: table.order.clone(),
+        rowid: table.shows_rowid(),
+        sequence,
+        sequences: BTreeMap::new(),
+    })
+}
+
 /// Files that go away again unless all of them were made.
+#[derive(Debug)]
 struct Made {
     folder: PathBuf,
     fresh: bool,
@@ -237,6 +326,14 @@ impl Made {
         let fresh = !folder.exists();
         local::create_private_subfolder(folder)?;
         Ok(Self { folder: folder.to_owned(), fresh, files: Vec::new() })
+    }
+
+    /// Makes a new file in the folder.
+    fn create(&mut self, name: &str) -> Result<(PathBuf, fs::File)> {
+        let path = self.folder.join(name);
+        let file = local::create_private(&path)?;
+        self.add(&path);
+        Ok((path, file))
     }
 
     fn add(&mut self, path: &Path) {

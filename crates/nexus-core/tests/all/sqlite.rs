@@ -91,7 +91,6 @@ impl Place {
             app: "clinic".into(),
             point: "reimport_20251115_064233".parse().expect("an id"),
             instant: "2025-11-15T06:42:33Z".parse().expect("an instant"),
-            expected_rows: None,
         }
         .of_sqlite(&self.copy(), &Events::none())?;
         Ok((folder, exported))
@@ -302,6 +301,31 @@ fn rows_against_the_schema_s_own_rules_are_kept_and_told() {
     assert_eq!(captured.facts.foreign_key_violations, BTreeMap::from([("child".to_owned(), 2)]));
     let told = told.lock().expect("a lock");
     assert!(told.len() == 1 && told[0].starts_with("2 values of"), "{told:?}");
+}
+
+#[test]
+fn foreign_keys_that_point_at_nothing_are_counted_as_sqlite_counts_them() {
+    let place = Place::new();
+    let connection = place.open(
+        "CREATE TABLE parent(id INTEGER PRIMARY KEY, code TEXT UNIQUE COLLATE NOCASE);
+         CREATE TABLE named(name TEXT PRIMARY KEY); CREATE TABLE pair(a INT, b INT, PRIMARY KEY (a, b));
+         INSERT INTO parent VALUES(1, 'One'), (7, 'Seven'); INSERT INTO named VALUES('x'), ('7'); INSERT INTO pair VALUES(1, 2);
+         CREATE TABLE whole(p INTEGER REFERENCES parent); INSERT INTO whole VALUES(1), (NULL), ('7');
+         CREATE TABLE dangling(p bigint REFERENCES Parent(ID)); CREATE INDEX by_p ON dangling(p);
+         INSERT INTO dangling VALUES(1), (2), ('x'), (x'31'), (NULL), (7.5);
+         CREATE TABLE texts(p TEXT REFERENCES parent(id)); INSERT INTO texts VALUES('1'), ('01'), ('1.0'), ('x');
+         CREATE TABLE codes(c TEXT REFERENCES parent(code)); INSERT INTO codes VALUES('one'), ('ONE'), ('two');
+         CREATE TABLE names(n REFERENCES named); INSERT INTO names VALUES('x'), (7), ('y');
+         CREATE TABLE pairs(a INT, b INT, FOREIGN KEY (a, b) REFERENCES pair); INSERT INTO pairs VALUES(1, 2), (1, 3), (NULL, 9);
+         CREATE TABLE itself(id INTEGER PRIMARY KEY, up INT REFERENCES itself); INSERT INTO itself VALUES(1, 1), (2, 9);",
+    );
+    let mut expected = BTreeMap::new();
+    let mut statement = connection.prepare("PRAGMA foreign_key_check").expect("a check");
+    for table in statement.query_map([], |row| row.get::<_, String>(0)).expect("a check") {
+        *expected.entry(table.expect("a row")).or_insert(0_u64) += 1;
+    }
+    assert!(expected.len() > 4, "{expected:?}");
+    assert_eq!(place.captured().facts.foreign_key_violations, expected);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
@@ -10,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::point::SqliteFacts;
 
-use super::open::{failed, is_damage, limit_time, open_copy};
-use super::tables::{Catalogue, catalogue, quoted};
+use super::open::{Useless, failed, is_damage, keep_more, open_copy};
+use super::tables::{Catalogue, Table, catalogue, most_rows, quoted};
 
 /// How many findings of one kind an error or a warning names.
 const NAMED_FINDINGS: usize = 5;
@@ -39,28 +40,95 @@ pub(super) struct Integrity {
 }
 
 /// Checks a private copy, warns of what is odd, and answers its facts and rows by table.
+///
+/// Pages and foreign keys are read at once. What was read of a copy that is damaged counts for nothing.
 pub(super) fn copy(
     copy: &Path,
     source: &Path,
     journal_mode: &str,
+    useless: &Useless,
     events: &Events,
 ) -> Result<(SqliteFacts, BTreeMap<String, u64>)> {
-    let shown = source.display();
-    let mut connection = open_copy(copy)?;
-    limit_time(&mut connection, time_for(copy)).map_err(|cause| failed(format!("cannot check `{shown}`"), cause))?;
-    let catalogue = catalogue(&connection)?;
-    let integrity = integrity(&connection, &catalogue)
-        .map_err(|cause| failed(format!("cannot check the database `{shown}`"), cause))?;
-    if !integrity.damage.is_empty() {
-        return Err(Error::damaged_by(
-            format!("the database `{shown}` is damaged; nothing was taken from it"),
-            integrity.damage.join("; "),
-        ));
+    let (whole, content) = std::thread::scope(|scope| {
+        let content = scope.spawn(|| content(copy, source, journal_mode, useless));
+        let whole = whole(copy, source, useless);
+        if whole.is_err() {
+            useless.say();
+        }
+        (whole, content.join())
+    });
+    whole?.warn(source, events);
+    let (facts, rows, odd) = content.map_err(|_| Error::damaged("reading the database's copy broke off"))??;
+    for odd in odd {
+        events.warn(odd);
     }
-    integrity.warn(source, events);
-    let facts = facts(&connection, &catalogue, journal_mode, events)
-        .map_err(|cause| failed(format!("cannot read the settings of `{shown}`"), cause))?;
-    Ok((facts, rows(&connection, &catalogue)?))
+    Ok((facts, rows))
+}
+
+/// Fails unless every page is as it must be.
+fn whole(copy: &Path, source: &Path, useless: &Useless) -> Result<Integrity> {
+    let shown = source.display();
+    let failed = |cause| failed(format!("cannot check the database `{shown}`"), cause);
+    let open = || {
+        let mut connection = open_copy(copy)?;
+        useless.limit(&mut connection, time_for(copy)).and_then(|()| keep_more(&connection)).map_err(failed)?;
+        Ok(connection)
+    };
+    let connection = open()?;
+    let catalogue = catalogue(&connection)?;
+    if nothing_is_odd(&connection, open()?, &catalogue) {
+        return Ok(Integrity::default());
+    }
+    let integrity = integrity(&connection, &catalogue).map_err(failed)?;
+    if integrity.damage.is_empty() {
+        return Ok(integrity);
+    }
+    Err(Error::damaged_by(
+        format!("the database `{shown}` is damaged; nothing was taken from it"),
+        integrity.damage.join("; "),
+    ))
+}
+
+/// True when `integrity_check` would find nothing; false leaves it open.
+///
+/// It is what takes longest, so its parts are done over two connections at once: the pages of the whole file, which
+/// `quick_check` looks at in the same way, and each table against its indexes, which alone it leaves out.
+fn nothing_is_odd(connection: &Connection, other: Connection, catalogue: &Catalogue) -> bool {
+    let tables = catalogue.tables.iter().chain(&catalogue.inner);
+    let of_table =
+        |table| (most_rows(connection, table), format!("PRAGMA main.integrity_check({})", quoted(&table.name)));
+    let mut checks: Vec<(i64, String)> = tables.map(of_table).collect();
+    // The largest one comes first, after the file: none of them is left for the end.
+    checks.sort();
+    checks.push((i64::MAX, "PRAGMA main.quick_check".to_owned()));
+    let checks = Mutex::new(checks);
+    let all_well = |connection: &Connection| {
+        loop {
+            let Ok(next) = checks.lock().map(|mut checks| checks.pop()) else { return false };
+            let Some((_, check)) = next else { return true };
+            let first_line = connection.query_row(&check, [], |row| row.get::<_, String>(0));
+            if !first_line.is_ok_and(|line| line == "ok") {
+                return false;
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let all_well = &all_well;
+        let second = scope.spawn(move || all_well(&other));
+        all_well(connection) & second.join().unwrap_or(false)
+    })
+}
+
+/// Facts, rows by table, and what is odd in foreign keys.
+type Content = (SqliteFacts, BTreeMap<String, u64>, Vec<String>);
+
+fn content(copy: &Path, source: &Path, journal_mode: &str, useless: &Useless) -> Result<Content> {
+    let failed = |cause| failed(format!("cannot read the settings of `{}`", source.display()), cause);
+    let mut connection = open_copy(copy)?;
+    useless.limit(&mut connection, time_for(copy)).map_err(failed)?;
+    let catalogue = catalogue(&connection)?;
+    let (facts, odd) = facts(&connection, &catalogue, journal_mode).map_err(failed)?;
+    Ok((facts, rows(&connection, &catalogue)?, odd))
 }
 
 /// The time a check of this file may take.
@@ -151,10 +219,10 @@ fn facts(
     connection: &Connection,
     catalogue: &Catalogue,
     journal_mode: &str,
-    events: &Events,
-) -> rusqlite::Result<SqliteFacts> {
+) -> rusqlite::Result<(SqliteFacts, Vec<String>)> {
     let number = |name: &str| connection.pragma_query_value(Some("main"), name, |row| row.get::<_, i64>(0));
-    Ok(SqliteFacts {
+    let (foreign_key_violations, odd) = foreign_keys(connection, catalogue)?;
+    let facts = SqliteFacts {
         application_id: number("application_id")?,
         user_version: number("user_version")?,
         page_size: number("page_size")?.unsigned_abs(),
@@ -162,18 +230,21 @@ fn facts(
         auto_vacuum: number("auto_vacuum")?,
         journal_mode: journal_mode.to_owned(),
         library: rusqlite::version().to_owned(),
-        foreign_key_violations: foreign_keys(connection, catalogue, events)?,
-    })
+        foreign_key_violations,
+    };
+    Ok((facts, odd))
 }
 
-/// Rows whose foreign key points at nothing, by table. Tables whose keys contradict the schema are warned of.
+/// Rows whose foreign key points at nothing, by table, and warnings of tables whose keys contradict the schema.
 fn foreign_keys(
     connection: &Connection,
     catalogue: &Catalogue,
-    events: &Events,
-) -> rusqlite::Result<BTreeMap<String, u64>> {
-    let mut found = BTreeMap::new();
+) -> rusqlite::Result<(BTreeMap<String, u64>, Vec<String>)> {
+    let (mut found, mut odd) = (BTreeMap::new(), Vec::new());
     for table in catalogue.tables.iter().filter(|table| !table.is_virtual) {
+        if none_dangles(connection, catalogue, table).unwrap_or(false) {
+            continue;
+        }
         let check = || {
             let mut statement =
                 connection.prepare(&format!("PRAGMA main.foreign_key_check({})", quoted(&table.name)))?;
@@ -189,12 +260,54 @@ fn foreign_keys(
             Ok(count) => drop(found.insert(table.name.clone(), count)),
             // "foreign key mismatch": the parent's columns are no key, which SQLite lets a schema say.
             Err(cause) if needs_the_app(&cause) => {
-                events.warn(format!("the foreign keys of table `{}` cannot be checked: {cause}", table.name));
+                odd.push(format!("the foreign keys of table `{}` cannot be checked: {cause}", table.name));
             }
             Err(cause) => return Err(cause),
         }
     }
-    Ok(found)
+    Ok((found, odd))
+}
+
+/// True when it is quickly seen that every foreign key of a table points at something; false leaves it open.
+///
+/// `foreign_key_check` looks the parents up in the order of the child's rows: a page read for nearly each of them. A join may
+/// go by the child's index, hence through the parents in their order. It means the same only where both columns are
+/// integers, which no collation and no affinity can tell apart.
+fn none_dangles(connection: &Connection, catalogue: &Catalogue, table: &Table) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare(&format!("PRAGMA main.foreign_key_list({})", quoted(&table.name)))?;
+    let keys = statement.query_map([], |row| {
+        let place: i64 = row.get("seq")?;
+        Ok((place, row.get::<_, String>("table")?, row.get::<_, String>("from")?, row.get::<_, Option<String>>("to")?))
+    })?;
+    for key in keys.collect::<rusqlite::Result<Vec<_>>>()? {
+        let (0, parent, from, to) = key else { return Ok(false) };
+        let child = table.columns.iter().find(|column| column.name.eq_ignore_ascii_case(&from));
+        let parent = catalogue.tables.iter().find(|other| other.name.eq_ignore_ascii_case(&parent));
+        let whole = |declared: &str| declared.to_ascii_uppercase().contains("INT");
+        let id = parent.and_then(rowid_alias).filter(|id| to.is_none_or(|to| to.eq_ignore_ascii_case(id)));
+        let (Some(parent), Some(id), Some(child)) = (parent, id, child.filter(|child| whole(&child.declared))) else {
+            return Ok(false);
+        };
+        let dangling = format!(
+            "SELECT EXISTS (SELECT 1 FROM main.{} AS t LEFT JOIN main.{} AS p ON p.{id} = t.{from}
+                             WHERE t.{from} IS NOT NULL AND p.{id} IS NULL)",
+            quoted(&table.name),
+            quoted(&parent.name),
+            id = quoted(id),
+            from = quoted(&child.name),
+        );
+        if connection.query_row(&dangling, [], |row| row.get(0))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The column that is another name of the rows' ids, which are always integers.
+fn rowid_alias(table: &Table) -> Option<&str> {
+    let [key] = table.primary_key.as_slice() else { return None };
+    let column = table.columns.iter().find(|column| column.name == *key)?;
+    (table.rowid.is_some() && !table.is_virtual && column.declared.eq_ignore_ascii_case("integer")).then_some(key)
 }
 
 /// Rows of every table that records are made of.

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
@@ -13,6 +15,12 @@ use crate::error::{Error, Result};
 
 /// How long to wait between two attempts to get a lock.
 const PAUSE: Duration = Duration::from_millis(5);
+/// Pages that a connection to a copy keeps, in KiB: rows are read in their order. The file is not mapped into memory: SQLite
+/// would check every cell of a page each time it looks at one (`cell_size_check`), and what is mapped counts as this
+/// process's memory.
+const CACHE_KIB: i64 = 4 * 1024;
+/// The same for one that looks up the entries of indexes, which lie anywhere.
+const LARGE_CACHE_KIB: i64 = 12 * 1024;
 /// Virtual machine steps between two looks at the time limit.
 const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 
@@ -114,12 +122,17 @@ pub(crate) fn open_copy(path: &Path) -> Result<Connection> {
     let open = || {
         let connection = Connection::open_with_flags(format!("file:{encoded}?immutable=1"), flags)?;
         harden(&connection)?;
-        // Reading through the page cache of the system saves a copy of every page.
-        connection.pragma_update(None, "mmap_size", 1_i64 << 30)?;
+        connection.pragma_update(None, "mmap_size", 0)?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         Ok(connection)
     };
     open().map_err(|cause| failed(what(), cause))
+}
+
+/// Has a connection keep more pages, because it will look them up in no order.
+pub(super) fn keep_more(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "cache_size", -LARGE_CACHE_KIB)
 }
 
 fn encode(segment: &str) -> String {
@@ -137,8 +150,25 @@ fn harden(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Interrupts every statement of the connection that still runs when the time is over.
 pub(super) fn limit_time(connection: &mut Connection, limit: Duration) -> rusqlite::Result<()> {
-    let start = Instant::now();
-    connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || start.elapsed() > limit))
+    Useless::default().limit(connection, limit)
+}
+
+/// Says to all who read a copy that it is of no use: reading on, a damaged one might never end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Useless(Arc<AtomicBool>);
+
+impl Useless {
+    /// Ends all that the connections which know this are doing.
+    pub(crate) fn say(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Has a connection listen, which works no longer than `limit`.
+    pub(crate) fn limit(&self, connection: &mut Connection, limit: Duration) -> rusqlite::Result<()> {
+        let (start, useless) = (Instant::now(), self.0.clone());
+        let over = move || useless.load(Ordering::Relaxed) || start.elapsed() > limit;
+        connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(over))
+    }
 }
 
 /// Why an attempt was given up.

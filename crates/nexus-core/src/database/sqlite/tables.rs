@@ -117,6 +117,13 @@ pub(crate) fn sequence(connection: &Connection, table: &str) -> rusqlite::Result
     connection.query_row(value, [table], |row| row.get(0))
 }
 
+/// How many rows a table has at most, where that is quickly said, else 0: only an order of tables may hang on it.
+pub(crate) fn most_rows(connection: &Connection, table: &Table) -> i64 {
+    let Some(rowid) = table.rowid.filter(|_| !table.is_virtual) else { return 0 };
+    let sql = format!("SELECT max(t.{rowid}) FROM main.{} AS t", quoted(&table.name));
+    connection.query_row(&sql, [], |row| row.get(0)).unwrap_or(0)
+}
+
 /// Name, kind and WITHOUT ROWID of all that `PRAGMA table_list` shows of the main schema.
 fn listed(connection: &Connection) -> rusqlite::Result<Vec<(String, String, bool)>> {
     let mut statement = connection.prepare("PRAGMA main.table_list")?;
