@@ -25,7 +25,7 @@ use crate::point::FileHash;
 
 pub use address::Address;
 use folder::Folder;
-use s3::S3;
+use s3::{Digests, S3};
 use sorted::Sorted;
 
 /// The most that a small document (manifest, claim, journal entry) may hold.
@@ -189,7 +189,9 @@ impl Reader {
     /// Reads an object whole into nothing, for its length and hash; `None` when it is not there.
     pub async fn hash(&self, key: &str) -> Result<Option<FileHash>> {
         match self.bucket() {
-            Bucket::S3(s3) => s3.fetch(key, None).await.map(|fetched| fetched.map(|fetched| fetched.hash)),
+            Bucket::S3(s3) => {
+                s3.fetch(key, None, Digests::Sha256).await.map(|fetched| fetched.map(|fetched| fetched.hash))
+            }
             Bucket::Folder(folder) => {
                 let (folder, key) = (folder.clone(), key.to_owned());
                 blocking(move || folder.fetch(&key, None)).await
@@ -200,9 +202,10 @@ impl Reader {
     /// Reads an object whole for its length and SHA-256, and its MD5; `None` when it is not there.
     pub async fn hashes(&self, key: &str) -> Result<Option<(FileHash, String)>> {
         match self.bucket() {
-            Bucket::S3(s3) => {
-                s3.fetch(key, None).await.map(|fetched| fetched.map(|fetched| (fetched.hash, fetched.md5)))
-            }
+            Bucket::S3(s3) => s3
+                .fetch(key, None, Digests::WithMd5)
+                .await
+                .map(|fetched| fetched.map(|fetched| (fetched.hash, fetched.md5.unwrap_or_default()))),
             Bucket::Folder(folder) => {
                 let (folder, key) = (folder.clone(), key.to_owned());
                 blocking(move || folder.hashes(&key)).await
@@ -213,7 +216,9 @@ impl Reader {
     /// Reads an object into a new private file; `None` when it is not there.
     pub async fn download(&self, key: &str, to: &Path) -> Result<Option<FileHash>> {
         match self.bucket() {
-            Bucket::S3(s3) => s3.fetch(key, Some(to)).await.map(|fetched| fetched.map(|fetched| fetched.hash)),
+            Bucket::S3(s3) => {
+                s3.fetch(key, Some(to), Digests::Sha256).await.map(|fetched| fetched.map(|fetched| fetched.hash))
+            }
             Bucket::Folder(folder) => {
                 let (folder, key, to) = (folder.clone(), key.to_owned(), to.to_owned());
                 blocking(move || folder.fetch(&key, Some(&to))).await

@@ -101,12 +101,24 @@ pub struct S3 {
 pub(crate) struct Headed {
     pub(crate) object: Object,
     pub(crate) headers: BTreeMap<String, String>,
+    /// How it is encrypted where it lies, as the service says.
+    pub(crate) encryption: Option<String>,
+}
+
+/// What is computed of an object while it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Digests {
+    /// Its SHA-256.
+    Sha256,
+    /// Its MD5 as well, which an ETag may be.
+    WithMd5,
 }
 
 /// What reading an object gave.
 pub(crate) struct Fetched {
     pub(crate) hash: FileHash,
-    pub(crate) md5: String,
+    /// When it was asked for.
+    pub(crate) md5: Option<String>,
     pub(crate) headers: BTreeMap<String, String>,
 }
 
@@ -323,7 +335,8 @@ impl S3 {
             ("expires", answer.expires_string()),
         ];
         keep(&mut headers, named);
-        Ok(Some(Headed { object: Object { key: key.to_owned(), side, kind: FileKind::File }, headers }))
+        let encryption = answer.server_side_encryption().map(|kind| kind.as_str().to_owned());
+        Ok(Some(Headed { object: Object { key: key.to_owned(), side, kind: FileKind::File }, headers, encryption }))
     }
 
     pub(crate) async fn read(&self, key: &str) -> Result<Option<Bytes>> {
@@ -352,11 +365,11 @@ impl S3 {
     }
 
     /// Reads an object from end to end, going on where a cut answer stopped, under the condition that it is the same.
-    pub(crate) async fn fetch(&self, key: &str, to: Option<&Path>) -> Result<Option<Fetched>> {
+    pub(crate) async fn fetch(&self, key: &str, to: Option<&Path>, digests: Digests) -> Result<Option<Fetched>> {
         let what = || format!("cannot read s3://{}/{key}", self.name);
         let mut file = to.map(create_private).transpose()?;
         let mut sha = Sha256::new();
-        let mut md5 = md5::Md5::new();
+        let mut md5 = (digests == Digests::WithMd5).then(md5::Md5::new);
         let mut offset = 0_u64;
         let mut etag: Option<String> = None;
         let mut headers = BTreeMap::new();
@@ -376,24 +389,24 @@ impl S3 {
                 if offset == 0 {
                     etag = answer.e_tag().map(str::to_owned);
                     headers = metadata(answer.metadata());
-                    keep(
-                        &mut headers,
-                        [
-                            ("content-type", answer.content_type()),
-                            ("cache-control", answer.cache_control()),
-                            ("content-disposition", answer.content_disposition()),
-                            ("content-encoding", answer.content_encoding()),
-                            ("content-language", answer.content_language()),
-                            ("expires", answer.expires_string()),
-                        ],
-                    );
+                    let named = [
+                        ("content-type", answer.content_type()),
+                        ("cache-control", answer.cache_control()),
+                        ("content-disposition", answer.content_disposition()),
+                        ("content-encoding", answer.content_encoding()),
+                        ("content-language", answer.content_language()),
+                        ("expires", answer.expires_string()),
+                    ];
+                    keep(&mut headers, named);
                 }
                 loop {
                     let next = tokio::time::timeout(patience, answer.body.next()).await;
                     let Some(chunk) = next.map_err(|_| Failure::transient("the answer stalled"))? else { break };
                     let chunk = chunk.map_err(Failure::transient)?;
                     sha.update(&chunk);
-                    md5.update(&chunk);
+                    if let Some(md5) = &mut md5 {
+                        md5.update(&chunk);
+                    }
                     offset += chunk.len() as u64;
                     if let Some(file) = &mut file
                         && let Err(cause) = file.write_all(&chunk)
@@ -415,7 +428,7 @@ impl S3 {
                     file.sync_all().map_err(|cause| Error::local(what(), cause))?;
                 }
                 let hash = FileHash { bytes: offset, sha256: hex(&sha.finalize()) };
-                Ok(Some(Fetched { hash, md5: hex(&md5.finalize()), headers }))
+                Ok(Some(Fetched { hash, md5: md5.map(|md5| hex(&md5.finalize())), headers }))
             }
             Err(failure) if failure.kind == FailureKind::Gone => Ok(None),
             Err(failure) => Err(failure.into_error(what())),

@@ -123,7 +123,7 @@ impl S3 {
         let bytes = cutter.bytes;
         match outcome {
             Ok(encryption) => {
-                self.confirm_encryption(key, streaming.options, encryption.as_deref(), streaming.events);
+                self.confirm_encryption(key, streaming.options, encryption.as_deref(), streaming.events).await;
                 Ok(Some(cutter.finish()))
             }
             Err(failure) if matches!(failure.kind, FailureKind::Precondition | FailureKind::NoUpload) => {

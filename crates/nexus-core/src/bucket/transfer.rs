@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::failure::{Failure, FailureKind, failure};
 use super::folder::{Existing, Folder, UNFINISHED, Unplaced};
-use super::s3::{Headed, S3, bare, stored, timestamp};
+use super::s3::{Digests, Headed, S3, bare, stored, timestamp};
 use super::upload::{part_size, read_range, sent_part};
 use super::{Bucket, Object, Reader, StoreOptions, Writer};
 use crate::error::{Error, Result};
@@ -394,7 +394,7 @@ fn uploaded(source: Side, sha256: &str, etag: String, proof: ProofKind, target: 
 async fn upload_parts(from: &Folder, object: &Object, into: &S3, target: &Target) -> std::result::Result<Done, Once> {
     let what =
         || format!("cannot store `{}` as s3://{}/{}", from.root().join(&object.key).display(), into.name(), target.key);
-    let headed = Headed { object: object.clone(), headers: target.options.headers.clone() };
+    let headed = Headed { object: object.clone(), headers: target.options.headers.clone(), encryption: None };
     let failed = |failure: Failure| Once::Failed(failure.into_error(what()));
     let id = begin(into, &headed, None, target).await.map_err(failed)?;
     let sent = send_parts(from, object, into, &target.key, &id).await;
@@ -477,13 +477,15 @@ async fn download(from: &S3, object: &Object, into: &Folder, target: &Target) ->
     let path = into.root().join(format!("{UNFINISHED}fetched-{name}"));
     let _ = std::fs::remove_file(&path);
     let spool = Spool(path.clone());
-    let Some(fetched) = from.fetch(&object.key, Some(&path)).await? else { return Err(Once::Changed) };
+    let Some(fetched) = from.fetch(&object.key, Some(&path), Digests::WithMd5).await? else {
+        return Err(Once::Changed);
+    };
     let etag = object.side.etag.as_deref().map(bare);
     let known = etag.as_deref().is_some_and(is_md5_shaped);
     if fetched.hash.bytes != object.side.size {
         return Err(Once::Changed);
     }
-    let proof = if known && etag.as_deref() == Some(fetched.md5.as_str()) { ProofKind::Etag } else { ProofKind::Size };
+    let proof = if known && etag == fetched.md5 { ProofKind::Etag } else { ProofKind::Size };
     let write = |file: &mut std::fs::File| std::io::copy(&mut std::fs::File::open(&path)?, file).map(|_| ());
     let key = settle(into, target, write)?;
     drop(spool);

@@ -61,7 +61,7 @@ impl S3 {
         };
         match outcome {
             Ok(encryption) => {
-                self.confirm_encryption(key, options, encryption.as_deref(), progress.events);
+                self.confirm_encryption(key, options, encryption.as_deref(), progress.events).await;
                 Ok(true)
             }
             Err(failure) if matches!(failure.kind, FailureKind::Precondition | FailureKind::NoUpload) => {
@@ -78,10 +78,21 @@ impl S3 {
     }
 
     /// A service that was asked to encrypt and does not say that it did is named, never passed over.
-    pub(crate) fn confirm_encryption(&self, key: &str, options: &StoreOptions, got: Option<&str>, events: &Events) {
-        if let Some(asked) = &options.encryption
-            && got != Some(asked)
-        {
+    ///
+    /// Some say so only of an object that lies there, not when an upload of many parts is completed.
+    pub(crate) async fn confirm_encryption(
+        &self,
+        key: &str,
+        options: &StoreOptions,
+        got: Option<&str>,
+        events: &Events,
+    ) {
+        let Some(asked) = &options.encryption else { return };
+        let lies_encrypted = async || {
+            let there = self.head(key).await.ok().flatten();
+            there.is_some_and(|there| there.encryption.as_ref() == Some(asked))
+        };
+        if got != Some(asked) && !lies_encrypted().await {
             events.warn(format!(
                 "s3://{}/{key} was to be encrypted with {asked} and the service did not confirm it",
                 self.name()
