@@ -78,7 +78,7 @@ pub(crate) fn string(to: &mut Vec<u8>, text: &str) {
 /// Writes the inside of a string: UTF-8 or a piece of it.
 pub(crate) fn escaped(to: &mut Vec<u8>, mut bytes: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    while let Some(at) = bytes.iter().position(|byte| ESCAPES[usize::from(*byte)] != 0) {
+    while let Some(at) = first_to_escape(bytes) {
         to.extend_from_slice(&bytes[..at]);
         let byte = bytes[at];
         match ESCAPES[usize::from(byte)] {
@@ -92,6 +92,23 @@ pub(crate) fn escaped(to: &mut Vec<u8>, mut bytes: &[u8]) {
         bytes = &bytes[at + 1..];
     }
     to.extend_from_slice(bytes);
+}
+
+/// Where the first byte is that a string cannot hold as it is: eight at a time as long as none of them can be.
+fn first_to_escape(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    // A byte of zero borrows from its highest bit; bytes from 0x80 on never count.
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    let (eights, _) = bytes.as_chunks::<8>();
+    let clean = eights.iter().take_while(|eight| {
+        let word = u64::from_ne_bytes(**eight);
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
+        control | zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\'))) == 0
+    });
+    let from = clean.count() * 8;
+    let at = bytes[from..].iter().position(|byte| ESCAPES[usize::from(*byte)] != 0)?;
+    Some(from + at)
 }
 
 /// Writes Base64 without quotes. Pieces join only when each but the last is a multiple of three long.
