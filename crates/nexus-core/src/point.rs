@@ -11,6 +11,9 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 use crate::listing::{ProofKind, hex};
 
+/// Bytes as lower-case hexadecimal digits, as documents have hashes.
+pub use crate::listing::hex as hexadecimal;
+
 /// The format of everything written by this release.
 pub const FORMAT: u32 = 1;
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::database::digest::{Lines, RowsDigest};
-use crate::database::sqlite::hexadecimal as hex;
 use crate::error::{Error, Result};
+use crate::point::hexadecimal as hex;
 
 /// How much is gathered before it is hashed and written.
 const BUFFER: usize = 256 * 1024;

@@ -26,6 +26,7 @@ use crate::event::{Events, Stage};
 use crate::local;
 use crate::point::SqliteFacts;
 
+pub(crate) use crate::point::hexadecimal;
 pub use condition::{Condition, Ownership, PutAside};
 pub use load::SqliteLoad;
 pub(crate) use open::{Useless, failed, open_copy};
@@ -237,13 +238,4 @@ fn hash(path: &Path) -> Result<(u64, String)> {
         hash.update(&buffer[..read]);
         bytes += read as u64;
     }
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes everything");
-        text
-    })
 }

@@ -109,7 +109,7 @@ fn file(name: &str, files: &mut BTreeSet<String>) -> String {
     if cut < stem.len() || taken(&stem, files) {
         stem.truncate(cut);
         stem.push('-');
-        stem.push_str(&crate::database::sqlite::hexadecimal(&Sha256::digest(name))[..HASH_DIGITS]);
+        stem.push_str(&crate::point::hexadecimal(&Sha256::digest(name))[..HASH_DIGITS]);
         // Somebody may have named a table just so.
         while taken(&stem, files) {
             stem.push('_');
