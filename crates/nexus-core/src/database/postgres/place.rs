@@ -122,6 +122,18 @@ pub struct PostgresDatabase {
     pub(crate) programs: Vec<PathBuf>,
 }
 
+/// What libpq would hold a server to and this does not: the keyword, its variable, and the values that ask for nothing.
+const CLAIMS: [(&str, &str, &[&str]); 8] = [
+    ("channel_binding", "PGCHANNELBINDING", &["disable", "prefer"]),
+    ("require_auth", "PGREQUIREAUTH", &[]),
+    ("requirepeer", "PGREQUIREPEER", &[]),
+    ("sslcrl", "PGSSLCRL", &[]),
+    ("sslcrldir", "PGSSLCRLDIR", &[]),
+    ("ssl_min_protocol_version", "PGSSLMINPROTOCOLVERSION", &["TLSv1", "TLSv1.1", "TLSv1.2"]),
+    ("gssencmode", "PGGSSENCMODE", &["disable", "prefer"]),
+    ("hostaddr", "PGHOSTADDR", &[]),
+];
+
 /// What surrounds the place a database is read from: the folder that relative paths start at, libpq's variables.
 #[derive(Clone, Default)]
 pub struct Surroundings {
@@ -172,7 +184,8 @@ impl PostgresDatabase {
     ///
     /// What the URL leaves open comes from libpq's variables (`PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`,
     /// `PGSSLMODE`, …) and its password file, then from libpq's defaults
-    /// (<https://www.postgresql.org/docs/current/libpq-connect.html>). Options of the app's driver are ignored.
+    /// (<https://www.postgresql.org/docs/current/libpq-connect.html>). Options of the app's driver are ignored, but what
+    /// libpq would hold a server to and this does not is refused.
     ///
     /// # Errors
     ///
@@ -183,6 +196,16 @@ impl PostgresDatabase {
             written.cloned().or_else(|| around.variable(variable).map(str::to_owned))
         };
         let option = |name: &str, variable: &str| taken(written.options.get(name), variable);
+        for (keyword, variable, harmless) in CLAIMS {
+            if let Some(value) = option(keyword, variable).filter(|value| !value.is_empty())
+                && !harmless.contains(&value.as_str())
+            {
+                return Err(Error::usage_hint(
+                    format!("{keyword}={value} is not obeyed here, and must not be passed over"),
+                    format!("leave {keyword} out of the URL and {variable} out of the environment"),
+                ));
+            }
+        }
         let host = taken(written.host.as_ref(), "PGHOST").unwrap_or_else(socket_folder);
         if host.contains(',') {
             return Err(Error::usage_hint(
@@ -206,7 +229,7 @@ impl PostgresDatabase {
             option("sslrootcert", "PGSSLROOTCERT").map(|text| if text == "system" { text.into() } else { path(text) });
         let home_root = around.variable("HOME").map(|home| Path::new(home).join(".postgresql/root.crt"));
         let password = taken(written.password.as_ref(), "PGPASSWORD").map(Password).or_else(|| {
-            let file = around.variable("PGPASSFILE").map(PathBuf::from);
+            let file = option("passfile", "PGPASSFILE").map(path);
             let file = file.or_else(|| Some(Path::new(around.variable("HOME")?).join(".pgpass")))?;
             password_of_file(&file, &[&host, &port.to_string(), &name, &user])
         });
@@ -420,6 +443,17 @@ mod tests {
         assert_eq!(password.as_ref().map(Password::text), Some("se\\cret:x"));
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).expect("a mode");
         assert_eq!(read("//host/d%3Ab", &variables).password, None);
+    }
+
+    #[test]
+    fn what_is_asked_of_a_server_and_not_obeyed_is_refused() {
+        for claim in ["channel_binding=require", "require_auth=scram-sha-256", "sslcrl=/x", "gssencmode=require"] {
+            let error = PostgresDatabase::from_url(&format!("//u@h/db?{claim}"), &around(&[])).expect_err(claim);
+            assert!(error.to_string().contains("must not be passed over"), "{error:?}");
+        }
+        let variables = [("PGREQUIREAUTH", "scram-sha-256")];
+        PostgresDatabase::from_url("//u@h/db", &around(&variables)).expect_err("a claim");
+        read("//u@h/db?channel_binding=prefer&require_auth=&ssl_min_protocol_version=TLSv1.2", &[]);
     }
 
     #[test]
