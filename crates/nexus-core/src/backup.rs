@@ -195,7 +195,7 @@ async fn fill(
     draft: &Draft,
     plan: &BackupPlan,
     base: Option<RecoveryPoint>,
-    mut held: Option<Held>,
+    held: Option<Held>,
     exported: Exported,
     scratch: &Scratch,
     clock: &Clock,
@@ -203,39 +203,28 @@ async fn fill(
 ) -> Result<Filled> {
     let base = still_there(draft, base, scratch, events).await?;
     let base_id = base.as_ref().map(|base| base.id().clone());
-    let mut taken = held.as_mut().map(|held| held.take(events)).unwrap_or_default();
-    let (dump, rows, held) = (taken.dump(), taken.rows(), held.as_ref());
+    let (instant, opened) = held.as_ref().map(|held| (held.instant, held.milliseconds)).unzip();
     let work = async {
         let begun = Instant::now();
-        let timed = |part| (part, milliseconds(begun));
-        let database = async {
-            let stored = match held {
-                Some(held) => held.store(draft, plan, dump, scratch, events).await?,
-                None => None,
-            };
-            Ok::<_, Error>((stored, timed(Part::Database)))
+        let rows = take_held(draft, plan, held, &exported, scratch, events);
+        let files = async {
+            let files = capture_files(draft, plan, base.as_ref(), scratch, events).await?;
+            Ok((files, (Part::Files, milliseconds(begun))))
         };
-        let records =
-            async { Ok((export_records(draft, plan, held, rows, &exported, events).await?, timed(Part::Records))) };
-        let files =
-            async { Ok((capture_files(draft, plan, base.as_ref(), scratch, events).await?, timed(Part::Files))) };
-        futures::try_join!(database, records, files)
+        futures::try_join!(rows, files)
     };
     let work = std::pin::pin!(work);
     let alive = std::pin::pin!(keep_alive(draft, clock));
-    let ((database, first), (records, second), (files, third)) = match future::select(work, alive).await {
-        Either::Left((done, _)) => done?,
-        Either::Right((error, _)) => return Err(error),
-    };
+    let (OfDatabase { database, records, times: [first, second] }, (files, third)) =
+        match future::select(work, alive).await {
+            Either::Left((done, _)) => done?,
+            Either::Right((error, _)) => return Err(error),
+        };
     let mut times: BTreeMap<Part, u64> =
         [first, second, third].into_iter().filter(|(part, _)| plan.parts.contains(part)).collect();
-    if let (Some(held), Some(time)) = (held, times.get_mut(&Part::Database)) {
-        *time += held.milliseconds;
+    if let (Some(opened), Some(time)) = (opened, times.get_mut(&Part::Database)) {
+        *time += opened;
     }
-    let database = match held {
-        Some(held) => held.complete(database, records.as_ref()).await?,
-        None => None,
-    };
     let folder = Exported::place(plan, draft)?;
     // Records that only this machine holds are in place before the commit: a point without them must not exist. Those
     // that the vault holds come after it: a run killed in between leaves none of a point that does not exist.
@@ -245,7 +234,7 @@ async fn fill(
     }
     let records = records.map(|exported| records_part(exported, plan, folder.as_deref()));
     let seen = files.as_ref().map(|files| files.seen.clone());
-    let taken = Taken { database, files, records, instant: held.map(|held| held.instant) };
+    let taken = Taken { database, files, records, instant };
     let manifest = manifest(draft, plan, base_id, taken, clock);
     let committed = draft.commit(&manifest).await;
     if committed.is_err() && only_here && !may_be_there(draft).await {
@@ -263,6 +252,42 @@ async fn fill(
         records_unplaced: unplaced,
         seen,
     })
+}
+
+/// What the database gave, and how long each part of it took.
+struct OfDatabase {
+    database: Option<DatabasePart>,
+    records: Option<RecordsExport>,
+    times: [(Part, u64); 2],
+}
+
+/// Takes what the database gives, and lets go of it: files may take hours more, and its tables are locked no longer than
+/// they are read.
+async fn take_held(
+    draft: &Draft,
+    plan: &BackupPlan,
+    mut held: Option<Held>,
+    exported: &Exported,
+    scratch: &Scratch,
+    events: &Events,
+) -> Result<OfDatabase> {
+    let begun = Instant::now();
+    let mut sources = held.as_mut().map(|held| held.take(events)).unwrap_or_default();
+    let (dump, rows, now) = (sources.dump(), sources.rows(), held.as_ref());
+    let database = async {
+        let stored = match now {
+            Some(held) => held.store(draft, plan, dump, scratch, events).await?,
+            None => None,
+        };
+        Ok::<_, Error>((stored, (Part::Database, milliseconds(begun))))
+    };
+    let records = async {
+        let exported = export_records(draft, plan, now, rows, exported, events).await?;
+        Ok((exported, (Part::Records, milliseconds(begun))))
+    };
+    let ((database, first), (records, second)) = futures::try_join!(database, records)?;
+    let database = held.and_then(|held| held.complete(database, records.as_ref()));
+    Ok(OfDatabase { database, records, times: [first, second] })
 }
 
 /// True unless the vault itself says that the point was not committed: an answer may have been lost.

@@ -14,7 +14,7 @@ use crate::database::sqlite::{Captured, Copied};
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::local::{Scratch, blocking};
-use crate::point::{DatabaseKind, DatabasePart, Part};
+use crate::point::{DatabaseKind, DatabasePart, FileHash, Part};
 use crate::records::export::{Export, RecordsExport, Written};
 use crate::vault::draft::Draft;
 
@@ -35,9 +35,9 @@ enum Kind {
     Postgres { database: Box<PostgresDatabase>, instant: Box<PostgresInstant> },
 }
 
-/// What each part takes out of an instant.
+/// What each part reads of an instant.
 #[derive(Default)]
-pub(super) struct Taken {
+pub(super) struct Sources {
     dump: Option<Reading>,
     readers: Vec<Reader>,
     written: Option<Written>,
@@ -67,8 +67,8 @@ impl Held {
             return Ok(None);
         }
         let begun = Instant::now();
-        let kind = match plan.database.clone() {
-            None => return Ok(None),
+        match plan.database.clone() {
+            None => Ok(None),
             Some(Database::Sqlite(database)) => {
                 let path = scratch.file("database.db");
                 let (to, wait, told) = (path.clone(), plan.lock_wait, events.clone());
@@ -81,28 +81,30 @@ impl Held {
                 })
                 .await?;
                 let kind = Kind::Sqlite { path, captured: Box::new(captured), written };
-                return Ok(Some(Self { kind, instant, milliseconds: milliseconds(begun) }));
+                Ok(Some(Self { kind, instant, milliseconds: milliseconds(begun) }))
             }
             Some(Database::Postgres(database)) => {
                 let wanted = Wanted { dump, readers: if rows { READERS } else { 0 }, lock_wait: plan.lock_wait };
-                let instant = Box::new(database.instant(wanted, scratch, events).await?);
-                Kind::Postgres { database, instant }
-            }
-        };
-        Ok(Some(Self { kind, instant: clock.now(), milliseconds: milliseconds(begun) }))
-    }
-
-    /// What the parts read from, each its own.
-    pub(super) fn take(&mut self, events: &Events) -> Taken {
-        match &mut self.kind {
-            Kind::Sqlite { written, .. } => Taken { written: written.take(), ..Taken::default() },
-            Kind::Postgres { database, instant } => {
-                Taken { dump: instant.take_dump(database, events), readers: instant.take_readers(), written: None }
+                let now = || clock.now();
+                let held = Box::new(database.instant(wanted, &now, scratch, events).await?);
+                let instant = held.moment();
+                let kind = Kind::Postgres { database, instant: held };
+                Ok(Some(Self { kind, instant, milliseconds: milliseconds(begun) }))
             }
         }
     }
 
-    /// Stores the database's copy; which tables it has how many rows of is told by `counts`, later.
+    /// What the parts read from, each its own.
+    pub(super) fn take(&mut self, events: &Events) -> Sources {
+        match &mut self.kind {
+            Kind::Sqlite { written, .. } => Sources { written: written.take(), ..Sources::default() },
+            Kind::Postgres { database, instant } => {
+                Sources { dump: instant.take_dump(database, events), readers: instant.take_readers(), written: None }
+            }
+        }
+    }
+
+    /// Stores the database's copy. Its rows are counted meanwhile, but where records are, which count them anyway.
     pub(super) async fn store(
         &self,
         draft: &Draft,
@@ -129,25 +131,24 @@ impl Held {
             }
             Kind::Postgres { database, instant } => {
                 let dump = dump.ok_or_else(|| Error::damaged("no dump was begun at the instant"))?;
-                let mut facts = instant.facts().clone();
                 events.started(Stage::UploadDatabase, None, None);
-                let object = draft.add_dump(dump, facts.size, events).await?;
-                match database.globals(instant, scratch).await {
+                let count = async {
+                    if plan.parts.contains(&Part::Records) { Ok(BTreeMap::new()) } else { instant.count().await }
+                };
+                let (object, globals, tables) = futures::try_join!(
+                    draft.add_dump(dump, instant.facts().size, events),
+                    globals(database, instant, scratch),
+                    count
+                )?;
+                let mut facts = instant.facts().clone();
+                match globals {
+                    // Stored only now: nothing is left of a dump that breaks off.
                     Ok((file, hash)) => facts.globals = Some(draft.add_globals(&file, hash, events).await?),
-                    Err(error @ (Error::Denied { .. } | Error::Unsupported { .. } | Error::Service { .. })) => {
-                        facts
-                            .lacks
-                            .push(format!("the server's roles and tablespaces: {}", crate::error::chain(&error)));
-                    }
-                    Err(error) => return Err(error),
+                    Err(lacking) => facts.lacks.push(lacking),
                 }
-                DatabasePart {
-                    kind: DatabaseKind::Postgres { postgres: Box::new(facts) },
-                    source,
-                    object,
-                    tables: BTreeMap::new(),
-                    read_milliseconds: 0,
-                }
+                facts.lacks.extend(instant.warned().map(|words| format!("what pg_dump warned of: {words}")));
+                let kind = DatabaseKind::Postgres { postgres: Box::new(facts) };
+                DatabasePart { kind, source, object, tables, read_milliseconds: 0 }
             }
         };
         events.ended(Stage::UploadDatabase);
@@ -177,24 +178,36 @@ impl Held {
         }
     }
 
-    /// Adds to the part what is known only when all have read: rows by table, and how long the tables were locked.
-    pub(super) async fn complete(
-        &self,
-        part: Option<DatabasePart>,
-        records: Option<&RecordsExport>,
-    ) -> Result<Option<DatabasePart>> {
-        let (Some(mut part), Kind::Postgres { instant, .. }) = (part.clone(), &self.kind) else { return Ok(part) };
-        part.tables = match records {
-            // They were counted in the same snapshot.
-            Some(records) => records.tables.iter().map(|table| (table.table.clone(), table.rows)).collect(),
-            None => instant.count().await?,
-        };
+    /// Lets go of the database, and adds to the part what is known only when all have read: rows by table where the
+    /// records counted them, in the same snapshot, and how long the tables were locked.
+    pub(super) fn complete(self, part: Option<DatabasePart>, records: Option<&RecordsExport>) -> Option<DatabasePart> {
+        let Kind::Postgres { instant, .. } = self.kind else { return part };
+        let mut part = part?;
+        if let Some(records) = records {
+            part.tables = records.tables.iter().map(|table| (table.table.clone(), table.rows)).collect();
+            part.tables.extend(instant.empty_here());
+        }
         part.read_milliseconds = instant.held_milliseconds();
-        Ok(Some(part))
+        Some(part)
     }
 }
 
-impl Taken {
+/// The server's roles and tablespaces in a file; what the role may not read is lacking, in words.
+async fn globals(
+    database: &PostgresDatabase,
+    instant: &PostgresInstant,
+    scratch: &Scratch,
+) -> Result<std::result::Result<(PathBuf, FileHash), String>> {
+    match database.globals(instant, scratch).await {
+        Ok(globals) => Ok(Ok(globals)),
+        Err(error @ (Error::Denied { .. } | Error::Unsupported { .. } | Error::Service { .. })) => {
+            Ok(Err(format!("the server's roles and tablespaces: {}", crate::error::chain(&error))))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+impl Sources {
     /// The dump.
     pub(super) fn dump(&mut self) -> Option<Reading> {
         self.dump.take()

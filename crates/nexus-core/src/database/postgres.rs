@@ -7,6 +7,7 @@ mod beside;
 pub(crate) mod catalogue;
 pub(crate) mod connect;
 mod dress;
+mod dump;
 mod group;
 mod instant;
 mod load;
@@ -17,8 +18,10 @@ pub(crate) mod rows;
 mod script;
 mod sleepers;
 mod swap;
+mod tls;
 mod tools;
 mod within;
+mod words;
 
 pub use instant::{PostgresInstant, Reader, Reading, Wanted};
 pub use load::PostgresLoad;

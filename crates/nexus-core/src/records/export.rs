@@ -36,12 +36,12 @@ use tokio::task::JoinSet;
 use crate::database::postgres::catalogue::{Layout, Relation};
 use crate::database::postgres::{self, PostgresInstant, Reader};
 use crate::database::sink::Sink;
-use crate::database::sqlite::{self, Table, Useless, failed, hexadecimal, open_copy, write_rows};
+use crate::database::sqlite::{self, Table, Useless, failed, open_copy, write_rows};
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::local;
 use crate::local::blocking;
-use crate::point::{self, FORMAT, FileHash, PointId, RecordTable};
+use crate::point::{self, FORMAT, FileHash, PointId, RecordTable, hexadecimal};
 
 use super::names::{Named, named};
 
@@ -152,7 +152,12 @@ impl Export {
         }
         let tables = write_all(queue, readers, &instant.facts().encoding, events).await?;
         let left_out = |relation: &Relation| Some((relation.name.clone(), relation.left_out()?));
-        let skipped = instant.relations.iter().filter_map(left_out).collect();
+        let mut skipped: BTreeMap<_, _> = instant.relations.iter().filter_map(left_out).collect();
+        skipped.extend(instant.elsewhere.clone());
+        let objects = instant.facts().large_objects;
+        if objects > 0 {
+            skipped.insert("pg_largeobject".to_owned(), format!("{objects} large objects are in the dump only"));
+        }
         let exported = self.summarise(tables, skipped, &mut made)?;
         made.keep();
         events.ended(Stage::ExportRecords);
@@ -376,17 +381,19 @@ async fn write_all(
 ) -> Result<Vec<RecordTable>> {
     let total = queue.len();
     let queue = Arc::new(Mutex::new(queue.into_iter().enumerate().collect::<VecDeque<_>>()));
+    let alone = Arc::new(tokio::sync::Mutex::new(()));
     // The tasks end when the set is dropped: on the first error no other goes on.
     let mut tasks = JoinSet::new();
     for reader in readers {
         let (queue, events, encoding) = (Arc::clone(&queue), events.clone(), encoding.to_owned());
+        let alone = Arc::clone(&alone);
         tasks.spawn(async move {
             postgres::rows::prepare(&reader.0, &encoding).await?;
             let mut written = Vec::new();
             loop {
                 let next = queue.lock().map_err(|_| Error::damaged("a task that wrote records broke off"))?.pop_front();
                 let Some((at, table)) = next else { return Ok::<_, Error>(written) };
-                written.push((at, write_one(&reader, table, &events).await?));
+                written.push((at, write_one(&reader, table, &alone, &events).await?));
             }
         });
     }
@@ -396,7 +403,14 @@ async fn write_all(
             what: "a task that wrote records ended".to_owned(),
             cause: Some(cause.into()),
         };
-        tables.extend(written.map_err(ended)??);
+        match written.map_err(ended).flatten() {
+            Ok(written) => tables.extend(written),
+            Err(error) => {
+                // None of them makes a file any more once what was made is removed.
+                tasks.shutdown().await;
+                return Err(error);
+            }
+        }
     }
     if tables.len() != total {
         return Err(Error::damaged(format!("{} of {total} tables were written", tables.len())));
@@ -405,8 +419,17 @@ async fn write_all(
     Ok(tables.into_iter().map(|(_, table)| table).collect())
 }
 
-async fn write_one(reader: &Reader, table: TableToWrite, events: &Events) -> Result<RecordTable> {
+/// Writes a table; of those with large values one at a time.
+async fn write_one(
+    reader: &Reader,
+    table: TableToWrite,
+    alone: &tokio::sync::Mutex<()>,
+    events: &Events,
+) -> Result<RecordTable> {
     let TableToWrite { name, file, path, relation, layout } = table;
+    let much = relation.beside_rows >= postgres::rows::MUCH_BESIDE;
+    let _alone = if much { Some(alone.lock().await) } else { None };
+    postgres::rows::require_short_values(&reader.0, &relation, &layout).await?;
     let mut sink = Sink::file(local::create_private(&path)?, &path);
     let news = |rows| events.advanced(Stage::ExportRecords, rows, 0);
     let rows = postgres::rows::write_rows(&reader.0, &relation, &layout, &mut sink, &news).await?;

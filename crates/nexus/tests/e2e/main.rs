@@ -8,6 +8,7 @@ mod disasters;
 mod holder;
 mod kills;
 mod postgres;
+mod postgres_backup;
 mod postgres_restore;
 mod records;
 mod secrets;

@@ -492,7 +492,7 @@ async fn a_dump_that_breaks_off_leaves_no_object_and_no_open_upload() {
     let mut server = Server::own(DEBIAN);
     server.sql("postgres", "create database big");
     server.sql("big", "create table blob (id integer primary key, body bytea)");
-    server.sql("big", "insert into blob select g, decode(string_agg(md5(random()::text), ''), 'hex') from generate_series(1, 40) g, generate_series(1, 30000) group by g");
+    server.sql("big", "insert into blob select g, decode(string_agg(md5(random()::text), ''), 'hex') from generate_series(1, 120) g, generate_series(1, 30000) group by g");
     let (service, app) = app(&server.url("big"), DEBIAN).await;
     // The third part never gets its answer: the dump is in full flow.
     service.inject(Fault::Stall, FaultAt::Operation { name: "UploadPart".to_owned(), nth: 2 });

@@ -16,6 +16,7 @@ pub(crate) const LARGE_OBJECTS: &str = "select count(*) from pg_largeobject_meta
 
 /// A table with rows of its own, or a partitioned one.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own that the catalogue has")]
 pub(crate) struct Relation {
     /// The catalogue's number for it.
     pub(crate) oid: u32,
@@ -31,12 +32,26 @@ pub(crate) struct Relation {
     pub(crate) extension: Option<String>,
     /// True when this role may read it.
     pub(crate) readable: bool,
+    /// True when it belongs to an extension that has not said that its rows are to be dumped.
+    pub(crate) made_by_script: bool,
+    /// What stands for a partitioned table of which some partitions lie on another server: those that lie here.
+    local: Option<String>,
+    /// Bytes of values that are too large for their rows, compressed as they lie.
+    pub(crate) beside_rows: u64,
+    /// True when its rows cannot be read because this server is a standby and they are not in the log.
+    pub(crate) unlogged_on_standby: bool,
 }
 
 impl Relation {
-    /// What stands after `FROM`: a partitioned table with its partitions, any other without its heirs.
+    /// What stands after `FROM`, by the name `t`: a partitioned table with its partitions, any other without its heirs.
+    ///
+    /// Partitions that are foreign tables are left out, as `pg_dump` leaves them out.
     pub(crate) fn source(&self) -> String {
-        if self.partitioned { self.quoted.clone() } else { format!("only {}", self.quoted) }
+        match &self.local {
+            Some(local) => format!("{local} t"),
+            None if self.partitioned => format!("{} t", self.quoted),
+            None => format!("only {} t", self.quoted),
+        }
     }
 
     /// Why its rows are not exported on their own, if they are not.
@@ -44,6 +59,7 @@ impl Relation {
         match &self.extension {
             Some(extension) => Some(format!("it belongs to the extension {extension}")),
             None if self.partition => Some("its rows are with the table that it is a partition of".to_owned()),
+            None if self.unlogged_on_standby => Some("it is unlogged, and a standby has none of its rows".to_owned()),
             None => None,
         }
     }
@@ -151,7 +167,14 @@ pub(crate) async fn count(session: &Session, sql: &str, what: &str) -> Result<u6
 pub(crate) async fn relations(session: &Session) -> Result<Vec<Relation>> {
     let sql = format!(
         "select c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname), n.nspname, c.relname, c.relkind = 'p',
-                c.relispartition, e.extname, has_table_privilege(c.oid, 'SELECT')
+                c.relispartition, e.extname, has_table_privilege(c.oid, 'SELECT'),
+                e.oid is not null and not coalesce(c.oid = any(e.extconfig), false),
+                case when c.relkind = 'p' then ({LOCAL_PARTITIONS}) end,
+                c.relpersistence = 'u' and pg_is_in_recovery(),
+                case when c.relkind = 'p'
+                     then (select max(pg_relation_size(p.reltoastrelid)) from pg_partition_tree(c.oid) tree
+                             join pg_class p on p.oid = tree.relid and p.reltoastrelid <> 0)
+                     when c.reltoastrelid <> 0 then pg_relation_size(c.reltoastrelid) end
            from pg_class c
            join pg_namespace n on n.oid = c.relnamespace
            left join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = c.oid and d.objsubid = 0
@@ -169,8 +192,54 @@ pub(crate) async fn relations(session: &Session) -> Result<Vec<Relation>> {
         partition: row.is_true(5),
         extension: row.maybe(6).map(str::to_owned),
         readable: row.is_true(7),
+        made_by_script: row.is_true(8),
+        local: row.maybe(9).map(str::to_owned),
+        unlogged_on_standby: row.is_true(10),
+        beside_rows: row.number(11),
     });
     Ok(relations.collect())
+}
+
+/// Of a partitioned table `c`: null when all of its partitions lie here, else a select of those that do. The first one
+/// gives nothing, so that there is always one.
+const LOCAL_PARTITIONS: &str = "
+    with leaf as (select p.oid, p.relkind, quote_ident(s.nspname) || '.' || quote_ident(p.relname) as name
+                    from pg_partition_tree(c.oid) tree
+                    join pg_class p on p.oid = tree.relid and tree.isleaf
+                    join pg_namespace s on s.oid = p.relnamespace),
+         columns as (select string_agg(quote_ident(a.attname), ', ' order by a.attnum) as names
+                       from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped)
+    select '(' || string_agg(format('select %s from only %s', columns.names, arm.name), ' union all ' order by arm.place)
+               || ')'
+      from columns, (select 0 as place, quote_ident(n.nspname) || '.' || quote_ident(c.relname) as name
+                     union all select 1, leaf.name from leaf where leaf.relkind = 'r') arm
+     where exists (select from leaf where leaf.relkind = 'f')";
+
+/// What has rows for this database's users that no dump or record has, each in a person's words.
+pub(crate) async fn elsewhere(session: &Session) -> Result<BTreeMap<String, String>> {
+    let sql = format!(
+        "select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+          where c.relkind = 'f' and {USER_SCHEMA} order by 1, 2"
+    );
+    let rows = session.rows(&sql, "list the foreign tables").await?;
+    let one = |row: &super::connect::TextRow| {
+        (shown(row.text(0), row.text(1)), "a foreign table: its rows lie on another server".to_owned())
+    };
+    Ok(rows.iter().map(one).collect())
+}
+
+/// What a dump has only in part, in a person's words: subscriptions that begin anew, options that others may not read.
+pub(crate) async fn in_part(session: &Session) -> Result<Vec<String>> {
+    let sql = "select 'subscriptions: they come back disabled, and do not know what they have copied'
+                 from pg_subscription where subdbid = (select oid from pg_database where datname = current_database())
+                limit 1";
+    let subscriptions = session.rows(sql, "look for subscriptions").await?;
+    let sql = "select format('the user mapping of %s for the server %s, whose options this role may not read',
+                             m.usename, m.srvname)
+                 from pg_user_mappings m where m.umoptions is null and not
+                      (select rolsuper from pg_roles where rolname = current_user) order by 1";
+    let mappings = session.rows(sql, "look for user mappings").await?;
+    Ok(subscriptions.iter().chain(&mappings).map(|row| row.text(0).to_owned()).collect())
 }
 
 /// Columns, keys and sequences of all tables, by the catalogue's number.
@@ -223,15 +292,19 @@ pub(crate) async fn layouts(session: &Session) -> Result<BTreeMap<u32, Layout>> 
         }
     }
     // Neither function may see what is no sequence, and only CASE keeps an order.
-    let sequences = "select d.refobjid, d.refobjsubid,
+    let sequences = format!(
+        "select d.refobjid, d.refobjsubid,
                             case when c.relkind = 'S' then
                                 case when has_sequence_privilege(c.oid, 'SELECT') then pg_sequence_last_value(c.oid) end
                             end
                        from pg_class c
+                       join pg_namespace n on n.oid = c.relnamespace
                        join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = c.oid
                                        and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i')
-                      where c.relkind = 'S' and d.refobjsubid > 0";
-    for row in session.rows(sequences, "read the sequences").await? {
+                      where c.relkind = 'S' and d.refobjsubid > 0 and c.relpersistence <> 't' and {USER_SCHEMA}
+                        and not (c.relpersistence = 'u' and pg_is_in_recovery())"
+    );
+    for row in session.rows(&sequences, "read the sequences").await? {
         if let (Some(layout), Some(at), Some(value)) = (
             layouts.get_mut(&row.number(0)),
             positions.get(&(row.number(0), row.number(1))),

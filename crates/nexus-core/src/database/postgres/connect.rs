@@ -9,26 +9,28 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::oneshot;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls};
 use tokio_rustls::TlsConnector;
 
 use super::place::{PostgresDatabase, SslMode};
+use super::tls::{encryption, require_authority};
+use super::words::without_rows;
 use crate::error::{DatabaseWords, Error, Result};
 
 /// Under which name the server lists our sessions.
 pub(crate) const APPLICATION: &str = "nexus";
 /// After how long a quiet connection is asked whether it lives: networks forget quiet connections.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// How long a session that is over may take to say so to the server.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How often a server looks whether its client is still there: who was ended must not stand in a queue for locks.
+const WATCH: &str = "client_connection_check_interval=1000";
 /// The oldest major version that is served.
 pub(crate) const OLDEST: u32 = 13;
 /// Asks the server to go on encrypted
@@ -44,6 +46,10 @@ pub(crate) struct Session {
     client: Client,
     pid: i32,
     place: String,
+    /// True when the server looks now and then whether we are still there, even while it waits for a lock.
+    watched: bool,
+    /// Its end cuts the connection, a moment later.
+    _alive: oneshot::Sender<()>,
     /// The server's version, as `server_version_num` has it: 150018 for 15.18.
     pub(crate) version: u32,
 }
@@ -70,8 +76,8 @@ impl Session {
             let cause = io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
             Err(unreachable(database, &cause))
         });
-        let (client, pid) = opened?;
-        let mut session = Self { client, pid, place: database.location(), version: 0 };
+        let Talk { client, pid, alive } = opened?;
+        let mut session = Self { client, pid, place: database.location(), watched: false, _alive: alive, version: 0 };
         session.settle().await?;
         Ok(session)
     }
@@ -126,7 +132,15 @@ impl Session {
             settings.push("transaction_timeout=0");
         }
         let sets: Vec<String> = settings.iter().map(|setting| format!("set {setting}")).collect();
-        self.run(&sets.join("; "), "set up a session").await
+        self.run(&sets.join("; "), "set up a session").await?;
+        // Not every system that a server runs on can look; there a session that waits is left to its lock timeout.
+        self.watched = self.version >= 140_000 && self.client.batch_execute(&format!("set {WATCH}")).await.is_ok();
+        Ok(())
+    }
+
+    /// What makes the server look now and then whether its client is still there, where it can: libpq's `options`.
+    pub(crate) fn watching(&self) -> String {
+        if self.watched { format!("-c {WATCH}") } else { String::new() }
     }
 
     /// The server's major version.
@@ -210,7 +224,10 @@ pub(crate) fn failed(what: String, cause: &tokio_postgres::Error) -> Error {
     let Some(code) = cause.code().cloned() else {
         return Error::Unreachable { what, cause: Some(DatabaseWords(with_causes(cause)).into()) };
     };
-    let words = cause.as_db_error().map(words).unwrap_or_default();
+    let mut words = cause.as_db_error().map(words).unwrap_or_default();
+    if code == SqlState::T_R_SERIALIZATION_FAILURE && words.contains("recovery") {
+        words.push_str("; a standby ends what reads for longer than its max_standby_streaming_delay: raise it there");
+    }
     let cause = Some(DatabaseWords(words).into());
     match code {
         SqlState::INVALID_PASSWORD
@@ -231,7 +248,8 @@ pub(crate) fn failed(what: String, cause: &tokio_postgres::Error) -> Error {
 
 /// What the server says, with its detail and hint.
 fn words(error: &tokio_postgres::error::DbError) -> String {
-    let more = [error.detail(), error.hint()].into_iter().flatten().map(|text| format!("; {text}"));
+    let detail = error.detail().map(without_rows);
+    let more = [detail.as_deref(), error.hint()].into_iter().flatten().map(|text| format!("; {text}"));
     format!("{}{}", error.message(), more.collect::<String>())
 }
 
@@ -256,7 +274,14 @@ fn unreachable(database: &PostgresDatabase, cause: &dyn std::error::Error) -> Er
     }
 }
 
-async fn connect(database: &PostgresDatabase) -> Result<(Client, i32)> {
+/// A session that has begun.
+struct Talk {
+    client: Client,
+    pid: i32,
+    alive: oneshot::Sender<()>,
+}
+
+async fn connect(database: &PostgresDatabase) -> Result<Talk> {
     // libpq's `allow` tries without encryption first, which is what `prefer` falls back to.
     let (wire, encrypted) = open_wire(database).await?;
     match talk(database, wire).await {
@@ -276,7 +301,7 @@ async fn connect(database: &PostgresDatabase) -> Result<(Client, i32)> {
 }
 
 /// Logs in and sees to it that the connection is driven for as long as its client lives.
-async fn talk(database: &PostgresDatabase, wire: Box<dyn Wire>) -> Result<(Client, i32)> {
+async fn talk(database: &PostgresDatabase, wire: Box<dyn Wire>) -> Result<Talk> {
     let pid = Arc::new(AtomicI32::new(0));
     let watched = Watched { wire, pid: Some(pid.clone()), header: Vec::with_capacity(9), skip: 0 };
     let mut config = Config::new();
@@ -302,9 +327,17 @@ async fn talk(database: &PostgresDatabase, wire: Box<dyn Wire>) -> Result<(Clien
         }
         failed(what(), &cause)
     })?;
-    // It ends when the client is dropped; what goes wrong in it, the client's next request says.
-    tokio::spawn(async move { drop(connection.await) });
-    Ok((client, pid.load(Ordering::Relaxed)))
+    // It ends when the client is dropped; what goes wrong in it, the client's next request says. But a server that is
+    // still busy with a request would be waited for, and go on waiting itself.
+    let (alive, over) = oneshot::channel::<()>();
+    tokio::spawn(async move {
+        let late = async {
+            let _ = over.await;
+            tokio::time::sleep(FAREWELL).await;
+        };
+        tokio::select! { _ = connection => {} () = late => {} }
+    });
+    Ok(Talk { client, pid: pid.load(Ordering::Relaxed), alive })
 }
 
 async fn open_wire(database: &PostgresDatabase) -> Result<(Box<dyn Wire>, bool)> {
@@ -314,6 +347,7 @@ async fn open_wire(database: &PostgresDatabase) -> Result<(Box<dyn Wire>, bool)>
         let stream = UnixStream::connect(&socket).await.map_err(failed)?;
         return Ok((Box::new(stream), false));
     }
+    require_authority(database)?;
     let mut stream = TcpStream::connect((database.host.as_str(), database.port)).await.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
@@ -335,146 +369,6 @@ async fn open_wire(database: &PostgresDatabase) -> Result<(Box<dyn Wire>, bool)>
     let name = ServerName::try_from(database.host.clone()).map_err(|cause| unreachable(database, &cause))?;
     let stream = connector.connect(name, stream).await.map_err(failed)?;
     Ok((Box::new(stream), true))
-}
-
-/// How the server is known, as libpq does it: `require` with a root certificate is `verify-ca`.
-fn encryption(database: &PostgresDatabase) -> Result<ClientConfig> {
-    let provider = Arc::new(ring::default_provider());
-    let verifier: Arc<dyn ServerCertVerifier> = match (database.ssl, &database.root_certificate) {
-        (SslMode::VerifyFull, root) => authorities(root.as_deref(), &provider)?,
-        (SslMode::VerifyCa, root) => AnyName::new(authorities(root.as_deref(), &provider)?),
-        (SslMode::Require, Some(root)) => AnyName::new(authorities(Some(root), &provider)?),
-        _ => Arc::new(Anyone(provider.clone())),
-    };
-    let unusable = |cause: rustls::Error| {
-        Error::usage(format!("the TLS settings of {} cannot be used: {cause}", database.location()))
-    };
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(unusable)?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier);
-    let Some((certificate, key)) = &database.certificate else { return Ok(config.with_no_client_auth()) };
-    let chain = certificates(certificate)?;
-    let key = PrivateKeyDer::from_pem_file(key)
-        .map_err(|cause| Error::usage(format!("cannot read the key `{}`: {cause}", key.display())))?;
-    config.with_client_auth_cert(chain, key).map_err(unusable)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let unreadable = |cause| Error::usage(format!("cannot read the certificate `{}`: {cause}", path.display()));
-    CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|cause: rustls::pki_types::pem::Error| unreadable(cause))
-}
-
-fn authorities(root: Option<&Path>, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>> {
-    let mut store = RootCertStore::empty();
-    match root {
-        Some(path) if path != Path::new("system") => {
-            store.add_parsable_certificates(certificates(path)?);
-        }
-        _ => {
-            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone()).build().map_err(|cause| {
-        Error::usage_hint(
-            format!("no certificate authority is known to check the server with: {cause}"),
-            "name a file with sslrootcert, or use sslmode=require",
-        )
-    })
-}
-
-/// Encrypts with whoever answers.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-/// Asks for a known authority, and not for the host's name.
-#[derive(Debug)]
-struct AnyName(Arc<WebPkiServerVerifier>);
-
-impl AnyName {
-    fn new(verifier: Arc<WebPkiServerVerifier>) -> Arc<Self> {
-        Arc::new(Self(verifier))
-    }
-}
-
-type Handshake = std::result::Result<HandshakeSignatureValid, rustls::Error>;
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Handshake {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Handshake {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-impl ServerCertVerifier for AnyName {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        chain: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
-        match self.0.verify_server_cert(certificate, chain, name, ocsp, now) {
-            Err(rustls::Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            other => other,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Handshake {
-        self.0.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Handshake {
-        self.0.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
 }
 
 /// A connection that notes which process the server says it is: a pooler says another than the one that answers.

@@ -7,39 +7,37 @@
 //! waits for ours, and neither would ever go on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use sha2::{Digest, Sha256};
-use tokio::io::AsyncReadExt;
-use tokio::process::{Child, ChildStdout};
+use jiff::Timestamp;
 use tokio_postgres::error::SqlState;
 
 use super::catalogue::{self, Layout, Relation};
-use super::connect::Session;
+use super::connect::{APPLICATION, Session};
+use super::dump::{Dump, start_dump};
 use super::place::PostgresDatabase;
-use super::tools::{self, Access, Program};
-use crate::database::sqlite::hexadecimal;
+use super::tools;
 use crate::error::{DatabaseWords, Error, Result};
 use crate::event::Events;
-use crate::local::{self, Scratch};
-use crate::point::{FileHash, PostgresFacts};
+use crate::local::Scratch;
+use crate::point::PostgresFacts;
 
 /// How often an instant is tried for at least, however short the lock wait: tables are made and dropped, locks are queued
 /// for.
 const TRIES: u32 = 5;
+/// How long to wait between two tries, at most: longer with each of them.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Of a server's room for locks, how many tenths may be filled: the rest is for others.
+const TENTHS_OF_LOCKS: u64 = 8;
 /// Tables locked by one statement.
 const BATCH: usize = 500;
 /// How long a wait lasts before somebody is told who is waited for.
 const QUIET: Duration = Duration::from_secs(2);
 /// How often it is looked whether somebody queues for a lock that ours stands against.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How much of a dump is read at a time.
-const CHUNK: usize = 256 * 1024;
 /// What a session runs before it reads from the snapshot of another.
 const BEGIN: &str = "begin isolation level repeatable read read only";
 
@@ -57,7 +55,7 @@ pub struct Wanted {
 /// One moment, for as long as this lives.
 #[derive(Debug)]
 pub struct PostgresInstant {
-    holder: Session,
+    pub(super) holder: Session,
     /// The tables, locked.
     pub(crate) relations: Vec<Relation>,
     /// Their columns and keys.
@@ -66,7 +64,13 @@ pub struct PostgresInstant {
     pub(crate) facts: PostgresFacts,
     /// Sessions in the snapshot, every table locked.
     readers: Vec<Reader>,
-    dump: Option<Dump>,
+    pub(super) dump: Option<Dump>,
+    /// The moment, by this machine's clock: directly before the snapshot was taken.
+    moment: Timestamp,
+    /// Tables whose rows lie elsewhere.
+    pub(crate) elsewhere: BTreeMap<String, String>,
+    /// What `pg_dump` warned of, once it has ended.
+    pub(super) warned: Arc<OnceLock<String>>,
     since: Instant,
 }
 
@@ -77,20 +81,8 @@ pub type Reading = BoxStream<'static, Result<Bytes>>;
 #[derive(Debug)]
 pub struct Reader(pub(crate) Session);
 
-/// A `pg_dump` that has its locks and stands ready.
-#[derive(Debug)]
-struct Dump {
-    child: Child,
-    stdout: ChildStdout,
-    first: Bytes,
-    /// What made it.
-    client: String,
-    /// How it is compressed.
-    compression: &'static str,
-}
-
 /// Why a try gave no instant.
-enum Stop {
+pub(super) enum Stop {
     /// Another try may succeed: the tables are others, or somebody queues between our locks.
     Again(String),
     Failed(Error),
@@ -125,11 +117,18 @@ impl PostgresDatabase {
     /// [`Error::Busy`] naming who holds a table for longer than the lock wait; [`Error::Denied`] naming tables that the
     /// role may not read; [`Error::Unsupported`] for a server that is newer than every `pg_dump` here, with the package
     /// to install; [`Error::Unreachable`], [`Error::Missing`] and the like from the connection.
-    pub async fn instant(&self, wanted: Wanted, scratch: &Scratch, events: &Events) -> Result<PostgresInstant> {
+    /// `now` is asked directly before the snapshot is taken.
+    pub async fn instant(
+        &self,
+        wanted: Wanted,
+        now: &(dyn Fn() -> Timestamp + Sync),
+        scratch: &Scratch,
+        events: &Events,
+    ) -> Result<PostgresInstant> {
         let until = Instant::now() + wanted.lock_wait;
         let mut tries = 0;
         loop {
-            match self.try_instant(wanted, scratch, events).await {
+            match self.try_instant(wanted, now, scratch, events).await {
                 Ok(instant) => return Ok(instant),
                 Err(Stop::Failed(error)) => return Err(error),
                 Err(Stop::Again(why)) => {
@@ -141,6 +140,7 @@ impl PostgresDatabase {
                         let what = format!("{} did not hold still in {tries} tries: {why}", self.location());
                         return Err(Error::Changed { what });
                     }
+                    tokio::time::sleep(PAUSE * tries.min(TRIES) / TRIES).await;
                 }
             }
         }
@@ -149,6 +149,7 @@ impl PostgresDatabase {
     async fn try_instant(
         &self,
         wanted: Wanted,
+        now: &(dyn Fn() -> Timestamp + Sync),
         scratch: &Scratch,
         events: &Events,
     ) -> std::result::Result<PostgresInstant, Stop> {
@@ -159,41 +160,103 @@ impl PostgresDatabase {
         let since = Instant::now();
         holder.run(BEGIN, "begin a transaction").await?;
         lock(self, &holder, &before, wanted.lock_wait, events).await?;
+        let moment = now();
         let snapshot = holder.value("select pg_export_snapshot()", "export a snapshot").await?;
         let relations = catalogue::relations(&holder).await?;
         require_locked(&holder, &relations).await?;
         let layouts = catalogue::layouts(&holder).await?;
+        let elsewhere = catalogue::elsewhere(&holder).await?;
         let mut facts = catalogue::facts(&holder).await?;
+        facts.lacks.extend(catalogue::in_part(&holder).await?);
+        facts.lacks.extend(lacking(&relations, &elsewhere));
+        let company = Company { database: self, holder: &holder, snapshot: &snapshot, lock_wait: wanted.lock_wait };
+        let readers = readers_for(&holder, &relations, wanted).await?;
         let dump = async {
             match program {
-                Some(program) => {
-                    let dump = start_dump(self, program, &snapshot, wanted.lock_wait, scratch).await?;
-                    Ok(Some(dump))
-                }
+                Some(program) => Ok(Some(start_dump(&company, program, &facts.encoding, scratch).await?)),
                 None => Ok(None),
             }
         };
-        let readers = stream::iter(0..wanted.readers)
-            .map(|_| open_reader(self, &snapshot, &relations, wanted.lock_wait, events))
-            .buffered(wanted.readers.max(1))
+        let readers = stream::iter(0..readers)
+            .map(|_| open_reader(&company, &relations, events))
+            .buffered(readers.max(1))
             .map_ok(Reader)
             .try_collect::<Vec<_>>();
         let both = async { futures::try_join!(dump, readers) };
-        let (dump, readers) = tokio::select! {
-            both = both => both?,
+        let both = tokio::select! {
+            both = both => both,
             // Whoever queues behind our locks would keep our own readers waiting for ever.
-            queue = queue(&holder) => return Err(queue?),
+            queue = queue(&holder) => Err(queue?),
         };
+        if both.is_err() {
+            // They wait for locks and hold others, which whoever they wait for may be waiting for.
+            company.send_away().await;
+        }
+        let (dump, readers) = both?;
         if let Some(dump) = &dump {
             facts.client.clone_from(&dump.client);
             dump.compression.clone_into(&mut facts.compression);
         }
-        Ok(PostgresInstant { holder, relations, layouts, facts, readers, dump, since })
+        let warned = Arc::default();
+        Ok(PostgresInstant { holder, relations, layouts, facts, readers, dump, moment, elsewhere, warned, since })
     }
 }
 
+/// What the dump has nothing of, in a person's words.
+fn lacking(relations: &[Relation], elsewhere: &BTreeMap<String, String>) -> Vec<String> {
+    let unlogged = relations.iter().filter(|table| table.unlogged_on_standby);
+    let unlogged = unlogged.map(|table| format!("the rows of {}: it is unlogged, and a standby has none", table.name));
+    let foreign = elsewhere.iter().map(|(name, why)| format!("the rows of {name}: {why}"));
+    unlogged.chain(foreign).collect()
+}
+
+/// Those who read at one instant beside the session that holds it.
+pub(super) struct Company<'a> {
+    pub(super) database: &'a PostgresDatabase,
+    pub(super) holder: &'a Session,
+    pub(super) snapshot: &'a str,
+    pub(super) lock_wait: Duration,
+}
+
+impl Company<'_> {
+    /// Under which name the server lists them: no other run's sessions have it.
+    pub(super) fn name(&self) -> String {
+        format!("{APPLICATION} with {}", self.holder.pid())
+    }
+
+    /// Ends what they are waiting for.
+    async fn send_away(&self) {
+        let sql = format!(
+            "select pg_cancel_backend(pid) from pg_stat_activity where application_name = {}",
+            catalogue::literal(&self.name())
+        );
+        // The error that led here is the one to tell; without this they wait for as long as they may.
+        let _ = self.holder.rows(&sql, "end what waits for locks").await;
+    }
+}
+
+/// How many sessions may read rows beside the holder and the dump: each locks every table, and in the end the indexes that
+/// it has read by.
+async fn readers_for(holder: &Session, relations: &[Relation], wanted: Wanted) -> Result<usize> {
+    if wanted.readers < 2 {
+        return Ok(wanted.readers);
+    }
+    let sql = "select current_setting('max_locks_per_transaction')::bigint
+                      * (current_setting('max_connections')::bigint
+                         + current_setting('max_prepared_transactions')::bigint),
+                      (select count(*) from pg_locks where locktype = 'relation' and pid <> pg_backend_pid()),
+                      (select count(*) from pg_index)";
+    let rows = holder.rows(sql, "ask how many locks there may be").await?;
+    let number = |column| rows.first().map_or(0, |row| row.number::<u64>(column));
+    let room = (number(0) * TENTHS_OF_LOCKS / 10).saturating_sub(number(1) + number(2));
+    let tables = relations.iter().filter(|relation| !relation.made_by_script).count().max(1) as u64;
+    let sessions = usize::try_from(room / tables).unwrap_or(usize::MAX);
+    Ok(wanted.readers.min(sessions.saturating_sub(1 + usize::from(wanted.dump))).max(1))
+}
+
 fn require_readable(session: &Session, relations: &[Relation]) -> Result<()> {
-    let closed: Vec<&str> = relations.iter().filter(|table| !table.readable).map(|table| table.name.as_str()).collect();
+    let closed = relations.iter().filter(|table| !table.readable && !table.made_by_script);
+    let closed: Vec<&str> = closed.map(|table| table.name.as_str()).collect();
     if closed.is_empty() {
         return Ok(());
     }
@@ -213,6 +276,8 @@ async fn lock(
     events: &Events,
 ) -> std::result::Result<(), Stop> {
     let until = Instant::now() + wait;
+    // What an extension's script makes is neither dumped nor exported.
+    let relations: Vec<&Relation> = relations.iter().filter(|relation| !relation.made_by_script).collect();
     for batch in relations.chunks(BATCH) {
         let left = until.saturating_duration_since(Instant::now()).as_millis().max(1);
         let names: Vec<String> = batch.iter().map(|relation| format!("only {}", relation.quoted)).collect();
@@ -233,6 +298,8 @@ async fn lock(
             Some(&SqlState::UNDEFINED_TABLE | &SqlState::INVALID_SCHEMA_NAME) => {
                 Stop::Again("a table was dropped while the tables were being locked".to_owned())
             }
+            // Somebody who changes several tables in another order; the server has ended one of both.
+            Some(&SqlState::T_R_DEADLOCK_DETECTED) => Stop::Again("the locks of another session cross ours".to_owned()),
             Some(&SqlState::LOCK_NOT_AVAILABLE) => {
                 let who = if blockers.is_empty() { "another session".to_owned() } else { blockers };
                 Stop::Failed(Error::Busy {
@@ -268,7 +335,7 @@ async fn require_locked(session: &Session, relations: &[Relation]) -> std::resul
     let sql = "select relation from pg_locks
                 where locktype = 'relation' and mode = 'AccessShareLock' and granted and pid = pg_backend_pid()";
     let held: BTreeSet<u32> = session.rows(sql, "list its own locks").await?.iter().map(|row| row.number(0)).collect();
-    match relations.iter().find(|relation| !held.contains(&relation.oid)) {
+    match relations.iter().find(|relation| !relation.made_by_script && !held.contains(&relation.oid)) {
         None => Ok(()),
         Some(missed) => {
             Err(Stop::Again(format!("the table {} was made while the others were being locked", missed.name)))
@@ -292,90 +359,35 @@ async fn queue(holder: &Session) -> Result<Stop> {
 }
 
 async fn open_reader(
-    database: &PostgresDatabase,
-    snapshot: &str,
+    company: &Company<'_>,
     relations: &[Relation],
-    wait: Duration,
     events: &Events,
 ) -> std::result::Result<Session, Stop> {
-    let session = Session::open(database).await?;
-    let begin = format!("{BEGIN}; set transaction snapshot {}", catalogue::literal(snapshot));
+    let session = Session::open(company.database).await?;
+    let begin = format!(
+        "set application_name = {}; {BEGIN}; set transaction snapshot {}",
+        catalogue::literal(&company.name()),
+        catalogue::literal(company.snapshot)
+    );
     session.run(&begin, "join the snapshot").await?;
-    lock(database, &session, relations, wait, events).await?;
+    lock(company.database, &session, relations, company.lock_wait, events).await?;
     Ok(session)
 }
 
-/// The compression that pays: zstd where the program has it, else the quickest gzip.
-async fn compression(program: &Program) -> &'static str {
-    if program.major >= 16 && tools::takes(program, "zstd:3").await { "zstd:3" } else { "gzip:1" }
-}
-
-/// Starts a dump and waits for its first bytes: it locks every table before it writes anything.
-async fn start_dump(
-    database: &PostgresDatabase,
-    program: Program,
-    snapshot: &str,
-    wait: Duration,
-    scratch: &Scratch,
-) -> std::result::Result<Dump, Stop> {
-    let what = dump_of(database);
-    let access = Access::prepare(database, scratch)?;
-    let mut command = access.command(&program, "");
-    command.arg("--format=custom").arg(format!("--snapshot={snapshot}"));
-    command.arg(format!("--lock-wait-timeout={}", wait.as_millis().max(1)));
-    let level = compression(&program).await;
-    // Before 16 the option takes a bare level, for gzip.
-    command.arg(format!("--compress={}", if program.major >= 16 { level } else { &level[5..] }));
-    let failed = |cause| Error::local(format!("cannot run `{}`", program.path.display()), cause);
-    let mut child =
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
-    let mut stdout = child.stdout.take().expect("it was piped");
-    let first = read_some(&mut stdout).await.map_err(failed)?;
-    if first.is_empty() {
-        let words = tools::last_words(child.stderr.take()).await;
-        let status = child.wait().await.map_err(failed)?;
-        if words.contains("lock timeout") {
-            return Err(Stop::Again("pg_dump waited too long for a lock".to_owned()));
-        }
-        tools::require_success(&what, status, &words)?;
-        return Err(Stop::Failed(Error::damaged(format!("{what}: pg_dump wrote nothing"))));
-    }
-    Ok(Dump { child, stdout, first, client: format!("pg_dump {}", program.version), compression: level })
-}
-
-fn dump_of(database: &PostgresDatabase) -> String {
-    format!("cannot dump {}", database.location())
-}
-
-async fn read_some(stdout: &mut ChildStdout) -> std::io::Result<Bytes> {
-    let mut buffer = BytesMut::with_capacity(CHUNK);
-    stdout.read_buf(&mut buffer).await?;
-    Ok(buffer.freeze())
-}
-
-impl PostgresDatabase {
-    /// Writes the server's roles and tablespaces to a private file, without passwords.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Denied`] or [`Error::Service`] when the role may not read them.
-    pub async fn globals(&self, instant: &PostgresInstant, scratch: &Scratch) -> Result<(PathBuf, FileHash)> {
-        let program = tools::program(self, "pg_dumpall", instant.holder.major()).await?;
-        let what = format!("cannot read the roles of {}", self.location());
-        let mut command = Access::prepare(self, scratch)?.command(&program, "");
-        command.args(["--globals-only", "--no-role-passwords", "--database"]).arg(&self.name);
-        let failed = |cause| Error::local(format!("cannot run `{}`", program.path.display()), cause);
-        let output = command.stdin(Stdio::null()).output().await.map_err(failed)?;
-        tools::require_success(&what, output.status, String::from_utf8_lossy(&output.stderr).trim())?;
-        let path = scratch.file("globals.sql");
-        let written = local::create_private(&path)?.write_all(&output.stdout);
-        written.map_err(|cause| Error::local(format!("cannot write `{}`", path.display()), cause))?;
-        let sha256 = hexadecimal(&Sha256::digest(&output.stdout));
-        Ok((path, FileHash { bytes: output.stdout.len() as u64, sha256 }))
-    }
-}
-
 impl PostgresInstant {
+    /// The moment, by the clock that was handed in.
+    pub fn moment(&self) -> Timestamp {
+        self.moment
+    }
+
+    /// Tables of which the dump has no row, though they stand for themselves.
+    pub(crate) fn empty_here(&self) -> impl Iterator<Item = (String, u64)> {
+        self.relations
+            .iter()
+            .filter(|table| table.unlogged_on_standby && !table.partition && table.extension.is_none())
+            .map(|table| (table.name.clone(), 0))
+    }
+
     /// What the database is beyond its tables.
     pub fn facts(&self) -> &PostgresFacts {
         &self.facts
@@ -386,34 +398,9 @@ impl PostgresInstant {
         u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// The dump as it is made: it ends well only after `pg_dump` did. What `pg_dump` warns of is told.
-    pub fn take_dump(&mut self, database: &PostgresDatabase, events: &Events) -> Option<Reading> {
-        let Dump { mut child, stdout, first, .. } = self.dump.take()?;
-        let what = dump_of(database);
-        let words = tokio::spawn(tools::last_words(child.stderr.take()));
-        let events = events.clone();
-        let state = Some((child, stdout, Some(first), words));
-        let chunks = stream::try_unfold(state, move |state| {
-            let (what, events) = (what.clone(), events.clone());
-            async move {
-                let Some((mut child, mut stdout, first, words)) = state else { return Ok(None) };
-                let chunk = match first {
-                    Some(first) => first,
-                    None => read_some(&mut stdout).await.map_err(|cause| Error::local(what.clone(), cause))?,
-                };
-                if !chunk.is_empty() {
-                    return Ok(Some((chunk, Some((child, stdout, None, words)))));
-                }
-                let status = child.wait().await.map_err(|cause| Error::local(what.clone(), cause))?;
-                let words = words.await.unwrap_or_default();
-                tools::require_success(&what, status, &words)?;
-                if !words.is_empty() {
-                    events.warn(format!("pg_dump: {words}"));
-                }
-                Ok(None)
-            }
-        });
-        Some(chunks.boxed())
+    /// What `pg_dump` warned of, once the dump was read to its end.
+    pub fn warned(&self) -> Option<&str> {
+        self.warned.get().map(String::as_str)
     }
 
     /// The sessions that read rows.
@@ -423,7 +410,7 @@ impl PostgresInstant {
 
     /// Rows of every table that stands for itself, counted in the snapshot.
     pub(crate) async fn count(&self) -> Result<BTreeMap<String, u64>> {
-        let mut counts = BTreeMap::new();
+        let mut counts: BTreeMap<String, u64> = self.empty_here().collect();
         for relation in self.relations.iter().filter(|relation| relation.left_out().is_none()) {
             let sql = format!("select count(*) from {}", relation.source());
             let count = catalogue::count(&self.holder, &sql, &format!("count the rows of {}", relation.name)).await?;

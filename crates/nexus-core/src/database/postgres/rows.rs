@@ -6,7 +6,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use futures::StreamExt;
 
-use super::catalogue::{Layout, Relation, Shape};
+use super::catalogue::{Column, Layout, Relation, Shape};
 use super::connect::Session;
 use crate::database::json;
 use crate::database::sink::Sink;
@@ -14,15 +14,61 @@ use crate::error::{DatabaseWords, Error, Result};
 
 /// How often the number of rows is told.
 const ROWS_BETWEEN_NEWS: u64 = 8192;
+/// The longest text of a value that a record may have.
+const LONGEST_VALUE: u64 = 256 * 1024 * 1024;
+/// With so much beside its rows a table is read while no other such one is: each may have values that take much memory.
+pub(crate) const MUCH_BESIDE: u64 = 16 * 1024 * 1024;
 /// Integers of so many digits are below 2^53.
 const SURELY_EXACT: usize = 15;
 /// The largest integer that every JSON reader keeps exact.
 const LARGEST_EXACT: u64 = 1 << 53;
 
-/// What a session must do before it writes rows: a database without an encoding gives its bytes as they are.
+/// The encoding in which rows are read: a database without one, or with one that has no way to UTF-8, gives its bytes as
+/// they are.
+pub(crate) fn client_encoding(encoding: &str) -> &str {
+    if matches!(encoding, "SQL_ASCII" | "MULE_INTERNAL") { encoding } else { "UTF8" }
+}
+
+/// What a session must do before it writes rows.
 pub(crate) async fn prepare(session: &Session, encoding: &str) -> Result<()> {
-    let client = if encoding == "SQL_ASCII" { "SQL_ASCII" } else { "UTF8" };
-    session.run(&format!("set client_encoding={client}"), "set up a session").await
+    session.run(&format!("set client_encoding={}", client_encoding(encoding)), "set up a session").await
+}
+
+/// Refuses a table with a value that is too long for a record, by the name of its column.
+///
+/// The server and its protocol give a row whole, several times over on its way. Only tables that have so much beside their
+/// rows are looked at; the length of a text or of bytes is known without reading them.
+pub(crate) async fn require_short_values(session: &Session, relation: &Relation, layout: &Layout) -> Result<()> {
+    if relation.beside_rows < MUCH_BESIDE {
+        return Ok(());
+    }
+    let length = |column: &Column| match column.declared.as_str() {
+        "bytea" => format!("2 * octet_length(t.{})", column.quoted),
+        "text" | "json" => format!("octet_length(t.{}::text)", column.quoted),
+        declared if declared.starts_with("character varying") => format!("octet_length(t.{})", column.quoted),
+        _ => format!("pg_column_size(t.{})", column.quoted),
+    };
+    let columns: Vec<String> =
+        layout.columns.iter().map(|column| format!("max(({})::bigint)", length(column))).collect();
+    let sql = format!("select {} from {}", columns.join(", "), relation.source());
+    let longest = session.rows(&sql, &format!("look how long the values of {} are", relation.name)).await?;
+    let Some(longest) = longest.first() else { return Ok(()) };
+    for (at, column) in layout.columns.iter().enumerate() {
+        let bytes: u64 = longest.number(at);
+        if bytes > LONGEST_VALUE {
+            return Err(Error::Unsupported {
+                what: format!(
+                    "the column `{}` of the table `{}` has a value of {} MiB as text, and a record's may have {}: back up \
+                     without records, which are a second form of what the dump has",
+                    column.name,
+                    relation.name,
+                    bytes >> 20,
+                    LONGEST_VALUE >> 20
+                ),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Writes a table's rows as one JSON array and answers how many there are; `news` hears of each few thousand.
@@ -67,7 +113,7 @@ fn query(relation: &Relation, layout: &Layout) -> String {
     let columns: Vec<String> = (0..layout.columns.len()).map(|at| name(&at)).collect();
     let key: Vec<String> = layout.key.iter().map(name).collect();
     let order = if key.is_empty() { String::new() } else { format!(" order by {}", key.join(", ")) };
-    format!("copy (select {} from {} t{order}) to stdout", columns.join(", "), relation.source())
+    format!("copy (select {} from {}{order}) to stdout", columns.join(", "), relation.source())
 }
 
 /// Lines of the server's text format into records
@@ -99,7 +145,7 @@ impl<'a> Lines<'a> {
             rest.extend_from_slice(&piece);
             piece = rest.split().freeze();
         }
-        while let Some(end) = piece.iter().position(|byte| *byte == b'\n') {
+        while let Some(end) = memchr::memchr(b'\n', &piece) {
             self.row(&piece[..end])?;
             piece.advance(end + 1);
         }
@@ -113,10 +159,15 @@ impl<'a> Lines<'a> {
         if *rows > 0 {
             to.extend_from_slice(b",\n");
         }
-        let mut fields = line.split(|byte| *byte == b'\t');
+        let mut rest = Some(line);
         for (frame, column) in frames.iter().zip(&layout.columns) {
-            let Some(field) = fields.next() else {
+            let Some(line) = rest else {
                 return Err(Error::damaged("the server's answer lacks a column"));
+            };
+            let field;
+            (field, rest) = match memchr::memchr(b'\t', line) {
+                Some(at) => (&line[..at], Some(&line[at + 1..])),
+                None => (line, None),
             };
             to.extend_from_slice(frame);
             value(to, scratch, field, column.shape);
@@ -142,7 +193,7 @@ fn value(to: &mut Vec<u8>, scratch: &mut Vec<u8>, field: &[u8], shape: Shape) {
         Shape::Integer if is_exact(field) => to.extend_from_slice(field),
         Shape::Real if is_finite(field) => to.extend_from_slice(field),
         Shape::Integer | Shape::Real => text(to, field),
-        Shape::Text if !field.contains(&b'\\') => text(to, field),
+        Shape::Text if memchr::memchr(b'\\', field).is_none() => text(to, field),
         Shape::Text => {
             scratch.clear();
             unescape(field, scratch);
@@ -172,7 +223,7 @@ fn is_finite(field: &[u8]) -> bool {
 /// Undoes the text format's escapes.
 pub(crate) fn unescape(field: &[u8], to: &mut Vec<u8>) {
     let mut rest = field;
-    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+    while let Some(at) = memchr::memchr(b'\\', rest) {
         to.extend_from_slice(&rest[..at]);
         let escaped = rest.get(at + 1).copied();
         to.extend(escaped.map(|letter| match letter {
@@ -191,7 +242,6 @@ pub(crate) fn unescape(field: &[u8], to: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::catalogue::Column;
     use super::*;
 
     fn layout(shapes: &[Shape]) -> Layout {

@@ -1,5 +1,6 @@
 //! PostgreSQL's own programs: which of those on this machine fits a server, and how they are run without secrets in sight.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
@@ -7,6 +8,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStderr, Command};
 
 use super::place::{Password, PostgresDatabase, password_line};
+use super::words::without_rows;
 use crate::error::{DatabaseWords, Error, Result};
 use crate::local::{self, Scratch};
 
@@ -63,13 +65,19 @@ pub(crate) fn folders(named: Option<&Path>, path: Option<&str>) -> Vec<PathBuf> 
 /// [`Error::Unsupported`] with the package to install when there is none that is new enough.
 pub(crate) async fn program(database: &PostgresDatabase, name: &str, server: u32) -> Result<Program> {
     let mut found: Vec<Program> = Vec::new();
+    // Two names of one folder are one, and to ask a program is to run it: Debian's wrappers take their time.
+    let mut asked = BTreeSet::new();
     for folder in &database.programs {
         let path = folder.join(name);
-        if path.is_file()
-            && let Some(program) = version(&path).await
-        {
-            found.push(program);
+        let Ok(whole) = path.canonicalize() else { continue };
+        if !whole.is_file() || !asked.insert(whole) {
+            continue;
         }
+        let Some(program) = version(&path).await else { continue };
+        if program.major == server {
+            return Ok(program);
+        }
+        found.push(program);
     }
     let newest = found.iter().map(|program| program.major).max();
     found.into_iter().filter(|program| program.major >= server).min_by_key(|program| program.major).ok_or_else(|| {
@@ -141,6 +149,13 @@ impl Access {
         Ok(Self { text: words.join(" "), secret, options: database.options.clone() })
     }
 
+    /// The same, under another name in the server's list of sessions.
+    pub(crate) fn called(mut self, name: &str) -> Self {
+        // Of two words for the same thing libpq takes the last one.
+        self.text = format!("{} application_name='{name}'", self.text);
+        self
+    }
+
     /// A command that reaches the database, with nothing of our own environment but what a program needs to run.
     pub(crate) fn command(&self, program: &Program, settings: &str) -> Command {
         let mut command = Command::new(&program.path);
@@ -148,8 +163,9 @@ impl Access {
         if let Some(path) = &self.secret {
             command.env("PGPASSFILE", path);
         } else {
-            // Not the file of whoever runs this: a password from there was taken already.
-            command.env("PGPASSFILE", "/dev/null");
+            // Not the file of whoever runs this: a password from there was taken already. One that is there and is no
+            // plain file is warned of.
+            command.env("PGPASSFILE", "/dev/null/none");
         }
         let options = [self.options.as_deref().unwrap_or_default(), settings].join(" ");
         command.env("PGOPTIONS", options.trim()).arg("--dbname").arg(&self.text).arg("--no-password");
@@ -193,7 +209,7 @@ pub(crate) fn require_success(what: &str, status: ExitStatus, words: &str) -> Re
     if status.success() {
         return Ok(());
     }
-    let words = if words.is_empty() { status.to_string() } else { format!("{status}: {words}") };
+    let words = if words.is_empty() { status.to_string() } else { format!("{status}: {}", without_rows(words)) };
     let what = what.to_owned();
     let cause = Some(DatabaseWords(words.clone()).into());
     Err(if words.contains("No space left on device") {

@@ -1,0 +1,190 @@
+//! What a backup of a PostgreSQL database takes, what it leaves, and for how long it stands in anybody's way.
+
+use nexus_sandbox::Service;
+use nexus_testkit::kill::Running;
+use nexus_testkit::postgres::{Database, Server, programs, unique};
+use serde_json::Value;
+
+use crate::app::{App, sandbox};
+
+/// The version that Debian brings, with all its extensions.
+const DEBIAN: u32 = 15;
+
+async fn app(url: &str, more: &str) -> (Service, App) {
+    let (service, endpoint) = sandbox();
+    let app = App::bare(endpoint).await;
+    let (programs, bucket) = (programs(DEBIAN), &app.bucket);
+    app.write(
+        "nexus.toml",
+        &format!(
+            "app = \"clinic\"\n[database]\nurl = \"{url}\"\nlock-wait = \"5m\"\nprograms = \"{}\"\n\
+             [records]\nfolder = \"backups\"\n[vault]\nurl = \"s3://{bucket}/backup/\"\n{more}",
+            programs.display()
+        ),
+    );
+    (service, app)
+}
+
+fn manifest(app: &App, id: &str) -> Value {
+    app.run(&["show", id, "--json"]).ends_with(0).json()["manifest"].clone()
+}
+
+fn records(app: &App, id: &str, table: &str) -> Vec<Value> {
+    let path = app.path("backups").join(id).join(format!("{table}.json"));
+    serde_json::from_str(&std::fs::read_to_string(path).expect("records")).expect("JSON")
+}
+
+#[tokio::test]
+async fn a_database_without_an_encoding_is_backed_up_with_bytes_that_are_no_text() {
+    let server = Server::shared(DEBIAN);
+    let database = Database::empty(&server, "template template0 encoding 'SQL_ASCII' lc_collate 'C' lc_ctype 'C'");
+    database.sql("create table name (id integer primary key, said text); insert into name values (1, E'caf\\351')");
+    let (_service, app) = app(&database.url(), "").await;
+    let id = app.back_up(&[]);
+    assert_eq!(records(&app, &id, "name")[0]["said"], serde_json::json!({"$text": "Y2Fm6Q=="}));
+    database.sql("delete from name");
+    app.restore(&[&id]);
+    assert_eq!(database.sql("select encode(said::bytea, 'hex') from name"), "636166e9");
+    for name in server.databases().iter().filter(|name| name.starts_with(&format!("{}_before", database.name))) {
+        server.sql("postgres", &format!("drop database \"{name}\""));
+    }
+}
+
+#[tokio::test]
+async fn a_role_without_a_password_is_not_warned_of_a_password_file() {
+    let server = Server::own(DEBIAN);
+    let file = server.sql("postgres", "show hba_file");
+    server.sql("postgres", &format!("copy (select 'host all all 127.0.0.1/32 trust') to '{file}'"));
+    server.sql("postgres", "select pg_reload_conf()");
+    server.sql("postgres", "create database open; ");
+    let (_service, app) = app(&format!("postgres://{}@127.0.0.1:{}/open", server.superuser(), server.port), "").await;
+    let ended = app.run(&["backup"]).ends_with(0);
+    assert!(!ended.err.contains("password file"), "{}", ended.err);
+}
+
+#[tokio::test]
+async fn partitions_on_another_server_are_left_out_and_named() {
+    let server = Server::shared(DEBIAN);
+    let database = Database::empty(&server, "");
+    database.sql(
+        "create extension file_fdw; create server files foreign data wrapper file_fdw;
+         create table parted (id integer, name text) partition by range (id);
+         create table parted_1 (name text, id integer);
+         alter table parted attach partition parted_1 for values from (1) to (9);
+         create foreign table parted_2 partition of parted for values from (10) to (20)
+             server files options (program 'echo 15,x', format 'csv');
+         insert into parted values (1, 'a'), (2, 'b')",
+    );
+    let (_service, app) = app(&database.url(), "").await;
+    let id = app.back_up(&[]);
+    let rows = records(&app, &id, "parted");
+    assert_eq!(rows, [serde_json::json!({"id": 1, "name": "a"}), serde_json::json!({"id": 2, "name": "b"})]);
+    let manifest = manifest(&app, &id);
+    assert_eq!(manifest["parts"]["database"]["tables"]["parted"], 2);
+    assert!(manifest["parts"]["records"]["skipped"]["parted_2"].is_string(), "{manifest}");
+    assert!(manifest["parts"]["database"]["postgres"]["lacks"].to_string().contains("parted_2"), "{manifest}");
+    let target = unique("elsewhere");
+    app.restore(&[&id, "--to-database", &server.url(&target)]);
+    assert_eq!(server.sql(&target, "select count(*) from parted_1"), "2");
+    server.sql("postgres", &format!("drop database {target} with (force)"));
+}
+
+#[tokio::test]
+async fn whoever_locks_tables_in_another_order_does_not_end_the_backup() {
+    let server = Server::shared(DEBIAN);
+    let database = Database::empty(&server, "");
+    database.sql("create table a (id integer); create table z (id integer)");
+    let mut command = server.psql(&database.name);
+    // It is in no hurry to find the deadlock, so that the backup is the one that the server ends.
+    command.args([
+        "-c",
+        "set deadlock_timeout = '1min'; begin; lock table z in access exclusive mode;
+         do $$ begin while not exists (select from pg_locks where not granted and relation = 'z'::regclass)
+               loop perform pg_sleep(0.01); end loop; end $$;
+         lock table a in access exclusive mode; commit",
+    ]);
+    let other = Running::start(command);
+    while database.sql("select count(*) from pg_locks where mode = 'AccessExclusiveLock' and relation = 'z'::regclass")
+        == "0"
+    {
+        tokio::task::yield_now().await;
+    }
+    let (_service, app) = app(&database.url(), "").await;
+    app.back_up(&[]);
+    drop(other);
+}
+
+#[tokio::test]
+async fn a_backup_that_is_killed_while_it_waits_for_a_lock_leaves_no_session_in_the_queue() {
+    let server = Server::shared(DEBIAN);
+    let database = Database::empty(&server, "");
+    database.sql("create table held (id integer)");
+    let mut command = server.psql(&database.name);
+    command.args(["-c", "begin; lock table held in access exclusive mode; select pg_sleep(240)"]);
+    let holder = Running::start(command);
+    let (_service, app) = app(&database.url(), "").await;
+    let waiting = "select count(*) from pg_locks where not granted and relation = 'held'::regclass";
+    while database
+        .sql("select count(*) from pg_locks where mode = 'AccessExclusiveLock' and relation = 'held'::regclass")
+        == "0"
+    {
+        tokio::task::yield_now().await;
+    }
+    let mut running = app.start(&["backup"]);
+    while database.sql(waiting) == "0" {
+        assert!(running.ended_within(std::time::Duration::ZERO).is_none(), "it ended before it waited");
+    }
+    running.kill();
+    while database.sql(waiting) != "0" {}
+    assert_eq!(
+        database.sql("select count(*) from pg_locks where granted and relation = 'held'::regclass"),
+        "1",
+        "the table was let go: this shows nothing"
+    );
+    holder.kill();
+    server.sql(
+        "postgres",
+        &format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{}'", database.name),
+    );
+}
+
+#[tokio::test]
+async fn more_tables_than_a_server_has_locks_for_five_sessions_are_backed_up() {
+    let server = Server::own(DEBIAN);
+    server.sql("postgres", "create database wide");
+    let make = "do $$ begin for n in 1..1500 loop execute format('create table t%s (id integer)', n); end loop; end $$";
+    server.sql("wide", make);
+    let (_service, app) = app(&server.url("wide"), "").await;
+    let id = app.back_up(&[]);
+    let tables = manifest(&app, &id)["parts"]["database"]["tables"].as_object().expect("tables").len();
+    assert_eq!(tables, 1500);
+}
+
+#[tokio::test]
+async fn a_table_that_an_extension_made_and_nobody_may_read_is_no_obstacle() {
+    let server = Server::shared(DEBIAN);
+    let role = unique("keeper");
+    server.role(&role, "");
+    let database = Database::empty(&server, &format!("owner {role}"));
+    database.sql(
+        "create extension hstore; create table made_by_it (id integer); alter extension hstore add table made_by_it",
+    );
+    let (_service, app) = app(&server.url_of(&database.name, &role, "secret"), "").await;
+    let id = app.back_up(&[]);
+    let skipped = &manifest(&app, &id)["parts"]["records"]["skipped"]["made_by_it"];
+    assert_eq!(skipped, "it belongs to the extension hstore");
+    server.sql("postgres", &format!("drop database {} with (force)", database.name));
+}
+
+#[tokio::test]
+async fn what_a_server_is_held_to_and_cannot_be_is_refused() {
+    let server = Server::shared(DEBIAN);
+    for (more, naming) in [
+        ("sslmode=verify-ca", "root certificate"),
+        ("sslmode=require&sslrootcert=system", "verify-full"),
+        ("channel_binding=require", "channel_binding"),
+    ] {
+        let (_service, app) = app(&format!("{}?{more}", server.url("postgres")), "").await;
+        app.run(&["backup"]).refuses(2, naming);
+    }
+}
