@@ -312,6 +312,26 @@ async fn a_change_that_a_type_calls_equal_is_one_all_the_same() {
     assert_eq!(database.sql("select count(*) from many"), "30000");
 }
 
+#[tokio::test]
+async fn tables_whose_functions_name_no_schema_are_backed_up_and_loaded() {
+    let server = Server::shared(DEBIAN);
+    let database = Database::empty(&server, "");
+    let name = &database.name;
+    database.sql(&format!("create schema app; alter database {name} set search_path = app"));
+    database.sql(
+        "create function app.inner_one(text) returns text language sql immutable as 'select lower($1)';
+         create function app.plain(text) returns text language sql immutable as 'select inner_one($1)';
+         create table app.t (id integer primary key, body text check (plain(body) <> 'x'));
+         create index on app.t (plain(body)); insert into app.t values (1, 'A'), (2, 'B')",
+    );
+    let (_service, app) = postgres(&database.url()).await;
+    let id = app.back_up(&[]);
+    app.back_up(&["--only", "database"]);
+    database.sql("delete from app.t where id = 1");
+    app.restore(&[&id, "--only", "records"]);
+    assert_eq!(database.sql("select count(*) from app.t"), "2");
+}
+
 /// The schema of a database in a new one.
 fn schema_of(database: &Database<'_>) -> String {
     let server = database.server;

@@ -54,6 +54,11 @@ impl Relation {
         }
     }
 
+    /// True when some of its partitions are foreign tables.
+    pub(crate) fn has_foreign_partitions(&self) -> bool {
+        self.local.is_some()
+    }
+
     /// Why its rows are not exported on their own, if they are not.
     pub(crate) fn left_out(&self) -> Option<String> {
         match &self.extension {

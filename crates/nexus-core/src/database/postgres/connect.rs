@@ -123,6 +123,8 @@ impl Session {
             "quote_all_identifiers=off",
             "client_min_messages=warning",
             "synchronize_seqscans=off",
+            // Rows of a table without a key come in the same order every time.
+            "max_parallel_workers_per_gather=0",
             "synchronous_commit=on",
         ];
         if self.version >= 140_000 {
@@ -141,6 +143,29 @@ impl Session {
     /// What makes the server look now and then whether its client is still there, where it can: libpq's `options`.
     pub(crate) fn watching(&self) -> String {
         if self.watched { format!("-c {WATCH}") } else { String::new() }
+    }
+
+    /// Lets names in a table's own expressions find what they find for the app: to read a table, or to write to it, the
+    /// server may expand the functions of its indexes and checks, which need not name schemas.
+    ///
+    /// `path` is the app's; without it the one that sessions here begin with. Questions to the catalogue are asked without it,
+    /// so that nobody's function answers for the server's own.
+    pub(crate) async fn follow_path(&self, path: Option<&str>) -> Result<()> {
+        let path = match path {
+            Some(path) => super::catalogue::literal(path),
+            None => "(select reset_val from pg_settings where name = 'search_path')".to_owned(),
+        };
+        let sql = format!(
+            "select set_config('search_path', case when p in ('', '\"\"') then 'pg_catalog' else 'pg_catalog, ' || p end,
+                               false)
+               from (select {path}) as paths(p)"
+        );
+        self.run(&sql, "set up a session").await
+    }
+
+    /// Names are the server's own again.
+    pub(crate) async fn follow_no_path(&self) -> Result<()> {
+        self.run("set search_path=pg_catalog", "set up a session").await
     }
 
     /// The server's major version.

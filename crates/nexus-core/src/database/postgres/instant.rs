@@ -411,11 +411,13 @@ impl PostgresInstant {
     /// Rows of every table that stands for itself, counted in the snapshot.
     pub(crate) async fn count(&self) -> Result<BTreeMap<String, u64>> {
         let mut counts: BTreeMap<String, u64> = self.empty_here().collect();
+        self.holder.follow_path(None).await?;
         for relation in self.relations.iter().filter(|relation| relation.left_out().is_none()) {
             let sql = format!("select count(*) from {}", relation.source());
             let count = catalogue::count(&self.holder, &sql, &format!("count the rows of {}", relation.name)).await?;
             counts.insert(relation.name.clone(), count);
         }
+        self.holder.follow_no_path().await?;
         Ok(counts)
     }
 }

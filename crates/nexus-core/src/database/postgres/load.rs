@@ -76,6 +76,7 @@ impl PostgresDatabase {
             require_temporary(&session).await?;
         }
         let mut look = TablesLook::default();
+        session.follow_path(None).await?;
         for records in records {
             let present = count(&session, &tables[&records.table]).await?;
             look.tables.push(TableToLoad { records, present });
@@ -97,12 +98,15 @@ impl PostgresDatabase {
         let encoding = "select pg_encoding_to_char(encoding) from pg_database where datname = current_database()";
         let encoding = session.value(encoding, "ask for its encoding").await?;
         rows::prepare(&session, &encoding).await?;
+        session.follow_no_path().await?;
         lock(&session, records, lock_wait).await?;
         // Only now nobody changes them any more.
         let mut tables = find(&session, records).await?;
+        session.follow_path(None).await?;
         for table in tables.values_mut() {
             table.present = count(&session, table).await?;
         }
+        session.follow_no_path().await?;
         let sleepers = Sleepers::find(&session, &oids(&tables)).await?;
         Ok(PostgresLoad {
             session,
@@ -124,6 +128,7 @@ impl PostgresLoad {
     /// [`Error::Changed`] naming the table.
     pub async fn require_unchanged(&self, safe: &[RecordTable]) -> Result<()> {
         let layouts = catalogue::layouts(&self.session).await?;
+        self.session.follow_path(None).await?;
         for records in safe {
             let Some(table) = self.tables.get(&records.table) else { continue };
             let layout = layouts.get(&table.relation.oid).cloned().unwrap_or_default();
@@ -133,7 +138,7 @@ impl PostgresLoad {
                 return Err(written_since(records));
             }
         }
-        Ok(())
+        self.session.follow_no_path().await
     }
 
     /// Puts to sleep what would act on rows, and empties the tables whose rows shall be replaced.
@@ -162,6 +167,7 @@ impl PostgresLoad {
         };
         let mut source = RecordFile::open(file, records, "")?;
         let mut loaded = LoadedTable { table: records.table.clone(), records: records.rows, ..LoadedTable::default() };
+        self.session.follow_path(None).await?;
         match self.mode {
             LoadMode::Replace => {
                 self.copy(&table, &table.relation.quoted, &mut source, events).await?;
@@ -186,6 +192,7 @@ impl PostgresLoad {
                 return Err(unlike(records));
             }
         }
+        self.session.follow_no_path().await?;
         self.conflicts += loaded.conflicts;
         for (column, value) in &records.sequences {
             self.sequences.push(raise(&table, column, *value));
@@ -218,6 +225,7 @@ impl PostgresLoad {
         let views = session.rows(&views, "list the materialized views").await?;
         if !self.tables.is_empty() {
             let names: Vec<&str> = self.tables.values().map(|table| table.relation.quoted.as_str()).collect();
+            session.follow_path(None).await?;
             session.run(&format!("analyze {}", names.join(", ")), "gather statistics").await?;
         }
         let transaction = session.value("select pg_current_xact_id()", "ask for its transaction").await?;
@@ -374,12 +382,7 @@ impl PostgresLoad {
     }
 
     async fn number(&self, sql: &str, table: &Table) -> Result<u64> {
-        let what = format!("compare the records of {}", table.relation.name);
-        let said = self.session.value(sql, &what).await?;
-        said.parse().map_err(|_| Error::Service {
-            what: format!("cannot {what}"),
-            cause: Some(DatabaseWords(format!("the server said {said:?}")).into()),
-        })
+        catalogue::count(&self.session, sql, &format!("compare the records of {}", table.relation.name)).await
     }
 
     async fn change(&self, sql: &str, table: &Table) -> Result<u64> {
@@ -484,6 +487,14 @@ async fn find(session: &Session, records: &[RecordTable]) -> Result<BTreeMap<Str
         let Some(relation) = relation.filter(|relation| relation.left_out().is_none()) else {
             return Err(no_table(records, session.place()));
         };
+        if relation.has_foreign_partitions() {
+            return Err(Error::Unsupported {
+                what: format!(
+                    "partitions of {} lie on another server, and would be emptied there: restore the database",
+                    records.table
+                ),
+            });
+        }
         let layout = layouts.get(&relation.oid).cloned().unwrap_or_default();
         let there: Vec<_> = layout.columns.iter().map(Column::recorded).collect();
         require_same_columns(records, &there)?;
@@ -503,11 +514,7 @@ fn oids(tables: &BTreeMap<String, Table>) -> BTreeSet<u32> {
 
 async fn count(session: &Session, table: &Table) -> Result<u64> {
     let sql = format!("select count(*) from {}", table.name());
-    let what = format!("count the rows of {}", table.relation.name);
-    let count = session.value(&sql, &what).await?;
-    count
-        .parse()
-        .map_err(|_| Error::Service { what: format!("cannot {what}"), cause: Some(DatabaseWords(count).into()) })
+    catalogue::count(session, &sql, &format!("count the rows of {}", table.relation.name)).await
 }
 
 fn unknown(table: &Table) -> Error {

@@ -18,7 +18,7 @@ use super::within::Within;
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::local::Scratch;
-use crate::point::PostgresFacts;
+use crate::point::{PostgresFacts, PostgresSetting};
 
 /// Databases to connect to while the one to be restored is renamed.
 const MAINTENANCE: [&str; 2] = ["postgres", "template1"];
@@ -308,6 +308,10 @@ pub(super) async fn compare(
     let relations = catalogue::relations(session).await?;
     let mut wrong = Vec::new();
     let mut rows = 0;
+    // The database's own settings may not be there yet.
+    let of_database = |setting: &&PostgresSetting| setting.role.is_none() && setting.name == "search_path";
+    let path = facts.settings.iter().find(of_database).map(|setting| setting.value.as_str());
+    session.follow_path(path).await?;
     for (name, expected) in tables {
         let Some(relation) = relations.iter().find(|relation| relation.name == *name) else {
             wrong.push(format!("{name} is not there"));
@@ -320,6 +324,7 @@ pub(super) async fn compare(
             wrong.push(format!("{name} has {count} rows, not {expected}"));
         }
     }
+    session.follow_no_path().await?;
     let more =
         relations.iter().filter(|relation| relation.left_out().is_none() && !tables.contains_key(&relation.name));
     wrong.extend(more.map(|relation| format!("{} was not in the point", relation.name)));

@@ -31,7 +31,8 @@ pub(crate) fn client_encoding(encoding: &str) -> &str {
 
 /// What a session must do before it writes rows.
 pub(crate) async fn prepare(session: &Session, encoding: &str) -> Result<()> {
-    session.run(&format!("set client_encoding={}", client_encoding(encoding)), "set up a session").await
+    session.run(&format!("set client_encoding={}", client_encoding(encoding)), "set up a session").await?;
+    session.follow_path(None).await
 }
 
 /// Refuses a table with a value that is too long for a record, by the name of its column.
