@@ -1,6 +1,6 @@
 //! What a backup of a PostgreSQL database takes, what it leaves, and for how long it stands in anybody's way.
 
-use nexus_sandbox::Service;
+use nexus_sandbox::{Fault, FaultAt, Service};
 use nexus_testkit::kill::Running;
 use nexus_testkit::postgres::{Database, Server, programs, unique};
 use serde_json::Value;
@@ -48,6 +48,26 @@ async fn a_database_without_an_encoding_is_backed_up_with_bytes_that_are_no_text
     for name in server.databases().iter().filter(|name| name.starts_with(&format!("{}_before", database.name))) {
         server.sql("postgres", &format!("drop database \"{name}\""));
     }
+}
+
+#[tokio::test]
+async fn the_database_is_let_go_before_the_files_are_copied() {
+    let server = Server::shared(DEBIAN);
+    let database = Database::empty(&server, "");
+    database.sql("create table t (id integer primary key); insert into t values (1)");
+    let (service, app) = app(&database.url(), "").await;
+    let config = std::fs::read_to_string(app.path("nexus.toml")).expect("it was written");
+    app.write("nexus.toml", &format!("{config}[files]\nsource = \"s3://{}\"\n", app.bucket));
+    app.put("images/a.jpg", b"a picture").await;
+    service.inject(Fault::Stall, FaultAt::Operation { name: "CopyObject".to_owned(), nth: 0 });
+    let running = app.start(&["backup"]);
+    while service.faults_fired() == 0 {
+        tokio::task::yield_now().await;
+    }
+    // The copy has no answer; whoever waits for the table meanwhile gets it.
+    database.sql("set lock_timeout = '20s'; truncate t");
+    service.clear_faults();
+    running.kill();
 }
 
 #[tokio::test]

@@ -205,8 +205,8 @@ impl PostgresLoad {
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] when rows would point at rows that are not there; as the server says. Nothing is committed,
-    /// unless the connection broke while it was.
+    /// [`Error::Usage`] when rows would point at rows that are not there; as the server says. Nothing is committed, unless
+    /// the connection broke while it was: then the text says so.
     pub async fn finish(self) -> Result<(bool, Vec<String>)> {
         let session = &self.session;
         if self.conflicts > 0 && self.mode == LoadMode::AddMissing(Conflict::Refuse) {
@@ -423,8 +423,9 @@ impl Table {
 /// Locks the tables and those that point at them, all at once or none.
 async fn lock(session: &Session, records: &[RecordTable], wait: Duration) -> Result<()> {
     let until = Instant::now() + wait;
+    let begin = format!("begin; set local lock_timeout={}", wait.as_millis().max(1));
     loop {
-        session.run("begin", "begin a transaction").await?;
+        session.run(&begin, "begin a transaction").await?;
         let tables = find(session, records).await?;
         let names = sleepers::all_names(session, &oids(&tables)).await?;
         if names.is_empty() {

@@ -125,15 +125,20 @@ pub(super) async fn require_rights(session: &Session, tables: &BTreeSet<u32>) ->
     })
 }
 
-/// The tables and those that point at them, children first, as a lock takes them.
+/// The tables, those that point at them, and those that they point at, children first, as a lock takes them: to take a
+/// foreign key away locks both of its tables.
+///
+/// A table of another role is left out where this one may not lock it: for that one the session's lock timeout counts.
 pub(super) async fn all_names(session: &Session, tables: &BTreeSet<u32>) -> Result<Vec<String>> {
     let sql = format!(
-        "{} select case when c.relkind = 'p' then '' else 'only ' end || c.oid::regclass::text
-              from pg_class c
-             where c.oid in (select oid from given)
-                or c.oid in (select conrelid from pg_constraint
-                              where contype = 'f' and conparentid = 0 and confrelid in (select oid from loaded))
-             order by c.oid in (select confrelid from pg_constraint where contype = 'f'), 1",
+        "{}, keys as (select conrelid, confrelid from pg_constraint where contype = 'f' and conparentid = 0
+                         and (conrelid in (select oid from loaded) or confrelid in (select oid from loaded)))
+         select case when c.relkind = 'p' then '' else 'only ' end || c.oid::regclass::text
+           from pg_class c
+          where (c.oid in (select oid from given) or c.oid in (select conrelid from keys)
+                 or c.oid in (select confrelid from keys))
+            and pg_has_role(c.relowner, 'USAGE')
+          order by c.oid in (select confrelid from keys), 1",
         loaded(tables)
     );
     let rows = session.rows(&sql, "list the tables").await?;
