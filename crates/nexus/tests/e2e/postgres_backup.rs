@@ -1,5 +1,7 @@
 //! What a backup of a PostgreSQL database takes, what it leaves, and for how long it stands in anybody's way.
 
+use std::time::Duration;
+
 use nexus_sandbox::{Fault, FaultAt, Service};
 use nexus_testkit::kill::Running;
 use nexus_testkit::postgres::{Database, Server, programs, unique};
@@ -59,9 +61,10 @@ async fn the_database_is_let_go_before_the_files_are_copied() {
     let config = std::fs::read_to_string(app.path("nexus.toml")).expect("it was written");
     app.write("nexus.toml", &format!("{config}[files]\nsource = \"s3://{}\"\n", app.bucket));
     app.put("images/a.jpg", b"a picture").await;
-    service.inject(Fault::Stall, FaultAt::Operation { name: "CopyObject".to_owned(), nth: 0 });
-    let running = app.start(&["backup"]);
+    service.inject(Fault::Stall, FaultAt::Operation { name: "CopyObject".to_owned(), nth: 1 });
+    let mut running = app.start(&["backup"]);
     while service.faults_fired() == 0 {
+        assert!(running.ended_within(Duration::ZERO).is_none(), "it ended before it copied a file");
         tokio::task::yield_now().await;
     }
     // The copy has no answer; whoever waits for the table meanwhile gets it.
