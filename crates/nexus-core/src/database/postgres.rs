@@ -6,11 +6,13 @@
 mod beside;
 pub(crate) mod catalogue;
 pub(crate) mod connect;
+mod copy_text;
 mod dress;
 mod dump;
 mod group;
 mod instant;
 mod load;
+mod merge;
 mod place;
 mod requirements;
 mod restore;

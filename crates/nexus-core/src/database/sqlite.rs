@@ -5,11 +5,13 @@
 
 mod check;
 mod condition;
+mod content;
 mod load;
 mod open;
 mod restore;
 mod rows;
 mod tables;
+mod target;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

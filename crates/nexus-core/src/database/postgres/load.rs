@@ -15,15 +15,15 @@ use tokio_postgres::error::SqlState;
 
 use super::catalogue::{self, Column, Layout, Relation, identifier, literal};
 use super::connect::Session;
+use super::copy_text;
 use super::place::PostgresDatabase;
 use super::rows;
 use super::sleepers::{self, Sleepers};
 use crate::database::load::{
-    Conflict, EXAMPLES, LoadMode, LoadedTable, TableToLoad, TablesLook, no_table, require_same_columns, unlike,
-    written_since,
+    Conflict, LoadMode, LoadedTable, TableToLoad, TablesLook, no_table, require_same_columns, unlike, written_since,
 };
 use crate::database::sink::Sink;
-use crate::database::source::{Field, RecordFile};
+use crate::database::source::RecordFile;
 use crate::error::{DatabaseWords, Error, Result};
 use crate::event::{Events, Stage};
 use crate::point::RecordTable;
@@ -34,13 +34,11 @@ const BUFFER: usize = 256 * 1024;
 const ROWS_BETWEEN_NEWS: u64 = 4096;
 /// How long to wait before tables in use are tried again.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Where the records of a table wait while they are compared with its rows.
-const STAGE: &str = "pg_temp.nexus_records";
 
 /// Tables that are being loaded: nothing of it counts before [`PostgresLoad::finish`].
 #[derive(Debug)]
 pub struct PostgresLoad {
-    session: Session,
+    pub(super) session: Session,
     mode: LoadMode,
     tables: BTreeMap<String, Table>,
     database: PostgresDatabase,
@@ -49,15 +47,16 @@ pub struct PostgresLoad {
     conflicts: u64,
 }
 
+/// A table that is being loaded.
 #[derive(Debug, Clone)]
-struct Table {
-    relation: Relation,
+pub(super) struct Table {
+    pub(super) relation: Relation,
     /// The columns in the order of the records' fields.
     columns: Vec<Column>,
     /// The primary key's columns in the order of the index.
-    key: Vec<Column>,
+    pub(super) key: Vec<Column>,
     /// Rows before.
-    present: u64,
+    pub(super) present: u64,
 }
 
 impl PostgresDatabase {
@@ -260,7 +259,7 @@ impl PostgresLoad {
     }
 
     /// Streams a record file into a table that has these columns.
-    async fn copy(&self, table: &Table, into: &str, source: &mut RecordFile, events: &Events) -> Result<()> {
+    pub(super) async fn copy(&self, table: &Table, into: &str, source: &mut RecordFile, events: &Events) -> Result<()> {
         let stored: Vec<usize> = (0..table.columns.len()).filter(|at| !table.columns[*at].generated).collect();
         if stored.is_empty() {
             return self.repeat(into, source).await;
@@ -279,7 +278,7 @@ impl PostgresLoad {
                 if nth > 0 {
                     buffer.extend_from_slice(b"\t");
                 }
-                write(&mut buffer, &fields[*at]).ok_or_else(|| unknown(table))?;
+                copy_text::write(&mut buffer, &fields[*at]).ok_or_else(|| unknown(table))?;
             }
             buffer.extend_from_slice(b"\n");
             if buffer.len() >= BUFFER {
@@ -306,91 +305,7 @@ impl PostgresLoad {
         self.session.run(&sql, "load records").await
     }
 
-    /// Puts the records beside the table, in a table of the same types.
-    async fn stage(&self, table: &Table, source: &mut RecordFile, events: &Events) -> Result<()> {
-        let columns: Vec<&str> = table.stored().map(|column| column.quoted.as_str()).collect();
-        let sql = format!(
-            "drop table if exists {STAGE}; create temporary table nexus_records on commit drop as
-             select {} from {} with no data",
-            columns.join(", "),
-            table.name()
-        );
-        self.session.run(&sql, "make a temporary table").await?;
-        self.copy(table, STAGE, source, events).await
-    }
-
-    /// Adds the records whose key is not in the table, and sees to those whose key is there with other values.
-    async fn merge(&self, table: &Table, conflict: Conflict, loaded: &mut LoadedTable) -> Result<()> {
-        let (quoted, source) = (&table.relation.quoted, table.name());
-        let columns: Vec<&str> = table.stored().map(|column| column.quoted.as_str()).collect();
-        let list = columns.join(", ");
-        if columns.is_empty() {
-            // All rows are alike: only their number counts.
-            let missing = loaded.records.saturating_sub(table.present);
-            let sql = format!("insert into {quoted} select from generate_series(1, {missing})");
-            loaded.added = self.change(&sql, table).await?;
-            return Ok(());
-        }
-        let (ours, theirs) = (row_text("s", &columns), row_text("t", &columns));
-        if table.key.is_empty() {
-            // Without a key a row is its own: as many are added as there are fewer.
-            let sql = format!(
-                "insert into {quoted} ({list}) overriding system value
-                 select {list} from (select s.*, {ours} as \"nexus: row\",
-                                            row_number() over (partition by {ours}) as \"nexus: number\" from {STAGE} s) s
-                   left join (select {theirs} as row, count(*) as number from {source} t group by 1) p
-                     on p.row = s.\"nexus: row\"
-                  where s.\"nexus: number\" > coalesce(p.number, 0)"
-            );
-            loaded.added = self.change(&sql, table).await?;
-            return Ok(());
-        }
-        let key = table.same_key();
-        let other = format!("from {STAGE} s join {source} t on {key} where {ours} <> {theirs}");
-        let shown: Vec<String> = table
-            .key
-            .iter()
-            .map(|column| format!("{} || s.{}::text", literal(&format!("{}=", column.name)), column.quoted))
-            .collect();
-        let shown = shown.join(" || ', ' || ");
-        loaded.conflicts = self.number(&format!("select count(*) {other}"), table).await?;
-        if loaded.conflicts > 0 {
-            let sql = format!("select {shown} as key {other} order by 1 limit {EXAMPLES}");
-            let rows = self.session.rows(&sql, "compare the records").await?;
-            loaded.examples = rows.iter().map(|row| row.text(0).to_owned()).collect();
-            if conflict == Conflict::Overwrite {
-                let sql = format!("delete from {source} t using {STAGE} s where {key} and {ours} <> {theirs}");
-                loaded.removed = self.change(&sql, table).await?;
-            }
-        }
-        let sql = format!(
-            "insert into {quoted} ({list}) overriding system value
-             select {list} from {STAGE} s where not exists (select from {source} t where {key})"
-        );
-        loaded.added = self.change(&sql, table).await?;
-        let sql =
-            format!("select count(*) from {STAGE} s where not exists (select from {source} t where {ours} = {theirs})");
-        let unlike = self.number(&sql, table).await?;
-        let kept = if conflict == Conflict::Overwrite { 0 } else { loaded.conflicts };
-        if unlike == kept {
-            return Ok(());
-        }
-        Err(Error::damaged(format!(
-            "{unlike} records of {} are not in the table after they were added",
-            table.relation.name
-        )))
-    }
-
-    async fn number(&self, sql: &str, table: &Table) -> Result<u64> {
-        catalogue::count(&self.session, sql, &format!("compare the records of {}", table.relation.name)).await
-    }
-
-    async fn change(&self, sql: &str, table: &Table) -> Result<u64> {
-        let what = format!("load records into {}", table.relation.name);
-        self.session.client().execute(sql, &[]).await.map_err(|cause| self.refused(&what, &cause))
-    }
-
-    fn refused(&self, what: &str, cause: &tokio_postgres::Error) -> Error {
+    pub(super) fn refused(&self, what: &str, cause: &tokio_postgres::Error) -> Error {
         let constraint = cause.as_db_error().and_then(|error| error.constraint()).unwrap_or("a constraint");
         if cause.code() == Some(&SqlState::UNIQUE_VIOLATION) || cause.code() == Some(&SqlState::EXCLUSION_VIOLATION) {
             let what = format!("cannot {what}: another row stands in the way of a record ({constraint})");
@@ -402,16 +317,16 @@ impl PostgresLoad {
 
 impl Table {
     /// As SQL names it to be locked, emptied or read: a partitioned table with its partitions, any other without its heirs.
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         if self.relation.partitioned { self.relation.quoted.clone() } else { format!("only {}", self.relation.quoted) }
     }
 
-    fn stored(&self) -> impl Iterator<Item = &Column> {
+    pub(super) fn stored(&self) -> impl Iterator<Item = &Column> {
         self.columns.iter().filter(|column| !column.generated)
     }
 
     /// True for rows of one key, by the equality of its index: `1.0` and `1.00` are one number.
-    fn same_key(&self) -> String {
+    pub(super) fn same_key(&self) -> String {
         let one = |column: &Column| {
             let (name, equals) = (&column.quoted, column.equals.as_deref().unwrap_or("operator(pg_catalog.=)"));
             format!("s.{name} {equals} t.{name}")
@@ -522,12 +437,6 @@ fn unknown(table: &Table) -> Error {
     Error::damaged(format!("a record of {} has a value that PostgreSQL has not", table.relation.name))
 }
 
-/// A row as text, by the types' own output functions: some types know no equality, and for others it hides a change.
-fn row_text(row: &str, columns: &[&str]) -> String {
-    let columns: Vec<String> = columns.iter().map(|column| format!("{row}.{column}")).collect();
-    format!("row({})::text", columns.join(", "))
-}
-
 /// SQL that lets a column's sequence go on after the last number that was ever given out, here or there; it never goes back.
 fn raise(table: &Table, column: &str, value: i64) -> String {
     let sequence = format!("pg_get_serial_sequence({}, {})", literal(&table.relation.quoted), literal(column));
@@ -542,50 +451,4 @@ fn raise(table: &Table, column: &str, value: i64) -> String {
                    from pg_sequence s where s.seqrelid = {sequence}::regclass) w
           where w.there is null or case when w.rises then w.wanted > w.there else w.wanted < w.there end"
     )
-}
-
-/// Writes a value as the server's text format has it
-/// (<https://www.postgresql.org/docs/current/sql-copy.html>, "Text Format").
-fn write(to: &mut BytesMut, field: &Field<'_>) -> Option<()> {
-    match field {
-        Field::Null => to.extend_from_slice(b"\\N"),
-        Field::Boolean(value) => to.extend_from_slice(if *value { b"t" } else { b"f" }),
-        Field::Number(text) => to.extend_from_slice(text.as_bytes()),
-        Field::Text(text) => escaped(to, text.as_bytes()),
-        Field::Bytes(bytes) => escaped(to, bytes),
-        Field::Integer(_) | Field::Real(_) | Field::Blob(_) => return None,
-    }
-    Some(())
-}
-
-fn escaped(to: &mut BytesMut, mut bytes: &[u8]) {
-    let special = |byte: &u8| matches!(byte, b'\\' | b'\n' | b'\r' | b'\t');
-    while let Some(at) = bytes.iter().position(special) {
-        to.extend_from_slice(&bytes[..at]);
-        let letter = match bytes[at] {
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            other => other,
-        };
-        to.extend_from_slice(&[b'\\', letter]);
-        bytes = &bytes[at + 1..];
-    }
-    to.extend_from_slice(bytes);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_written_for_the_server_is_read_back_by_the_export() {
-        let text = "a\tb\nc\rd\\e\\N\u{1}\u{7f}\"";
-        let mut written = BytesMut::new();
-        write(&mut written, &Field::Text(text.into())).expect("text");
-        assert!(!written.contains(&b'\n') && !written.contains(&b'\t'));
-        let mut read = Vec::new();
-        rows::unescape(&written, &mut read);
-        assert_eq!(read, text.as_bytes());
-    }
 }
