@@ -414,7 +414,7 @@ async fn a_restore_in_place_that_breaks_off_leaves_everything_as_it_was() {
     let (_service, app) = app(&server.url("live"), DEBIAN).await;
     let id = app.back_up(&[]);
     server.sql("live", "delete from t where id > 10; create table newer (id integer)");
-    let filling = "select count(*) from pg_stat_activity where application_name = 'nexus' and query like 'COPY%'";
+    let filling = "select count(*) from pg_stat_activity where application_name like 'nexus%' and query like 'COPY%'";
     for kills_server in [false, true] {
         let mut running = app.start(&["restore", &id, "--in-place", "--yes", "--no-safety-point"]);
         while server.sql("postgres", filling) == "0" {
@@ -426,7 +426,7 @@ async fn a_restore_in_place_that_breaks_off_leaves_everything_as_it_was() {
             server.restart();
         } else {
             running.kill();
-            while server.sql("postgres", "select count(*) from pg_stat_activity where application_name = 'nexus'")
+            while server.sql("postgres", "select count(*) from pg_stat_activity where application_name like 'nexus%'")
                 != "0"
             {}
         }

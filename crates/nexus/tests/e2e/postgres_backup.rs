@@ -73,6 +73,97 @@ async fn the_database_is_let_go_before_the_files_are_copied() {
     running.kill();
 }
 
+/// No point, nothing of a dump, no open upload, no records, no temporary file.
+async fn nothing_is_left(service: &Service, app: &App) {
+    assert!(app.vault().await.keys().all(|key| !key.starts_with("database/")), "an object was left");
+    assert_eq!(service.store().open_uploads(&app.bucket), 0);
+    assert!(app.points().iter().all(|(_, state)| state != "proven"));
+    if app.path("backups").exists() {
+        let records: Vec<String> = nexus_testkit::tree::digest(&app.path("backups")).into_keys().collect();
+        assert!(records.iter().all(|name| name.contains(".gitignore")), "{records:?}");
+    }
+    app.assert_no_litter();
+}
+
+/// The process of this name that another one started.
+fn child(parent: u32, name: &str) -> Option<u32> {
+    let processes = std::fs::read_dir("/proc").expect("processes").filter_map(Result::ok);
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    ids.into_iter().find(|id| {
+        // The name stands in brackets; the state and the parent follow it.
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        let parts = stat.rsplit_once(')').map(|(before, after)| (before.to_owned(), after.to_owned()));
+        parts.is_some_and(|(before, after)| {
+            before.ends_with(&format!("({name}")) && after.split_whitespace().nth(1) == Some(&parent.to_string())
+        })
+    })
+}
+
+#[tokio::test]
+async fn a_pg_dump_that_is_killed_fails_the_backup() {
+    let server = Server::shared(DEBIAN);
+    let database = Database::empty(&server, "");
+    database.sql("create table blob (id integer primary key, body bytea)");
+    database.sql(
+        "insert into blob select g, decode(string_agg(md5(random()::text), ''), 'hex')
+           from generate_series(1, 60) g, generate_series(1, 30000) group by g",
+    );
+    let (service, app) = app(&database.url(), "[s3]\nrequest-timeout = \"5s\"\n").await;
+    service.inject(Fault::Stall, FaultAt::Operation { name: "UploadPart".to_owned(), nth: 2 });
+    let mut running = app.start(&["backup", "--only", "database"]);
+    while service.faults_fired() == 0 {
+        assert!(running.ended_within(Duration::ZERO).is_none(), "it ended before it stored a part");
+        tokio::task::yield_now().await;
+    }
+    let dump = child(running.id(), "pg_dump").expect("it is at work");
+    let killed = std::process::Command::new("kill").args(["-KILL", &dump.to_string()]).status();
+    assert!(killed.expect("kill").success());
+    service.clear_faults();
+    let ended = crate::app::Ended::of(running.wait(Duration::from_mins(2)));
+    ended.ends_with(2).says("signal: 9").says("hint: ");
+    nothing_is_left(&service, &app).await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_cut_in_the_middle_of_the_records_fails_the_backup() {
+    let server = Server::shared(DEBIAN);
+    let database = Database::empty(&server, "");
+    database.sql("create table long (id integer primary key, body text)");
+    database.sql("insert into long select g, md5(g::text) || md5((g + 1)::text) from generate_series(1, 600000) g");
+    let (service, app) = app(&database.url(), "").await;
+    let mut running = app.start(&["backup"]);
+    let cut = format!(
+        "select count(pg_terminate_backend(pid)) from pg_stat_activity
+          where datname = '{}' and application_name like 'nexus%' and query like 'copy (%'",
+        database.name
+    );
+    while server.sql("postgres", &cut) == "0" {
+        assert!(running.ended_within(Duration::ZERO).is_none(), "it ended before its session was cut");
+    }
+    let ended = crate::app::Ended::of(running.wait(Duration::from_mins(2)));
+    ended.ends_with(2).says("hint: ");
+    nothing_is_left(&service, &app).await;
+}
+
+#[tokio::test]
+async fn a_vault_that_fails_in_the_middle_of_a_dump_fails_the_backup() {
+    let server = Server::shared(DEBIAN);
+    let database = Database::empty(&server, "");
+    database.sql("create table blob (id integer primary key, body bytea)");
+    database.sql(
+        "insert into blob select g, decode(string_agg(md5(random()::text), ''), 'hex')
+           from generate_series(1, 60) g, generate_series(1, 30000) group by g",
+    );
+    let (service, app) = app(&database.url(), "[s3]\nattempts = 2\n").await;
+    for nth in 2..40 {
+        service.inject(Fault::Status500, FaultAt::Operation { name: "UploadPart".to_owned(), nth });
+    }
+    app.run(&["backup", "--only", "database"]).refuses(2, "postgres_backup");
+    service.clear_faults();
+    nothing_is_left(&service, &app).await;
+    app.back_up(&["--only", "database"]);
+}
+
 #[tokio::test]
 async fn a_role_without_a_password_is_not_warned_of_a_password_file() {
     let server = Server::own(DEBIAN);

@@ -462,10 +462,10 @@ async fn a_load_into_a_server_that_fails_or_is_killed_changes_nothing() {
     let wrecked = database.digest();
     let mut running = app.start(&["restore", &id, "--only", "records", "--yes", "--no-safety-point"]);
     let loading =
-        "select count(*) from pg_stat_activity where application_name = 'nexus' and query ilike 'copy%from stdin'";
+        "select count(*) from pg_stat_activity where application_name like 'nexus%' and query ilike 'copy%from stdin'";
     while database.sql(loading) == "0" && running.ended_within(Duration::ZERO).is_none() {}
     running.kill();
-    while database.sql("select count(*) from pg_stat_activity where application_name = 'nexus'") != "0" {}
+    while database.sql("select count(*) from pg_stat_activity where application_name like 'nexus%'") != "0" {}
     let now = database.digest();
     assert!(now == wrecked || database.sql("select count(*) from visit") == "2000", "half of it is there");
     let told = app.restore(&[&id, "--only", "records"]);
