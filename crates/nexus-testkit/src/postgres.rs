@@ -119,6 +119,21 @@ impl Server {
         self.wait();
     }
 
+    /// Lets no file of the server grow beyond this from the next session on, as a full disk would; none: as before.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let own = self.own.as_ref().expect("a server of this test's own");
+        let limit = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
+        let pid = own.child.id().to_string();
+        let mut command = Command::new("prlimit");
+        // The soft limit alone: it may be raised again, by whoever runs the server.
+        command.args([format!("--fsize={limit}:"), format!("--pid={pid}")]);
+        if rustix::process::geteuid().is_root() {
+            let owner = std::fs::metadata(own.folder.path()).expect("its folder");
+            command.uid(owner.uid()).gid(owner.gid());
+        }
+        assert!(command.status().expect("prlimit, of util-linux").success());
+    }
+
     /// Where a database is, with the superuser's name and password.
     pub fn url(&self, database: &str) -> String {
         self.url_of(database, &self.user, &self.password)

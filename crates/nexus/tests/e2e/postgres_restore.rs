@@ -336,3 +336,28 @@ async fn the_way_back_that_is_told_leads_to_the_database_of_before() {
     let undone = server.databases().into_iter().find(|name| name.starts_with(&format!("{}_undone", database.name)));
     server.sql("postgres", &format!("drop database \"{}\"", undone.expect("the restored one is kept")));
 }
+
+#[tokio::test]
+async fn a_restore_for_which_the_server_has_no_room_leaves_the_live_database_as_it_was() {
+    let server = Server::own(DEBIAN);
+    server.sql("postgres", "create database live");
+    server.sql(
+        "live",
+        "create table t (id integer primary key, body text);
+         insert into t select g, repeat(md5(g::text), 50) from generate_series(1, 30000) g",
+    );
+    let (_service, app) = app(&server.url("live"), DEBIAN).await;
+    let id = app.back_up(&[]);
+    server.sql("live", "delete from t where id > 10; create table newer (id integer)");
+    for more in [&["--no-safety-point"][..], &["--no-safety-point", "--in-place"]] {
+        server.limit_files(Some(24 << 20));
+        let words: Vec<&str> = ["restore", id.as_str(), "--yes"].iter().chain(more).copied().collect();
+        app.run(&words).ends_with(2).says("could not extend file").says("hint: ");
+        server.limit_files(None);
+        assert_eq!(server.sql("live", "select count(*) from t"), "10");
+        assert_eq!(server.sql("live", "select count(*) from newer"), "0");
+        assert!(unfinished(&server, "live").is_empty());
+    }
+    app.restore(&[&id]);
+    assert_eq!(server.sql("live", "select count(*) from t"), "30000");
+}
