@@ -390,7 +390,7 @@ pub async fn restore(
             report.loaded = Some(match load_tables(&plan, target, safety.as_ref(), events).await {
                 Ok(loaded) => loaded,
                 Err(error) => {
-                    // Nothing was changed, so nothing is held any more; the first error is the one to tell.
+                    // A load is done or not, and nothing of it is left to go on with; the first error is the one to tell.
                     let _ = release(&plan, held, clock).await;
                     return Err(error);
                 }
@@ -414,7 +414,7 @@ async fn load_tables(
     events: &Events,
 ) -> Result<Loaded> {
     let safe = tables::held_by(&plan.point, safety, target.mode).await?;
-    tables::load(plan, target, &safe, events).await
+    tables::load(plan, target, safe, events).await
 }
 
 async fn record(plan: &RestorePlan, held: Option<String>, clock: &Clock) -> Result<()> {

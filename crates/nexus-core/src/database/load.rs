@@ -84,6 +84,12 @@ impl LoadMode {
 }
 
 impl Loaded {
+    /// Rows that are there with other values and stayed so, as was asked, in all tables.
+    pub fn kept(&self) -> u64 {
+        let stayed = |table: &LoadedTable| if table.removed == 0 { table.conflicts } else { 0 };
+        self.tables.iter().map(stayed).sum()
+    }
+
     /// Keys that were there with other values, in all tables.
     pub fn conflicts(&self) -> u64 {
         self.tables.iter().map(|table| table.conflicts).sum()
@@ -152,12 +158,11 @@ pub(crate) fn unlike(records: &RecordTable) -> Error {
 }
 
 /// A table that was written to between the safety point and the lock.
-pub(crate) fn written_since(records: &RecordTable) -> Error {
+pub(crate) fn written_since(table: &str) -> Error {
     Error::Changed {
         what: format!(
-            "the table {} was written to after the safety point was taken, so its newest rows would be lost: nothing \
-             was changed",
-            records.table
+            "the table {table} was written to after the safety point was taken, so its newest rows would be lost: \
+             nothing was changed"
         ),
     }
 }

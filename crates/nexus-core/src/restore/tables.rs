@@ -67,7 +67,7 @@ pub(super) async fn plan(point: &RecoveryPoint, target: &TablesTarget, lock_wait
 pub(super) async fn load(
     plan: &RestorePlan,
     target: &TablesTarget,
-    safe: &[RecordTable],
+    safe: Option<Vec<RecordTable>>,
     events: &Events,
 ) -> Result<Loaded> {
     let Some(planned) = &plan.tables else { return Ok(Loaded::default()) };
@@ -77,12 +77,14 @@ pub(super) async fn load(
     let (mode, wait) = (target.mode, plan.request.lock_wait);
     let mut loaded = match target.database.clone() {
         Database::Sqlite(database) => {
-            let (safe, told) = (safe.to_vec(), events.clone());
-            blocking(move || into_file(&database, mode, wait, (&records, &files), &safe, &told)).await?
+            let told = events.clone();
+            blocking(move || into_file(&database, mode, wait, (&records, &files), safe.as_deref(), &told)).await?
         }
         Database::Postgres(database) => {
             let mut load = database.load(&records, mode, wait).await?;
-            load.require_unchanged(safe).await?;
+            if let Some(safe) = &safe {
+                load.require_unchanged(safe).await?;
+            }
             load.begin().await?;
             let mut tables = Vec::with_capacity(records.len());
             for (records, file) in records.iter().zip(&files) {
@@ -102,11 +104,13 @@ fn into_file(
     mode: LoadMode,
     lock_wait: Duration,
     (records, files): (&[RecordTable], &[PathBuf]),
-    safe: &[RecordTable],
+    safe: Option<&[RecordTable]>,
     events: &Events,
 ) -> Result<Loaded> {
     let mut load = database.load(records, mode, lock_wait)?;
-    load.require_unchanged(safe)?;
+    if let Some(safe) = safe {
+        load.require_unchanged(safe)?;
+    }
     let mut tables = Vec::with_capacity(records.len());
     for (records, file) in records.iter().zip(files) {
         tables.push(load.table(records, file, events)?);
@@ -114,16 +118,17 @@ fn into_file(
     Ok(Loaded { tables, committed: load.finish()?, left: Vec::new() })
 }
 
-/// What a safety point holds of tables whose rows may go: they must still be so when they are locked.
+/// What a safety point holds of tables whose rows may go: they must still be so when they are locked. None: there is no
+/// safety point, or no row goes.
 pub(super) async fn held_by(
     point: &RecoveryPoint,
     safety: Option<&PointId>,
     mode: LoadMode,
-) -> Result<Vec<RecordTable>> {
-    let Some(id) = safety.filter(|_| mode.removes()) else { return Ok(Vec::new()) };
+) -> Result<Option<Vec<RecordTable>>> {
+    let Some(id) = safety.filter(|_| mode.removes()) else { return Ok(None) };
     let state = point.vault().state(id.clone()).await?;
     let records = state.as_ref().and_then(|state| state.manifest()).and_then(|manifest| manifest.parts.records.clone());
-    records.map(|records| records.tables).ok_or_else(|| Error::missing(format!("{id} has no records")))
+    records.map(|records| Some(records.tables)).ok_or_else(|| Error::missing(format!("{id} has no records")))
 }
 
 pub(super) fn records_of(point: &RecoveryPoint) -> Result<&RecordsPart> {

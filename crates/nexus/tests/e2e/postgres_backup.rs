@@ -85,6 +85,15 @@ async fn nothing_is_left(service: &Service, app: &App) {
     app.assert_no_litter();
 }
 
+/// Fills a database with so much that cannot be compressed that its dump has several parts.
+fn fill(database: &Database<'_>) {
+    database.sql("create table blob (id integer primary key, body bytea)");
+    database.sql(
+        "insert into blob select g, decode(string_agg(md5(random()::text), ''), 'hex')
+           from generate_series(1, 60) g, generate_series(1, 30000) group by g",
+    );
+}
+
 /// The process of this name that another one started.
 fn child(parent: u32, name: &str) -> Option<u32> {
     let processes = std::fs::read_dir("/proc").expect("processes").filter_map(Result::ok);
@@ -103,11 +112,7 @@ fn child(parent: u32, name: &str) -> Option<u32> {
 async fn a_pg_dump_that_is_killed_fails_the_backup() {
     let server = Server::shared(DEBIAN);
     let database = Database::empty(&server, "");
-    database.sql("create table blob (id integer primary key, body bytea)");
-    database.sql(
-        "insert into blob select g, decode(string_agg(md5(random()::text), ''), 'hex')
-           from generate_series(1, 60) g, generate_series(1, 30000) group by g",
-    );
+    fill(&database);
     let (service, app) = app(&database.url(), "[s3]\nrequest-timeout = \"5s\"\n").await;
     service.inject(Fault::Stall, FaultAt::Operation { name: "UploadPart".to_owned(), nth: 2 });
     let mut running = app.start(&["backup", "--only", "database"]);
@@ -149,11 +154,7 @@ async fn a_session_that_is_cut_in_the_middle_of_the_records_fails_the_backup() {
 async fn a_vault_that_fails_in_the_middle_of_a_dump_fails_the_backup() {
     let server = Server::shared(DEBIAN);
     let database = Database::empty(&server, "");
-    database.sql("create table blob (id integer primary key, body bytea)");
-    database.sql(
-        "insert into blob select g, decode(string_agg(md5(random()::text), ''), 'hex')
-           from generate_series(1, 60) g, generate_series(1, 30000) group by g",
-    );
+    fill(&database);
     let (service, app) = app(&database.url(), "[s3]\nattempts = 2\n").await;
     for nth in 2..40 {
         service.inject(Fault::Status500, FaultAt::Operation { name: "UploadPart".to_owned(), nth });

@@ -139,6 +139,7 @@ async fn missing_records_are_added_and_other_values_are_named() {
         (told["loaded"]["tables"][0]["added"].as_u64(), told["loaded"]["conflicts"].as_u64()),
         (Some(1), Some(1))
     );
+    assert_eq!(told["loaded"]["kept"], 1, "{told}");
     assert_eq!(row("2"), (7.0, 4));
     add(&["--overwrite"]).ends_with(0);
     assert_eq!(row("2"), (-0.5, 4));

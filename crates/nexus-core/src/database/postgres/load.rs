@@ -128,13 +128,16 @@ impl PostgresLoad {
     pub async fn require_unchanged(&self, safe: &[RecordTable]) -> Result<()> {
         let layouts = catalogue::layouts(&self.session).await?;
         self.session.follow_path(None).await?;
-        for records in safe {
-            let Some(table) = self.tables.get(&records.table) else { continue };
+        for (name, table) in &self.tables {
+            // One that the safety point does not hold at all came after it.
+            let Some(held) = safe.iter().find(|records| records.table == *name) else {
+                return Err(written_since(name));
+            };
             let layout = layouts.get(&table.relation.oid).cloned().unwrap_or_default();
             let mut sink = Sink::hash_only();
             rows::write_rows(&self.session, &table.relation, &layout, &mut sink, &|_| {}).await?;
-            if sink.finish()?.1 != records.sha256 {
-                return Err(written_since(records));
+            if sink.finish()?.1 != held.sha256 {
+                return Err(written_since(name));
             }
         }
         self.session.follow_no_path().await

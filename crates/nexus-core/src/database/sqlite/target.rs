@@ -60,7 +60,8 @@ impl<'a> Target<'a> {
         let same = match (key.is_empty(), &rowid) {
             (false, _) => key.iter().map(|at| format!("{} IS ?", all[*at].1)).collect::<Vec<_>>().join(" AND "),
             (true, Some(rowid)) => format!("{rowid} = ?"),
-            (true, None) => "?".to_owned(),
+            // Columns have taken every name of the row's id: any of the rows may be it.
+            (true, None) => "? IS NOT NULL".to_owned(),
         };
         let shown: Vec<&str> = all.iter().map(|(_, column, _)| column.as_str()).collect();
         let find = format!("SELECT {} FROM main.{name} WHERE {same}", shown.join(", "));

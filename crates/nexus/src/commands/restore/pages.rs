@@ -276,9 +276,13 @@ fn page(id: &PointId, report: &RestoreReport, safety: Option<&PointId>, undo: Op
 fn loaded_fields(page: &mut Page, loaded: &Loaded) {
     let records = loaded.tables.iter().map(|table| table.records).sum::<u64>();
     let (tables, conflicts) = (counted(loaded.tables.len() as u64, "table"), loaded.conflicts());
-    if loaded.committed {
-        let verdict = format!("{} in {tables} were loaded and compared", counted(records, "record"));
+    if loaded.committed && loaded.kept() == 0 {
+        let verdict = format!("{} in {tables} are there as they were", counted(records, "record"));
         page.field("records", Cell::styled(verdict, Style::Good));
+    } else if loaded.committed {
+        let (there, kept) = (counted(records - loaded.kept(), "record"), counted(loaded.kept(), "row"));
+        let verdict = format!("{there} in {tables} are there as they were, {kept} stayed with other values, as asked");
+        page.field("records", Cell::styled(verdict, Style::Doubtful));
     } else {
         let verdict = format!("{} of the point have other values now: nothing was changed", counted(conflicts, "key"));
         page.field("records", Cell::styled(verdict, Style::Bad));
@@ -317,6 +321,7 @@ fn loaded_json(loaded: &Loaded) -> Value {
     json!({
         "committed": loaded.committed,
         "conflicts": loaded.conflicts(),
+        "kept": if loaded.committed { loaded.kept() } else { 0 },
         "tables": loaded.tables.iter().map(table).collect::<Vec<_>>(),
         "run_as_well": loaded.left,
     })
