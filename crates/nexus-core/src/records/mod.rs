@@ -2,3 +2,4 @@
 
 pub mod export;
 mod names;
+pub mod now;
