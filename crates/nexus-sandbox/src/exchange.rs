@@ -11,7 +11,7 @@ use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderValue};
-use hyper::{Request, Response, StatusCode};
+use hyper::{HeaderMap, Request, Response, StatusCode};
 use s3s::Body;
 use s3s::service::S3Service;
 
@@ -34,6 +34,9 @@ pub(crate) struct Exchange {
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     pub requests: u64,
+    /// Bytes of content in puts and parts, and in answers to gets.
+    pub sent: u64,
+    pub received: u64,
     pub operations: BTreeMap<String, u64>,
     pub log: VecDeque<String>,
     pub faults: FaultRules,
@@ -49,7 +52,16 @@ impl Exchange {
         let operation =
             operation_name(request.method(), request.uri().path(), request.uri().query(), request.headers());
         match self.noted(&request, operation) {
-            None => self.carried_out(request).await,
+            None => {
+                let sent = matches!(operation, "PutObject" | "UploadPart").then(|| content_length(request.headers()));
+                let answer = self.carried_out(request).await?;
+                let got = (operation == "GetObject").then(|| content_length(answer.headers()));
+                let mut record = self.record();
+                record.sent += sent.unwrap_or(0);
+                record.received += got.unwrap_or(0);
+                drop(record);
+                Ok(answer)
+            }
             Some(fault) => self.struck(request, operation, fault).await,
         }
     }
@@ -130,6 +142,11 @@ impl Exchange {
         }
         answer
     }
+}
+
+/// The length of a body as its head says it.
+fn content_length(headers: &HeaderMap) -> u64 {
+    headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0)
 }
 
 /// Joins several `Content-Encoding` headers into one, which means the same.

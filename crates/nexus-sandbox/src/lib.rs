@@ -4,6 +4,7 @@
 //! thing: a request that Amazon S3 refuses is refused here, with the same code. It keeps everything
 //! in memory and never touches a file or another machine.
 
+mod access;
 mod checksum;
 pub mod clinic;
 mod condition;

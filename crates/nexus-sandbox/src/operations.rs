@@ -5,6 +5,7 @@
 mod attributes;
 mod buckets;
 mod copies;
+mod exposure;
 mod listings;
 mod reads;
 mod received;
@@ -94,4 +95,7 @@ operations! {
     put_object_tagging(PutObjectTaggingInput) -> PutObjectTaggingOutput;
     delete_object_tagging(DeleteObjectTaggingInput) -> DeleteObjectTaggingOutput;
     get_object(GetObjectInput) -> GetObjectOutput;
+    get_bucket_policy_status(GetBucketPolicyStatusInput) -> GetBucketPolicyStatusOutput;
+    get_public_access_block(GetPublicAccessBlockInput) -> GetPublicAccessBlockOutput;
+    put_public_access_block(PutPublicAccessBlockInput) -> PutPublicAccessBlockOutput;
 }

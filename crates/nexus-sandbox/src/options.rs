@@ -32,6 +32,10 @@ pub struct Quirks {
     pub no_checksums: bool,
     /// The `ETag` of a single put looks like an MD5 and is none, and a copy's differs from its source's.
     pub opaque_etags: bool,
+    /// Objects are not encrypted, whatever was asked for.
+    pub no_encryption: bool,
+    /// Every object is `STANDARD`, whatever was asked for.
+    pub no_classes: bool,
 }
 
 impl Default for ServiceOptions {

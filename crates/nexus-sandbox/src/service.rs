@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
+use crate::access::Gate;
 use crate::exchange::{Exchange, Record};
 use crate::fault::{Fault, FaultAt};
 use crate::operations::Operations;
@@ -78,6 +79,7 @@ impl Service {
     pub fn reset_counts(&self) {
         let mut record = self.exchange.record();
         record.requests = 0;
+        (record.sent, record.received) = (0, 0);
         record.operations.clear();
         record.log.clear();
         record.faults.reset_fired();
@@ -91,6 +93,32 @@ impl Service {
     /// Removes all faults; requests that are stalled stay so.
     pub fn clear_faults(&self) {
         self.exchange.record().faults.clear();
+    }
+
+    /// Refuses an operation, by its S3 name, from now on: `AccessDenied`.
+    pub fn deny(&self, operation: &str) {
+        self.exchange.store.access.deny(operation);
+    }
+
+    /// Refuses all operations but these, by their S3 names.
+    pub fn allow_only(&self, operations: &[&str]) {
+        self.exchange.store.access.allow_only(operations);
+    }
+
+    /// Allows everything again.
+    pub fn allow_all(&self) {
+        self.exchange.store.access.allow_all();
+    }
+
+    /// Lets everybody read every object, as a bucket policy does, until the public access block is on.
+    pub fn make_public(&self) {
+        self.exchange.store.access.make_public();
+    }
+
+    /// Bytes of content that were sent to the service and by it: bodies of puts and parts, and of gets.
+    pub fn content(&self) -> (u64, u64) {
+        let record = self.exchange.record();
+        (record.sent, record.received)
     }
 
     /// How many requests have been struck by a fault.
@@ -144,6 +172,7 @@ fn exchange(options: ServiceOptions) -> Exchange {
         OneAccount { access_key: options.access_key.clone(), secret_key: SecretKey::from(options.secret_key.clone()) };
     let mut builder = S3ServiceBuilder::new(Operations { store: Arc::clone(&store), options });
     builder.set_auth(account);
+    builder.set_access(Gate(Arc::clone(&store)));
     Exchange { s3: builder.build(), store, record: Mutex::new(Record::default()) }
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use s3s::{S3Error, S3ErrorCode, S3Result};
 
+use crate::access::Access;
 use crate::checksum::{Algorithm, md5_hex};
 use crate::condition::WriteCondition;
 use crate::object::{NewObject, STANDARD, StoredObject};
@@ -24,6 +25,7 @@ pub struct Store {
     serial: AtomicU64,
     clock_shift: AtomicI64,
     quirks: Quirks,
+    pub(crate) access: Access,
 }
 
 /// The bucket that was named does not exist.
@@ -40,7 +42,13 @@ pub(crate) struct Bucket {
 
 impl Store {
     pub(crate) fn new(quirks: Quirks) -> Self {
-        Self { buckets: RwLock::default(), serial: AtomicU64::new(1), clock_shift: AtomicI64::new(0), quirks }
+        Self {
+            buckets: RwLock::default(),
+            serial: AtomicU64::new(1),
+            clock_shift: AtomicI64::new(0),
+            quirks,
+            access: Access::default(),
+        }
     }
 
     /// Creates a bucket; false if there was one of this name already.

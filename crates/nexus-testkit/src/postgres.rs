@@ -151,6 +151,11 @@ impl Server {
         &self.user
     }
 
+    /// The superuser as variables before a shell command.
+    pub fn as_superuser(&self) -> String {
+        format!("PGUSER='{}' PGPASSWORD='{}'", self.user, self.password)
+    }
+
     /// One of this version's programs, set up to reach this server.
     pub fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.bin.join(name));

@@ -10,7 +10,7 @@ use super::received::{Claims, encryption, no_customer_key, storage_class};
 use super::tags::tags_of_header;
 use crate::checksum::{Algorithm, md5_hex, sent_checksums, write_object_checksum};
 use crate::condition::WriteCondition;
-use crate::object::{NewObject, StoredObject};
+use crate::object::{Encryption, NewObject, STANDARD, StoredObject};
 use crate::timestamps::instant;
 
 /// Reads the header fields that travel with an object from any of the writing requests.
@@ -47,6 +47,12 @@ impl Operations {
             )?,
             tags: tags_of_header(input.tagging.as_deref())?,
         };
+        if self.options.quirks.no_encryption {
+            object.encryption = Encryption::default();
+        }
+        if self.options.quirks.no_classes {
+            STANDARD.clone_into(&mut object.storage_class);
+        }
         // A bucket that is missing is said so before the body is read.
         self.store.look(&input.bucket, |_| Ok(()))?;
         let claims = Claims {
