@@ -54,6 +54,16 @@ impl Failure {
         Self { kind: FailureKind::Precondition, cause: cause.into() }
     }
 
+    /// True when the service gave this code.
+    pub(crate) fn says(&self, code: &str) -> bool {
+        self.cause.to_string().strip_prefix(code).is_some_and(|rest| rest.starts_with(':'))
+    }
+
+    /// The same, as a thing that the service cannot do.
+    pub(crate) fn unsupported(self) -> Self {
+        Self { kind: FailureKind::Unsupported, ..self }
+    }
+
     /// Turns it into an error that says what was attempted.
     pub(crate) fn into_error(self, what: String) -> Error {
         let cause = Some(self.cause);

@@ -56,6 +56,15 @@ impl Folder {
         fs::read_dir(&self.root).map(|_| ()).map_err(|cause| Error::local(what(), cause))
     }
 
+    /// Fails unless files may be made in the folder, or it in the folder above where it is not there yet.
+    pub(crate) fn may_store(&self) -> Result<()> {
+        use rustix::fs::Access;
+        let nearest = self.root.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+        let what = || format!("cannot write in the folder `{}`", nearest.display());
+        rustix::fs::access(nearest, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|cause| Error::local(what(), cause.into()))
+    }
+
     /// Makes the folder when it is not there.
     pub fn ensure(&self) -> Result<()> {
         crate::local::create_private_folder(&self.root)

@@ -4,6 +4,8 @@ pub mod address;
 pub(crate) mod failure;
 pub mod folder;
 pub mod pace;
+pub mod probe;
+pub mod questions;
 pub mod s3;
 pub mod sorted;
 pub mod stream;

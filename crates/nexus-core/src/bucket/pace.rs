@@ -51,6 +51,7 @@ pub(crate) struct Pace {
     /// Permits taken out of `requests` because the service asked for less.
     withheld: Mutex<usize>,
     calm: AtomicU64,
+    asked: AtomicU64,
     dice: AtomicU64,
 }
 
@@ -66,6 +67,7 @@ impl Pace {
             memory: Semaphore::new((limits.memory / UNIT).max(1)),
             withheld: Mutex::new(0),
             calm: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
             dice: AtomicU64::new(seed | 1),
             limits,
         }
@@ -73,7 +75,13 @@ impl Pace {
 
     /// Waits until one more request may be in flight.
     pub(crate) async fn request(&self) -> SemaphorePermit<'_> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         self.requests.acquire().await.expect("this semaphore is never closed")
+    }
+
+    /// Requests that were made so far, those that failed included.
+    pub(crate) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// Waits until `bytes` of content may be held; more than the whole limit counts as the whole limit.

@@ -537,7 +537,7 @@ fn decode(text: &str, encoded: bool) -> Option<String> {
     percent_encoding::percent_decode_str(&blanks).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
 
-fn listed(object: &aws_sdk_s3::types::Object, encoded: bool) -> Option<Object> {
+pub(super) fn listed(object: &aws_sdk_s3::types::Object, encoded: bool) -> Option<Object> {
     let key = decode(object.key()?, encoded)?;
     let class = object.storage_class().map(|class| class.as_str().to_owned());
     let side = Side {

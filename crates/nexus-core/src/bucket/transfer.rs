@@ -197,9 +197,9 @@ async fn within(from: &S3, object: &Object, into: &S3, target: &Target) -> std::
     Ok(Done { source, copy, key: target.key.clone(), proof, headers: BTreeMap::new() })
 }
 
-fn copy_source(from: &S3, object: &Object) -> String {
-    let mut text = format!("{}/{}", from.name(), utf8_percent_encode(&object.key, COPY_SOURCE));
-    if let Some(version) = &object.side.version {
+pub(super) fn copy_source(from: &S3, key: &str, version: Option<&str>) -> String {
+    let mut text = format!("{}/{}", from.name(), utf8_percent_encode(key, COPY_SOURCE));
+    if let Some(version) = version {
         text.push_str("?versionId=");
         text.extend(utf8_percent_encode(version, COPY_SOURCE));
     }
@@ -208,7 +208,7 @@ fn copy_source(from: &S3, object: &Object) -> String {
 
 async fn single(from: &S3, object: &Object, into: &S3, target: &Target) -> std::result::Result<Side, Failure> {
     let condition = object.side.etag.as_ref().map(|etag| format!("\"{etag}\""));
-    let source = copy_source(from, object);
+    let source = copy_source(from, &object.key, object.side.version.as_deref());
     into.attempt(object.side.size, async || {
         let request = into.client().copy_object().bucket(into.name()).key(&target.key).copy_source(&source);
         let request = request
@@ -315,7 +315,7 @@ async fn copy_parts(
     upload: &str,
 ) -> std::result::Result<Vec<CompletedPart>, Failure> {
     let size = part_size(object.side.size).max(into.limits().copy_cutoff.min(64 * 1024 * 1024));
-    let source = copy_source(from, object);
+    let source = copy_source(from, &object.key, object.side.version.as_deref());
     let condition = object.side.etag.as_ref().map(|etag| format!("\"{etag}\""));
     stream::iter(0..object.side.size.div_ceil(size))
         .map(|index| (source.clone(), condition.clone(), index))
