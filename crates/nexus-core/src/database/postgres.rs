@@ -12,6 +12,7 @@ mod dump;
 mod group;
 mod instant;
 mod load;
+mod look;
 mod merge;
 mod place;
 mod requirements;
@@ -27,5 +28,6 @@ mod words;
 
 pub use instant::{PostgresInstant, Reader, Reading, Wanted};
 pub use load::PostgresLoad;
+pub use look::{PostgresLook, Unreadable};
 pub use place::{Password, PostgresDatabase, SslMode, Surroundings};
 pub use restore::{Liberties, Place, PostgresPlan, PostgresPrepared, PostgresRestored};

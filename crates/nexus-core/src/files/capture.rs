@@ -52,7 +52,7 @@ const KEPT_OF_OBJECTS: &[&str] = &[
     "storage class",
 ];
 /// The script that brings the files back with stock tools.
-const SCRIPT: &str = include_str!("restore-files.sh");
+pub(super) const SCRIPT: &str = include_str!("restore-files.sh");
 
 /// What to take.
 #[derive(Debug, Clone)]
@@ -110,19 +110,19 @@ impl SeenCopies {
 
 /// One line of work: a file, and the earlier copy that may serve.
 #[derive(serde::Serialize, serde::Deserialize)]
-struct Job {
-    object: Object,
-    category: String,
-    reuse: Option<FileEntry>,
+pub(super) struct Job {
+    pub(super) object: Object,
+    pub(super) category: String,
+    pub(super) reuse: Option<FileEntry>,
 }
 
 #[derive(Default)]
-struct Tally {
+pub(super) struct Tally {
     categories: BTreeMap<String, Count>,
     total: Count,
     copied: Count,
     reused: Count,
-    excluded: Count,
+    pub(super) excluded: Count,
     proofs: BTreeMap<crate::listing::ProofKind, u64>,
     findings: Vec<Finding>,
 }
@@ -209,7 +209,7 @@ fn part(plan: &FilesPlan, tally: Tally, listing: StoredObject, script: StoredObj
 }
 
 /// Decides for every listed file: left out, reused, or to be copied; nothing is copied before all are decided.
-fn sort_out(
+pub(super) fn sort_out(
     listed: Sorted,
     base: Option<ListingReader>,
     rules: &Rules,

@@ -2,5 +2,6 @@
 
 pub mod capture;
 pub mod compare;
+pub mod foresee;
 pub mod restore;
 pub mod rules;

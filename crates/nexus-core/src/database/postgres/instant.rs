@@ -95,21 +95,6 @@ impl From<Error> for Stop {
 }
 
 impl PostgresDatabase {
-    /// Looks whether it could be dumped now, and says what is there: `PostgreSQL 15.18, 12 tables, 83 MB`.
-    ///
-    /// # Errors
-    ///
-    /// As for [`PostgresDatabase::instant`], but for locks.
-    pub async fn look(&self) -> Result<(String, u64, u64)> {
-        let session = Session::open(self).await?;
-        tools::program(self, "pg_dump", session.major()).await?;
-        let relations = catalogue::relations(&session).await?;
-        require_readable(&session, &relations)?;
-        let facts = catalogue::facts(&session).await?;
-        let tables = relations.iter().filter(|relation| relation.left_out().is_none()).count();
-        Ok((facts.server, tables as u64, facts.size))
-    }
-
     /// Holds the database at one moment.
     ///
     /// # Errors
@@ -254,7 +239,7 @@ async fn readers_for(holder: &Session, relations: &[Relation], wanted: Wanted) -
     Ok(wanted.readers.min(sessions.saturating_sub(1 + usize::from(wanted.dump))).max(1))
 }
 
-fn require_readable(session: &Session, relations: &[Relation]) -> Result<()> {
+pub(super) fn require_readable(session: &Session, relations: &[Relation]) -> Result<()> {
     let closed = relations.iter().filter(|table| !table.readable && !table.made_by_script);
     let closed: Vec<&str> = closed.map(|table| table.name.as_str()).collect();
     if closed.is_empty() {

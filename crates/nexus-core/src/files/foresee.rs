@@ -1,0 +1,186 @@
+//! What a capture of the files would take, from a listing of them and the base point's: nothing is copied.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+
+use super::capture::{FilesPlan, Job, SCRIPT, Tally, sort_out};
+use super::rules::Rules;
+use crate::error::{Error, Result};
+use crate::event::Events;
+use crate::listing::{FileEntry, FileKind, ListingWriter, Place, proof_of};
+use crate::local::Scratch;
+use crate::point::{Count, PointId};
+use crate::vault::{RecoveryPoint, layout};
+
+/// Entries on one page of a listing.
+const PAGE: u64 = 1_000;
+/// Folders up to this many are listed each on its own, as the bucket does it.
+const FOLDERS: usize = 16;
+/// Requests around the parts of a copy in parts: two looks, the tags, begin, complete.
+const AROUND_PARTS: u64 = 5;
+
+/// What a capture would take.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Foreseen {
+    /// All files.
+    pub total: Count,
+    /// Those that would be copied.
+    pub to_copy: Count,
+    /// Those that would be copied, by storage class.
+    pub by_class: BTreeMap<String, Count>,
+    /// Those that the rules leave out.
+    pub left_out: Count,
+    /// Requests that list the files.
+    pub listing_requests: u64,
+    /// Requests that copy, of the kind of a put.
+    pub copy_requests: u64,
+    /// Requests that copying needs beside them, of the kind of a get.
+    pub look_requests: u64,
+    /// Requests that list copies, old and new, to compare them.
+    pub compare_requests: u64,
+    /// Bytes of the listing that would be stored.
+    pub listing_bytes: u64,
+    /// Bytes of the script that would be stored beside it.
+    pub script_bytes: u64,
+}
+
+/// Lists the files and the base point's, and says what would be done.
+///
+/// # Errors
+///
+/// As a capture would fail before it copies anything.
+pub async fn foresee(
+    plan: &FilesPlan,
+    base: Option<&RecoveryPoint>,
+    vault_prefix: &str,
+    scratch: &Scratch,
+    events: &Events,
+) -> Result<Foreseen> {
+    let rules = Rules::new(&plan.rules)?;
+    let before = plan.source.requests();
+    let listed = plan.source.list(rules.prefix(), scratch.path(), events).await?;
+    let mut foreseen = Foreseen { listing_requests: plan.source.requests() - before, ..Foreseen::default() };
+    let mut shapes = Shapes::default();
+    let earlier = match base {
+        Some(point) => Some(point.listing(scratch).await?),
+        None => None,
+    };
+    if let Some(point) = base {
+        // The copies of the base are listed whole, whatever of them is used again.
+        for entry in point.listing(scratch).await? {
+            shapes.add(&entry?);
+        }
+    }
+    let work = scratch.file("foreseen.work");
+    let mut tally = Tally::default();
+    foreseen.to_copy = sort_out(listed, earlier, &rules, &work, &mut tally)?;
+    foreseen.left_out = tally.excluded;
+    let would_be: PointId = "estimate_20000101_000000".parse()?;
+    let path = scratch.file("foreseen.jsonl.zst");
+    let mut listing = ListingWriter::create(&path)?;
+    let what = || format!("cannot read `{}`", work.display());
+    let file = std::fs::File::open(&work).map_err(|cause| Error::local(what(), cause))?;
+    for line in BufReader::new(file).lines() {
+        let line = line.map_err(|cause| Error::local(what(), cause))?;
+        let job: Job = serde_json::from_str(&line).map_err(|cause| Error::local(what(), cause.into()))?;
+        let entry = foreseen.take(plan, job, (vault_prefix, &would_be));
+        shapes.add(&entry);
+        listing.push(&entry)?;
+    }
+    foreseen.script_bytes = SCRIPT.len() as u64;
+    foreseen.compare_requests = shapes.requests();
+    foreseen.listing_bytes = listing.finish()?.bytes;
+    for path in [work, path] {
+        std::fs::remove_file(&path)
+            .map_err(|cause| Error::local(format!("cannot remove `{}`", path.display()), cause))?;
+    }
+    Ok(foreseen)
+}
+
+impl Foreseen {
+    /// Counts one file, and makes the line that a listing would have of it.
+    fn take(&mut self, plan: &FilesPlan, job: Job, (prefix, point): (&str, &PointId)) -> FileEntry {
+        let Job { object, category, reuse } = job;
+        if object.kind != FileKind::Folder {
+            self.total.add(object.side.size);
+        }
+        if let Some(earlier) = reuse {
+            return *earlier_as(earlier, category);
+        }
+        let size = object.side.size;
+        let is_file = object.kind == FileKind::File;
+        if is_file {
+            let class = object.side.class.clone().unwrap_or_else(|| "STANDARD".to_owned());
+            self.by_class.entry(class).or_default().add(size);
+            let parts = plan.source.parts(size);
+            self.copy_requests += if parts > 1 { parts } else { 1 };
+            self.look_requests += if parts > 1 { AROUND_PARTS } else { 0 };
+        }
+        let key = layout::copy(prefix, point, &category, &object.key);
+        FileEntry {
+            key: object.key,
+            category,
+            kind: object.kind,
+            copy: is_file.then(|| object.side.clone()),
+            at: is_file.then(|| Place::Vault { point: point.clone(), key }),
+            proof: proof_of(&object.side, &object.side).filter(|_| is_file),
+            source: object.side,
+            headers: BTreeMap::new(),
+        }
+    }
+}
+
+fn earlier_as(mut earlier: FileEntry, category: String) -> Box<FileEntry> {
+    earlier.category = category;
+    Box::new(earlier)
+}
+
+/// How copies lie in the groups that are listed: what a listing of each asks for.
+#[derive(Default)]
+struct Shapes(BTreeMap<String, Shape>);
+
+#[derive(Default)]
+struct Shape {
+    all: u64,
+    direct: u64,
+    /// Copies by folder; one more than matter are kept.
+    folders: BTreeMap<String, u64>,
+}
+
+impl Shapes {
+    fn add(&mut self, entry: &FileEntry) {
+        let Some(key) = entry.at.as_ref().and_then(Place::vault_key).filter(|key| !layout::is_long(key)) else {
+            return;
+        };
+        let Some(group) = layout::group(key) else { return };
+        if !self.0.contains_key(group) {
+            self.0.insert(group.to_owned(), Shape::default());
+        }
+        let Some(shape) = self.0.get_mut(group) else { return };
+        shape.all += 1;
+        match key[group.len()..].split_once('/') {
+            None => shape.direct += 1,
+            Some((folder, _)) => {
+                if let Some(copies) = shape.folders.get_mut(folder) {
+                    *copies += 1;
+                } else if shape.folders.len() <= FOLDERS {
+                    shape.folders.insert(folder.to_owned(), 1);
+                }
+            }
+        }
+    }
+
+    fn requests(&self) -> u64 {
+        self.0.values().map(Shape::requests).sum()
+    }
+}
+
+impl Shape {
+    fn requests(&self) -> u64 {
+        let one_page = self.direct + self.folders.len() as u64 <= PAGE;
+        if one_page && self.folders.len() <= FOLDERS {
+            return 1 + self.folders.values().map(|copies| copies.div_ceil(PAGE)).sum::<u64>();
+        }
+        1 + self.all.div_ceil(PAGE).max(1)
+    }
+}
