@@ -157,7 +157,7 @@ fn prepare_records_folder(folder: &Path) -> Result<()> {
 }
 
 /// The newest point whose copies may serve: committed, same source, files not going, no failed verdict.
-async fn base(vault: &Vault, plan: &BackupPlan) -> Result<Option<RecoveryPoint>> {
+pub(crate) async fn base(vault: &Vault, plan: &BackupPlan) -> Result<Option<RecoveryPoint>> {
     let Some(files) =
         plan.files.as_ref().filter(|files| files.copies == Copies::Incremental && plan.parts.contains(&Part::Files))
     else {

@@ -137,3 +137,21 @@ impl std::fmt::Debug for Events {
         f.write_str("Events")
     }
 }
+
+const UNITS: [&str; 7] = ["bytes", "kB", "MB", "GB", "TB", "PB", "EB"];
+
+/// Bytes in decimal units with two or three digits: `1.4 MB`.
+pub fn size(bytes: u64) -> String {
+    if bytes < 1_000 {
+        return format!("{bytes} bytes");
+    }
+    // A tenth is all that is shown, so the lost low bits of a large number do not matter.
+    #[expect(clippy::cast_precision_loss, reason = "shown with one digit after the point")]
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1_000.0;
+        unit += 1;
+    }
+    if value < 99.95 { format!("{value:.1} {}", UNITS[unit]) } else { format!("{value:.0} {}", UNITS[unit]) }
+}

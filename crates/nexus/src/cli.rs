@@ -43,6 +43,8 @@ pub enum Verb {
     Demo(DemoArgs),
     /// Write a commented nexus.toml from what is found here
     Init(InitArgs),
+    /// The checklist before: what a backup needs, each line with its next step; then what it will take
+    Doctor(DoctorArgs),
     /// Make a recovery point: all parts, committed and verified
     Backup(BackupArgs),
     /// List the recovery points of a vault, newest first
@@ -65,6 +67,7 @@ impl Verb {
         match self {
             Self::Demo(_) => "demo",
             Self::Init(_) => "init",
+            Self::Doctor(_) => "doctor",
             Self::Backup(_) => "backup",
             Self::List(_) => "list",
             Self::Show(_) => "show",
@@ -81,6 +84,7 @@ impl Verb {
         match self {
             Self::Demo(args) => args.output.clone(),
             Self::Init(args) => json_only(args.json),
+            Self::Doctor(args) => args.output.clone(),
             Self::Backup(args) => args.output.clone(),
             Self::List(args) => args.output.clone(),
             Self::Show(args) => args.output.clone(),
@@ -204,6 +208,36 @@ pub struct InitArgs {
     /// Print pure JSON on stdout
     #[arg(long, help_heading = "Output")]
     pub json: bool,
+}
+
+const DOCTOR_AFTER: &str = "\
+Examples:
+  nexus doctor                                      everything that nexus.toml names
+  nexus doctor --json | jq -r '.lines[] | select(.standing == \"failed\") | .next[].run // empty'
+  nexus doctor --prices our-provider.toml           another table of prices
+  nexus doctor --dry-run                            without trying what the role may do
+
+It writes one small object into the vault to try what the role may do and what the service keeps, and removes it \
+again; where it may not remove, it writes none. The files' bucket is only read: an upload into it is begun and given up.
+
+Exit status: 0 fit, warnings included; 1 a line failed; 2 could not look.";
+
+/// `doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = DOCTOR_AFTER)]
+pub struct DoctorArgs {
+    /// Prices to reckon with, as TOML, instead of Amazon's list prices
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub prices: Option<PathBuf>,
+    /// Write nothing at all: what the role may do in the vault is then not tried
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub source: SourceArgs,
+    #[command(flatten)]
+    pub vault: VaultArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 const BACKUP_AFTER: &str = "\

@@ -63,7 +63,7 @@ impl Situation {
     }
 
     /// A command of the AWS CLI that asks the same service as the same user.
-    fn aws(&self, words: &[&str]) -> String {
+    pub fn aws(&self, words: &[&str]) -> String {
         let mut all = vec!["aws"];
         all.extend(words);
         if let Some(endpoint) = &self.endpoint {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Each room of the core and all that it may name of the others. What is absent is forbidden, and what is here is used.
 ///
 /// An arrow to one item of a room is written `room::item`.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("clock", &[]),
     ("error", &[]),
     ("event", &[]),
@@ -22,6 +22,10 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("verify", &["clock", "error", "event", "files", "listing", "local", "point", "records", "vault"]),
     ("backup", &["clock", "database", "error", "event", "files", "local", "point", "records", "vault", "verify"]),
     ("restore", &["clock", "database", "error", "event", "files", "local", "point", "records", "vault", "verify"]),
+    (
+        "doctor",
+        &["backup", "bucket", "clock", "database", "error", "event", "files", "local", "point", "records", "vault"],
+    ),
 ];
 
 /// Libraries that reach outside, and the only rooms that may name them.
@@ -52,7 +56,7 @@ const NEVER: [&str; 11] = [
 ];
 
 /// The only files that turn a right to write into the right to remove.
-const REMOVERS: [&str; 1] = ["crates/nexus-core/src/files/restore.rs"];
+const REMOVERS: [&str; 2] = ["crates/nexus-core/src/doctor/rights.rs", "crates/nexus-core/src/files/restore.rs"];
 
 /// The only files of the front room that write to the terminal.
 const PRINTERS: [&str; 2] = ["crates/nexus/src/terminal.rs", "crates/nexus/src/terminal/"];

@@ -13,7 +13,7 @@ use nexus_core::vault::Vault;
 use serde::Serialize;
 
 use super::verify::shortcomings;
-use super::{state, summary};
+use super::{doctor, state, summary};
 use crate::cli::BackupArgs;
 use crate::failure::Outcome;
 use crate::page::{Cell, Page, Style};
@@ -77,6 +77,7 @@ pub async fn make(run: &Run, choices: &Choices) -> Result<BackupReport> {
         ));
     }
     let plan = plan(run, choices).await?;
+    doctor::before_backup(run, &plan).await?;
     let vault = vault(run).await?;
     // It is large: kept off the stack.
     Box::pin(backup(&vault, &plan, &run.clock, &run.events)).await
@@ -88,7 +89,7 @@ pub fn is_proven(report: &BackupReport) -> bool {
 }
 
 /// The plan from the settings.
-async fn plan(run: &Run, choices: &Choices) -> Result<BackupPlan> {
+pub async fn plan(run: &Run, choices: &Choices) -> Result<BackupPlan> {
     let settings = &run.settings;
     let parts = parts(run, &choices.only)?;
     let database = database(run)?;
@@ -223,17 +224,22 @@ fn literal(path: &str) -> String {
     glob
 }
 
+/// The application's name.
+pub fn app(run: &Run) -> Result<String> {
+    run.settings.app.as_ref().map(|app| app.value.clone()).ok_or_else(|| {
+        Error::usage_hint("the application has no name", "pass --app NAME, or write `app = \"NAME\"` into nexus.toml")
+    })
+}
+
 async fn vault(run: &Run) -> Result<Vault> {
     let address = run.settings.vault()?;
-    let app = run.settings.app.as_ref().ok_or_else(|| {
-        Error::usage_hint("the application has no name", "pass --app NAME, or write `app = \"NAME\"` into nexus.toml")
-    })?;
+    let app = app(run)?;
     let reader = run.reader(address).await?;
     let scratch = run.scratch.path().to_path_buf();
     if let Address::Folder(path) = address {
         nexus_core::local::create_private_folder(path)?;
     }
-    Vault::open_or_create(&reader, address, &app.value, run.store_rules(), scratch, &run.clock).await
+    Vault::open_or_create(&reader, address, &app, run.store_rules(), scratch, &run.clock).await
 }
 
 /// Prints what was made.

@@ -2,6 +2,7 @@
 
 mod backup;
 mod completions;
+mod doctor;
 mod init;
 mod list;
 mod man;
@@ -50,6 +51,10 @@ pub async fn carry_out(
         Verb::Backup(args) => {
             let run = prepare(&args.vault, &args.source)?;
             run.work(backup::run(&run, &args), interrupt).await
+        }
+        Verb::Doctor(args) => {
+            let run = prepare(&args.vault, &args.source)?;
+            run.work(doctor::run(&run, &args), interrupt).await
         }
         Verb::Verify(args) => {
             let run = prepare(&args.vault, &SourceArgs::default())?;

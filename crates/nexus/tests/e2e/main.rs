@@ -5,6 +5,8 @@
 mod app;
 mod bad_input;
 mod disasters;
+mod doctor;
+mod estimate;
 mod holder;
 mod kills;
 mod postgres;

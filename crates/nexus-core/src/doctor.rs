@@ -1,0 +1,118 @@
+//! The checklist before the deed: each line passed, warned or failed, with the next step; then what a backup will cost.
+//!
+//! It leaves nothing behind: what it tries, it tries on one small object of its own, which goes again.
+
+mod database;
+mod estimate;
+mod files;
+mod line;
+mod machine;
+mod prices;
+mod retention;
+mod rights;
+mod service;
+mod sizes;
+mod vault;
+
+use crate::backup::BackupPlan;
+use crate::bucket::{Address, Reader};
+use crate::clock::Clock;
+use crate::error::Result;
+use crate::event::Events;
+use crate::local::Scratch;
+use crate::vault::StoreRules;
+pub use estimate::{Basis, Bytes, Cost, Estimate, Requests};
+pub use line::{Line, Standing, Step};
+pub use prices::{Prices, Storage};
+
+/// What is looked at.
+#[derive(Debug, Clone)]
+pub struct DoctorPlan {
+    /// The backup that would be made.
+    pub backup: BackupPlan,
+    /// The app.
+    pub app: String,
+    /// The bucket or folder that the vault lies in, or would.
+    pub vault: Reader,
+    /// Where in it.
+    pub address: Address,
+    /// How what is written there is stored.
+    pub rules: StoreRules,
+    /// Whether anything is tried.
+    pub trying: Trying,
+}
+
+/// Whether rights are tried out, on an object of their own that goes again, or nothing is written at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trying {
+    /// They are.
+    Rights,
+    /// Nothing is written.
+    Nothing,
+}
+
+/// Everything that was looked at, in its order.
+#[derive(Debug, Default)]
+pub struct Checklist {
+    /// The lines.
+    pub lines: Vec<Line>,
+    /// What the next backup will take, where that could be seen.
+    pub estimate: Option<Estimate>,
+}
+
+impl Checklist {
+    /// True when nothing failed.
+    pub fn is_fit(&self) -> bool {
+        self.lines.iter().all(|line| line.standing != Standing::Failed)
+    }
+}
+
+/// Looks at everything.
+///
+/// What is wrong is a line, never an error.
+///
+/// # Errors
+///
+/// Those of this machine's scratch folder: without one nothing can be looked at.
+pub async fn examine(plan: &DoctorPlan, prices: &Prices, clock: &Clock, events: &Events) -> Result<Checklist> {
+    let scratch = Scratch::create(&plan.backup.scratch)?;
+    let mut lines: Vec<Line> = machine::clock(plan, clock).await.into_iter().collect();
+    lines.extend(database::look(plan).await);
+    lines.extend(database::hold(plan, &scratch, clock, events).await);
+    let (more, reached) = vault::reach(plan, &scratch).await;
+    lines.extend(more);
+    let probe = rights::Probe::of(clock);
+    if reached {
+        lines.extend(service::lines(plan).await);
+        if plan.trying == Trying::Rights {
+            lines.extend(rights::lines(plan, &probe).await);
+        }
+    }
+    lines.extend(files::look(plan, &probe).await);
+    lines.extend(vault::place(plan));
+    lines.extend(retention::lines(plan));
+    let estimate = match estimate::estimate(plan, prices, &scratch, clock, events).await {
+        Ok(estimate) => Some(estimate),
+        Err(error) => {
+            // Whatever stands in its way has a line of its own, as a rule.
+            if lines.iter().all(|line| line.standing != Standing::Failed) {
+                lines.push(Line::of_error("estimate", error));
+            }
+            None
+        }
+    };
+    lines.extend(machine::room(plan, estimate.as_ref()));
+    lines.extend(machine::records_folder(plan));
+    Ok(Checklist { lines, estimate })
+}
+
+/// The quick half: what is to be seen without writing, listing or reading anything whole.
+///
+/// What `backup` itself finds out at once, before it claims anything, is not asked twice.
+pub async fn glance(plan: &DoctorPlan, clock: &Clock) -> Vec<Line> {
+    let mut lines = machine::records_folder(plan);
+    lines.extend(machine::room_for_copy(plan));
+    lines.extend(machine::clock(plan, clock).await);
+    lines.extend(retention::lines(plan));
+    lines
+}

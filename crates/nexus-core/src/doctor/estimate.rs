@@ -1,0 +1,290 @@
+//! What the next backup takes: requests, bytes, seconds, money.
+//!
+//! Requests are counted as `backup` makes them: a change there is a change here, and a test holds the two together.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::sizes::{Sizes, newest, sizes};
+use super::{DoctorPlan, Prices};
+use crate::backup;
+use crate::bucket::upload::{SINGLE, part_size};
+use crate::clock::Clock;
+use crate::database::Database;
+use crate::error::{Error, Result};
+use crate::event::Events;
+use crate::files::foresee::{Foreseen, foresee};
+use crate::local::Scratch;
+use crate::point::Part;
+use crate::vault::{RecoveryPoint, Vault};
+
+/// Bytes a second between this machine and a service, where nothing better is known.
+const RATE: u64 = 50 * 1024 * 1024;
+/// Bytes of the documents of a point, and for each table.
+const DOCUMENTS: u64 = 4_000;
+const DOCUMENT_TABLE: u64 = 600;
+
+/// What the next backup takes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Estimate {
+    /// Requests of a service.
+    pub requests: Requests,
+    /// Bytes.
+    pub bytes: Bytes,
+    /// Files that would be copied, and all.
+    pub files_to_copy: u64,
+    /// All files.
+    pub files: u64,
+    /// How long it takes, roughly.
+    pub seconds: f64,
+    /// What it costs; none where nothing is asked of a service.
+    pub cost: Option<Cost>,
+    /// Where the sizes of database and records come from.
+    pub basis: Basis,
+    /// Bytes that scratch needs meanwhile.
+    pub scratch_bytes: u64,
+}
+
+/// Requests by what they are billed as.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Requests {
+    /// PUT, COPY, POST and LIST.
+    pub puts: u64,
+    /// GET, HEAD and all others.
+    pub gets: u64,
+}
+
+/// Bytes by where they go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Bytes {
+    /// From this machine into the vault.
+    pub sent: u64,
+    /// From service to this machine: what is read to prove the point, and files that go through here.
+    pub received: u64,
+    /// Copied by the service itself.
+    pub copied: u64,
+    /// What the vault holds more afterwards.
+    pub stored: u64,
+}
+
+/// Money.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Cost {
+    /// The currency.
+    pub currency: String,
+    /// The requests, once.
+    pub requests: f64,
+    /// What is stored more, a month.
+    pub month: f64,
+    /// What is received, once, if this machine is outside the service's region.
+    pub received: f64,
+    /// Whose prices, and of when.
+    pub prices: String,
+}
+
+/// Where the sizes of database and records come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Basis {
+    /// The newest point, in proportion to the size of its database.
+    LastPoint,
+    /// They were made for the estimate, and not kept.
+    Tried,
+    /// A rule of thumb.
+    Rough,
+}
+
+/// Estimates the backup of the plan.
+pub(super) async fn estimate(
+    plan: &DoctorPlan,
+    prices: &Prices,
+    scratch: &Scratch,
+    clock: &Clock,
+    events: &Events,
+) -> Result<Estimate> {
+    let begun = (Instant::now(), plan.vault.requests());
+    let vault = opened(plan, scratch).await?;
+    let base = match &vault {
+        Some(vault) => backup::base(vault, &plan.backup).await?,
+        None => None,
+    };
+    let newest = match &vault {
+        Some(vault) => newest(vault).await?,
+        None => None,
+    };
+    let sizes = sizes(plan, newest.as_ref(), scratch, clock, events).await?;
+    let foreseen = match plan.backup.files.as_ref().filter(|_| plan.backup.parts.contains(&Part::Files)) {
+        Some(files) => Some(foresee(files, base.as_ref(), plan.address.prefix(), scratch, events).await?),
+        None => None,
+    };
+    let asked = plan.vault.requests() - begun.1;
+    let latency = begun.0.elapsed() / u32::try_from(asked).unwrap_or(u32::MAX).max(1);
+    let kept = foreseen.unwrap_or_default();
+    let requests = requests(plan, vault.is_some(), base.as_ref(), &sizes, &kept);
+    let bytes = bytes(plan, base.as_ref(), &sizes, &kept);
+    Ok(Estimate {
+        requests,
+        bytes,
+        files_to_copy: kept.to_copy.files,
+        files: kept.total.files,
+        seconds: seconds(&requests, &bytes, &kept, latency),
+        cost: (!plan.vault.is_folder()).then(|| cost(plan, prices, &requests, &bytes, (&sizes, &kept))),
+        basis: sizes.basis.unwrap_or(Basis::Tried),
+        scratch_bytes: sizes.scratch + 3 * kept.listing_bytes + scratch_of_records(plan, &sizes),
+    })
+}
+
+fn scratch_of_records(plan: &DoctorPlan, sizes: &Sizes) -> u64 {
+    let elsewhere = plan.backup.records.as_ref().is_some_and(|records| records.folder.is_some());
+    if elsewhere { 0 } else { sizes.records }
+}
+
+async fn opened(plan: &DoctorPlan, scratch: &Scratch) -> Result<Option<Vault>> {
+    if plan.vault.is_folder() && !plan.vault.is_made() {
+        return Ok(None);
+    }
+    let folder = scratch.path().to_path_buf();
+    match Vault::open(&plan.vault, &plan.address, Some(&plan.app), plan.rules.clone(), folder).await {
+        Ok(vault) => Ok(Some(vault)),
+        Err(Error::Missing { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Requests that store one object of so many bytes.
+fn put(bytes: u64) -> u64 {
+    if bytes <= SINGLE { 1 } else { bytes.div_ceil(part_size(bytes)) + 2 }
+}
+
+/// Requests of a backup, in the order in which it makes them.
+fn requests(plan: &DoctorPlan, made: bool, base: Option<&RecoveryPoint>, sizes: &Sizes, files: &Foreseen) -> Requests {
+    let (mut lists, mut puts, mut gets) = (0, 0, 0);
+    let has = |part: Part| plan.backup.parts.contains(&part);
+    let in_vault = !plan.vault.is_folder();
+    let in_source = plan.backup.files.as_ref().is_some_and(|files| has(Part::Files) && !files.source.is_folder());
+    if in_vault {
+        // The vault is opened, or made: looked at once more, and its descriptor written.
+        gets += 1;
+        (lists, puts) = if made { (lists, puts) } else { (lists + 1, puts + 1) };
+        // The base is looked for.
+        let incremental = plan
+            .backup
+            .files
+            .as_ref()
+            .is_some_and(|files| has(Part::Files) && files.copies == crate::point::Copies::Incremental);
+        lists += u64::from(incremental);
+        if let Some(base) = base {
+            let entries = base.entries().read.len() as u64;
+            // When it is found, when it is opened, and when the claim names it: claim, manifest, journal each time.
+            lists += 1 + 3;
+            gets += 3 * (2 + entries);
+            // Its listing.
+            gets += 1;
+        }
+        // Uploads of killed runs; a free second, looked at before and after the claim.
+        gets += 1;
+        lists += 5;
+        puts += 1;
+        // Listing and script, stored and read again.
+        if has(Part::Files) {
+            puts += put(files.listing_bytes) + 1;
+            gets += 2;
+        }
+        if has(Part::Database) {
+            puts += put(sizes.copy);
+            gets += 1;
+            if matches!(plan.backup.database, Some(Database::Postgres(_))) {
+                puts += 1;
+                gets += 1;
+            }
+        }
+        if has(Part::Records) && plan.backup.records.as_ref().is_some_and(|records| records.in_vault) {
+            let each = sizes.records / sizes.tables.max(1);
+            puts += sizes.tables * put(each) + 1;
+            gets += sizes.tables + 1;
+        }
+        // The commit, read back; the journal before and after the proof; the claim, looked at by the proof.
+        puts += 2;
+        gets += 3;
+        lists += 2;
+        lists += files.compare_requests;
+        puts += files.copy_requests;
+    }
+    if in_source {
+        // It is there, and then all of it.
+        lists += 1 + files.listing_requests;
+        gets += if in_vault { files.look_requests } else { files.to_copy.files };
+    }
+    Requests { puts: puts + lists, gets }
+}
+
+fn bytes(plan: &DoctorPlan, base: Option<&RecoveryPoint>, sizes: &Sizes, files: &Foreseen) -> Bytes {
+    let has = |part: Part| plan.backup.parts.contains(&part);
+    let records = plan.backup.records.as_ref().filter(|_| has(Part::Records));
+    let in_vault = records.is_some_and(|records| records.in_vault);
+    let of_files = if has(Part::Files) { files.listing_bytes + files.script_bytes } else { 0 };
+    let own = sizes.copy + if in_vault { sizes.records } else { 0 } + of_files;
+    let documents = DOCUMENTS + DOCUMENT_TABLE * sizes.tables;
+    let from_service = plan.backup.files.as_ref().is_some_and(|files| !files.source.is_folder());
+    let to_service = !plan.vault.is_folder();
+    let copied = files.to_copy.bytes;
+    let base_listing =
+        base.and_then(|base| base.manifest().parts.files.as_ref()).map_or(0, |files| files.listing.bytes);
+    Bytes {
+        sent: if to_service { own + documents + if from_service { 0 } else { copied } } else { 0 },
+        received: if to_service {
+            own + documents + base_listing
+        } else if from_service {
+            copied
+        } else {
+            0
+        },
+        copied: if to_service && from_service { copied } else { 0 },
+        stored: own + documents + copied,
+    }
+}
+
+/// Copies go many at once, the rest one after the other, and bytes as fast as the way to the service is.
+fn seconds(requests: &Requests, bytes: &Bytes, files: &Foreseen, latency: Duration) -> f64 {
+    let at_once = 64.0;
+    let copies = files.copy_requests + files.look_requests;
+    let others = (requests.puts + requests.gets).saturating_sub(copies);
+    let waits = latency.as_secs_f64() * (number(others) + number(copies) / at_once);
+    waits + number(bytes.sent + bytes.received) / number(RATE)
+}
+
+/// A count as a number to reckon with; beyond 2^53 it is off by less than anybody could tell.
+#[expect(clippy::cast_precision_loss, reason = "an estimate needs no more")]
+fn number(count: u64) -> f64 {
+    count as f64
+}
+
+fn cost(
+    plan: &DoctorPlan,
+    prices: &Prices,
+    requests: &Requests,
+    bytes: &Bytes,
+    (sizes, files): (&Sizes, &Foreseen),
+) -> Cost {
+    let gigabytes = |bytes: u64| number(bytes) / 1e9;
+    let standard = prices.class("STANDARD");
+    let of_requests = standard.map_or(0.0, |class| {
+        number(requests.puts) / 1e3 * class.thousand_puts + number(requests.gets) / 1e3 * class.thousand_gets
+    });
+    let month = |class: &str, bytes: u64, objects: u64| {
+        prices
+            .class(class)
+            .map_or(0.0, |class| gigabytes(bytes.max(objects * class.least_bytes)) * class.gigabyte_month)
+    };
+    let class = plan.rules.database_class.as_deref().unwrap_or("STANDARD");
+    let copies: f64 = files.by_class.iter().map(|(class, count)| month(class, count.bytes, count.files)).sum();
+    let rest = bytes.stored.saturating_sub(files.to_copy.bytes + sizes.copy);
+    Cost {
+        currency: prices.currency.clone(),
+        requests: of_requests,
+        month: copies + month(class, sizes.copy, 1) + month("STANDARD", rest, 0),
+        received: gigabytes(bytes.received) * prices.out_gigabyte,
+        prices: format!("{}, {}", prices.of, prices.date),
+    }
+}

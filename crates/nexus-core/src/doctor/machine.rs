@@ -1,0 +1,107 @@
+//! This machine: its clock, its disk, its folder of records.
+
+use std::path::Path;
+
+use super::{DoctorPlan, Estimate, Line, Step};
+use crate::bucket::Reader;
+use crate::clock::Clock;
+use crate::database::Database;
+use crate::event::size;
+use crate::local::free_bytes;
+use crate::point::Part;
+
+/// How far the clocks may be apart before the ages of points cannot be trusted.
+const APART: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
+
+/// How far before services refuse what was signed by this clock
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>, `RequestTimeTooSkewed`).
+const REFUSED: jiff::SignedDuration = jiff::SignedDuration::from_mins(15);
+
+/// This machine's clock beside the service's.
+pub(super) async fn clock(plan: &DoctorPlan, clock: &Clock) -> Option<Line> {
+    let name = "clock";
+    let source = plan.backup.files.as_ref().map(|files| &files.source);
+    let service: &Reader = if plan.vault.is_folder() { source? } else { &plan.vault };
+    // A service that does not answer has a line of its own.
+    let theirs = service.service_time().await.ok()??;
+    let ours = clock.now();
+    let apart = ours.duration_since(theirs);
+    let seconds = apart.as_secs();
+    if apart.abs() <= APART {
+        return Some(Line::passed(name, format!("{} s from that of {}", seconds.abs(), service.place())));
+    }
+    let way = if seconds > 0 { "ahead of" } else { "behind" };
+    let what = format!(
+        "{} min {way} that of {}: times and ages in the vault would be wrong",
+        seconds.abs() / 60,
+        service.place()
+    );
+    let next = vec![Step::Shell("timedatectl set-ntp true".to_owned())];
+    Some(if apart.abs() <= REFUSED { Line::warned(name, what, next) } else { Line::failed(name, what, next) })
+}
+
+/// Room for the private copy of a database, and for records on their way.
+pub(super) fn room(plan: &DoctorPlan, estimate: Option<&Estimate>) -> Option<Line> {
+    let needed = estimate?.scratch_bytes;
+    let free = free_bytes(&plan.backup.scratch);
+    Some(free.map_or_else(|error| Line::of_error("scratch", error), |free| fits(&plan.backup.scratch, free, needed)))
+}
+
+/// The same for a SQLite file by its size alone, which costs nothing to know.
+pub(super) fn room_for_copy(plan: &DoctorPlan) -> Option<Line> {
+    let Some(Database::Sqlite(database)) = &plan.backup.database else { return None };
+    // A file that is not there is told of by whoever opens it.
+    let needed = std::fs::metadata(database.path()).ok()?.len();
+    Some(fits(&plan.backup.scratch, free_bytes(&plan.backup.scratch).ok()?, needed))
+}
+
+fn fits(scratch: &Path, free: u64, needed: u64) -> Line {
+    let name = "scratch";
+    // The folder of this run alone says nothing to a person; the one it lies in does.
+    let folder = scratch.parent().unwrap_or(scratch).display();
+    let what = format!("{} are free in {folder}, about {} are needed", size(free), size(needed));
+    if free >= needed {
+        return Line::passed(name, what);
+    }
+    let next = format!(
+        "`df -h {folder}` shows what is full: make room, or name another folder for temporary files, `TMPDIR=/var/tmp nexus …`"
+    );
+    Line::failed(name, what, vec![Step::Say(next)])
+}
+
+/// The folder that records go into.
+pub(super) fn records_folder(plan: &DoctorPlan) -> Vec<Line> {
+    let name = "records folder";
+    let records = plan.backup.records.as_ref().filter(|_| plan.backup.parts.contains(&Part::Records));
+    let Some(folder) = records.and_then(|records| records.folder.as_deref()) else { return Vec::new() };
+    let shown = folder.display();
+    if folder.exists() && !folder.is_dir() {
+        let quoted = folder.display().to_string().replace('\'', "'\\''");
+        let next = vec![Step::Shell(format!("mv '{quoted}' '{quoted}.aside'"))];
+        return vec![Line::failed(name, format!("{shown} is not a folder"), next)];
+    }
+    let nearest = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    let mode = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    if let Err(cause) = rustix::fs::access(nearest, mode) {
+        let next = vec![Step::Say(format!(
+            "let this user write in {}, or name another folder with --records",
+            nearest.display()
+        ))];
+        return vec![Line::failed(name, format!("{} cannot be written to: {cause}", nearest.display()), next)];
+    }
+    vec![Line::passed(name, format!("{shown}, private, and kept out of git by a .gitignore of its own"))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Standing;
+
+    #[test]
+    fn a_disk_without_room_for_the_copy_is_named_with_both_numbers() {
+        let line = fits(Path::new("/tmp/.nexus-scratch-1"), 1_000_000, 55_000_000);
+        assert_eq!(line.standing, Standing::Failed);
+        assert!(line.what.contains("1.0 MB are free in /tmp") && line.what.contains("55.0 MB"), "{}", line.what);
+        assert_eq!(fits(Path::new("/tmp/x"), 2, 2).standing, Standing::Passed);
+    }
+}

@@ -1,0 +1,220 @@
+//! What the role may do in the vault and what the service keeps of what is asked, tried on objects that are gone afterwards.
+
+use bytes::Bytes;
+
+use super::service::block;
+use super::{DoctorPlan, Line, Step};
+use crate::bucket::{StoreOptions, Writer};
+use crate::clock::Clock;
+use crate::error::{self, Error, Result};
+use crate::point::Part;
+
+/// The objects that are tried on, by names that nobody else has.
+#[derive(Debug, Clone)]
+pub(super) struct Probe {
+    /// The name without a prefix.
+    pub(super) name: String,
+}
+
+impl Probe {
+    pub(super) fn of(clock: &Clock) -> Self {
+        Self { name: format!(".nexus-probe-{}", clock.nonce()) }
+    }
+
+    fn key(&self, plan: &DoctorPlan, ending: &str) -> String {
+        format!("{}{}{ending}", plan.address.prefix(), self.name)
+    }
+}
+
+/// What the role may do, tried on objects of its own; they are gone afterwards, or were never made.
+pub(super) async fn lines(plan: &DoctorPlan, probe: &Probe) -> Vec<Line> {
+    let writer = plan.vault.writer(plan.address.prefix());
+    // Whatever could not be removed again is not written.
+    let removing = may_remove(plan, probe, &writer).await;
+    let mut lines = vec![removal(plan, &removing)];
+    if removing.is_err() {
+        lines.push(match writer.may_store(&probe.key(plan, "")).await {
+            Ok(()) => Line::passed("writing", "objects may be stored; how they lie there was not tried"),
+            Err(error) => refused("writing", error, plan, "s3:PutObject"),
+        });
+        return lines;
+    }
+    lines.extend(try_all(plan, probe, &writer).await);
+    for ending in ["", "-class", "-copy"] {
+        let key = probe.key(plan, ending);
+        if let Err(error) = writer.clone().remover().erase(&key).await {
+            lines.push(Line::of_error("removing", error));
+        }
+    }
+    lines
+}
+
+async fn may_remove(plan: &DoctorPlan, probe: &Probe, writer: &Writer) -> Result<()> {
+    writer.clone().remover().erase(&probe.key(plan, "")).await
+}
+
+fn removal(plan: &DoctorPlan, removing: &Result<()>) -> Line {
+    let name = "removing";
+    match removing {
+        Ok(()) => Line::passed(name, "objects may be removed, as prune needs"),
+        Err(Error::Denied { .. }) => Line::warned(
+            name,
+            format!(
+                "this role may not remove objects in {}: it cannot prune, nor can it harm what it made",
+                plan.address
+            ),
+            vec![grant(
+                "let another role prune, or give this one",
+                "s3:DeleteObject, s3:DeleteObjectVersion and s3:ListBucketVersions",
+            )],
+        ),
+        Err(error) => Line::failed(name, error::chain(error), Vec::new()),
+    }
+}
+
+/// A right, and where the whole policy stands.
+fn grant(who: &str, right: &str) -> Step {
+    Step::Say(format!("{who} the right {right}; docs/permissions.md has the policies whole"))
+}
+
+fn refused(name: &'static str, error: Error, plan: &DoctorPlan, right: &str) -> Line {
+    match &error {
+        Error::Denied { .. } => Line::failed(
+            name,
+            error::chain(&error),
+            vec![grant("give this role", &format!("{right} on {}", plan.address))],
+        ),
+        _ => Line::of_error(name, error),
+    }
+}
+
+/// Writes, reads and copies, and says what the service made of it.
+async fn try_all(plan: &DoctorPlan, probe: &Probe, writer: &Writer) -> Vec<Line> {
+    let key = probe.key(plan, "");
+    let encrypted = StoreOptions { encryption: plan.rules.encryption.clone(), ..StoreOptions::default() };
+    let first = Bytes::from(format!("{} was here\n", probe.name));
+    let mut lines = match writer.create(&key, first.clone(), &encrypted).await {
+        Err(error) => return vec![refused("writing", error, plan, "s3:PutObject")],
+        Ok(false) => return vec![Line::failed("writing", format!("{key} was there already"), Vec::new())],
+        Ok(true) => match plan.vault.read(&key).await {
+            Ok(Some(bytes)) if bytes == first => {
+                vec![Line::passed("writing", "an object was stored, and reads as it was written")]
+            }
+            Ok(_) => vec![Line::failed("writing", "an object was stored, and is not there, or another is", Vec::new())],
+            Err(error) => vec![refused("writing", error, plan, "s3:GetObject")],
+        },
+    };
+    lines.push(conditional(writer, &key, &encrypted).await);
+    if plan.vault.is_folder() {
+        return lines;
+    }
+    lines.extend(kept(plan, writer, probe).await);
+    lines.push(match plan.vault.is_open_to_all(&key).await {
+        Ok(false) => Line::passed("unsigned reading", "refused"),
+        Ok(true) => Line::failed(
+            "unsigned reading",
+            format!("anybody who knows a key may read what lies in {}", plan.address),
+            block(plan),
+        ),
+        Err(error) => Line::of_error("unsigned reading", error),
+    });
+    lines.extend(copying(plan, writer, probe).await);
+    lines
+}
+
+/// True commits need that an object is stored only where none is.
+async fn conditional(writer: &Writer, key: &str, options: &StoreOptions) -> Line {
+    let name = "conditional writes";
+    match writer.create(key, Bytes::from_static(b"another"), options).await {
+        Ok(false) => Line::passed(name, "an object that is there is not overwritten"),
+        Ok(true) => Line::warned(
+            name,
+            "the service overwrites an object although it was told to store it only where none is",
+            vec![Step::Say(
+                "never let two backups of this app run at once, and no prune beside a backup: nothing holds them apart here"
+                    .to_owned(),
+            )],
+        ),
+        Err(error) => Line::of_error(name, error),
+    }
+}
+
+/// Encryption and storage class, as asked for and as they are.
+async fn kept(plan: &DoctorPlan, writer: &Writer, probe: &Probe) -> Vec<Line> {
+    let mut lines = Vec::new();
+    if let Some(asked) = &plan.rules.encryption {
+        let name = "encryption";
+        lines.push(match plan.vault.lying(&probe.key(plan, "")).await {
+            Ok(Some(lying)) if lying.encryption.as_ref() == Some(asked) => Line::passed(name, asked.clone()),
+            Ok(_) => Line::warned(
+                name,
+                format!("{asked} was asked for, and the service does not say that it did it"),
+                vec![
+                    Step::Setting { table: "vault", line: "encryption = \"none\"".to_owned() },
+                    Step::Say("if its disks are encrypted in another way".to_owned()),
+                ],
+            ),
+            Err(error) => Line::of_error(name, error),
+        });
+    }
+    if let Some(class) = &plan.rules.database_class {
+        lines.push(class_kept(plan, writer, &probe.key(plan, "-class"), class).await);
+    }
+    lines
+}
+
+async fn class_kept(plan: &DoctorPlan, writer: &Writer, key: &str, class: &str) -> Line {
+    let name = "class of databases";
+    let to_standard = || vec![Step::Setting { table: "vault", line: "database-class = \"STANDARD\"".to_owned() }];
+    let options = StoreOptions { class: Some(class.to_owned()), ..StoreOptions::default() };
+    let stored = async {
+        writer.create(key, Bytes::from_static(b"class"), &options).await?;
+        plan.vault.lying(key).await
+    };
+    match stored.await {
+        Ok(Some(lying)) if lying.class.as_deref() == Some(class) => Line::passed(name, class),
+        Ok(lying) => {
+            let got = lying.and_then(|lying| lying.class).unwrap_or_else(|| "STANDARD".to_owned());
+            Line::warned(name, format!("{class} was asked for, and the service stored {got}"), to_standard())
+        }
+        Err(error @ (Error::Service { .. } | Error::Unsupported { .. })) => {
+            Line::failed(name, error::chain(&error), to_standard())
+        }
+        Err(error) => Line::of_error(name, error),
+    }
+}
+
+/// Copies on the service's side, and under a condition.
+async fn copying(plan: &DoctorPlan, writer: &Writer, probe: &Probe) -> Vec<Line> {
+    let Some(files) = plan.backup.files.as_ref().filter(|_| plan.backup.parts.contains(&Part::Files)) else {
+        return Vec::new();
+    };
+    let name = "copying";
+    // A source that cannot be listed has a line of its own.
+    let Ok(Some((from, _))) = files.source.small_object(files.address.prefix()).await else { return Vec::new() };
+    let key = probe.key(plan, "-copy");
+    match writer.copy_beside(&files.source, &from, &key).await {
+        Ok(false) => return Vec::new(),
+        Ok(true) => {}
+        Err(error) => {
+            let right = format!(
+                "s3:GetObject and s3:GetObjectTagging on {}, s3:PutObject and s3:PutObjectTagging",
+                files.address
+            );
+            return vec![refused(name, error, plan, &right)];
+        }
+    }
+    let copied = Line::passed(name, "the service copies from the files to the vault by itself");
+    let name = "conditional copies";
+    let conditional = match writer.copies_regardless(&files.source, &from, &key).await {
+        Ok(false) => Line::passed(name, "a file that has changed meanwhile is not copied"),
+        Ok(true) => Line::warned(
+            name,
+            "the service copies a file although it was told to copy another state of it: a file that changes while it is \
+             copied is seen only when it is compared afterwards",
+            vec![Step::Say("let the app rest while its files are backed up".to_owned())],
+        ),
+        Err(error) => Line::of_error(name, error),
+    };
+    vec![copied, conditional]
+}
