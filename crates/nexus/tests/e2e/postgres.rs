@@ -220,7 +220,7 @@ async fn tables_that_are_emptied_or_made_meanwhile_are_neither_empty_nor_missed(
                  commit;
                  execute format('drop table made%s', n);
                  commit;
-                 perform pg_sleep(0.2);
+                 perform pg_sleep(0.5);
              end loop;
          end $$",
     );
