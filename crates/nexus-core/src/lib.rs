@@ -24,5 +24,6 @@ pub mod changes;
 
 // The verbs.
 pub mod backup;
+pub mod rehearse;
 pub mod restore;
 pub mod verify;

@@ -40,6 +40,11 @@ impl State {
         Self { held: tables.iter().map(held).collect() }
     }
 
+    /// The tables by hash and number of rows alone: which of them differ can be told, and not in which rows.
+    pub fn hashed(tables: &[RecordTable]) -> Self {
+        Self { held: tables.iter().map(|table| Held { table: table.clone(), file: None }).collect() }
+    }
+
     fn by_table(&self) -> BTreeMap<&str, &Held> {
         self.held.iter().map(|held| (held.table.table.as_str(), held)).collect()
     }

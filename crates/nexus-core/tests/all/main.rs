@@ -6,6 +6,7 @@ mod conformance;
 mod crash;
 mod damage;
 mod format;
+mod rehearsals;
 mod round_trip;
 mod scratch;
 mod sqlite;
