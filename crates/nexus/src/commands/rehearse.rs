@@ -56,11 +56,15 @@ impl Application {
 
 /// Rehearses, or shows what would be made. Whatever happens, scratch is removed.
 pub async fn run(run: &Run, args: &RehearseArgs, environment: &Environment, interrupt: &Interrupt) -> Result<Outcome> {
+    if !run.settings.rehearse.environment.contains_key("PATH") {
+        child::require(&args.command, environment)?;
+    }
     let prepared = run.work(prepare(run, args), interrupt).await?;
     if args.dry_run {
         run.terminal.answer(&pages::plan(&prepared), &pages::planned(&prepared));
         return Ok(Outcome::Done);
     }
+    run.terminal.aside(&pages::plan(&prepared));
     let Prepared { plan, variables, probe, own } = prepared;
     let mut ground = Ground::new(plan);
     let mut command = None;

@@ -1,8 +1,10 @@
 //! The probe and the command: started, waited for, ended.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::env::split_paths;
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -12,7 +14,6 @@ use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
 use crate::settings::Environment;
-use crate::wording::without_passwords;
 
 /// How long the command may take to end after it was told to.
 const LAST_WAIT: Duration = Duration::from_secs(4);
@@ -20,12 +21,11 @@ const LAST_WAIT: Duration = Duration::from_secs(4);
 const PROBE_WAIT: Duration = Duration::from_mins(1);
 /// The most that is read of what the probe prints.
 const PROBE_READS: u64 = 1 << 20;
-/// The most characters of it that a message shows.
-const PROBE_SHOWN: usize = 300;
 
 /// What to do about a probe that does not do.
 const PROBE_HINT: &str = "the probe must succeed and print the database, and with files the bucket and prefix, that the \
-    application's own settings lead to; [rehearse.environment] sets the variables that those are read from";
+    application's own settings lead to; [rehearse.environment] sets the variables that those are read from. What it prints is \
+    not shown, since it may hold a password: run it by hand to see it";
 
 /// A text that the probe must print, and what it stands for.
 pub type Expected = (&'static str, String);
@@ -65,12 +65,31 @@ pub async fn probe(
     }
     let printed = String::from_utf8_lossy(&printed);
     let Some((what, text)) = expected.iter().find(|(_, text)| !printed.contains(text.as_str())) else { return Ok(()) };
-    let shown: String = without_passwords(printed.trim()).chars().take(PROBE_SHOWN).collect();
     Err(Error::usage_hint(
         format!(
-            "the command would not work on the scratch: the probe does not print {what} {text:?} but {shown:?}; the command was not run"
+            "the command would not work on the scratch: the probe does not print {what} {text:?}; the command was not run"
         ),
         PROBE_HINT,
+    ))
+}
+
+/// Fails when there is no such program, before anything is restored for it.
+///
+/// # Errors
+///
+/// [`Error::Usage`] naming it.
+pub fn require(words: &[OsString], environment: &Environment) -> Result<()> {
+    let program = Path::new(words.first().map_or(OsStr::new(""), OsString::as_os_str));
+    let is_path = program.components().count() > 1 || program.is_absolute();
+    let path = environment.variable("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = if is_path { vec![environment.folder.clone()] } else { split_paths(path).collect() };
+    if folders.iter().any(|folder| environment.folder.join(folder).join(program).is_file()) {
+        return Ok(());
+    }
+    let place = if is_path { "there" } else { "in PATH" };
+    Err(Error::usage_hint(
+        format!("cannot run `{}`: no such program is {place}", program.display()),
+        "after -- come a program and its arguments; a line for a shell goes to `sh -c '…'`",
     ))
 }
 

@@ -13,7 +13,7 @@ use crate::cli::RehearseArgs;
 use crate::commands::changed;
 use crate::page::{Cell, Page, Style};
 use crate::run::Run;
-use crate::wording::{counted, size, took};
+use crate::wording::{counted, size, took, without_passwords};
 
 /// A plan for programs.
 #[derive(Debug, Serialize)]
@@ -109,7 +109,7 @@ pub fn plan(prepared: &Prepared) -> Page {
     }
     page.field("environment", prepared.variables.names().join(", "));
     let trusted = || Cell::styled("none: the settings are trusted", Style::Doubtful);
-    page.field("probe", prepared.probe.as_ref().map_or_else(trusted, |probe| probe.clone().into()));
+    page.field("probe", prepared.probe.as_ref().map_or_else(trusted, |probe| without_passwords(probe).into()));
     if let Err(error) = &prepared.own {
         let text = format!("will not be looked at: {error}");
         page.field("application", Cell::styled(text, Style::Doubtful));
@@ -132,7 +132,7 @@ pub fn planned(prepared: &Prepared) -> Planned {
         copies: count.files,
         bytes: count.bytes,
         variables: prepared.variables.names().into_iter().map(str::to_owned).collect(),
-        probe: prepared.probe.clone(),
+        probe: prepared.probe.as_deref().map(without_passwords),
         doubts: plan.doubts().to_vec(),
     }
 }
