@@ -456,7 +456,7 @@ command that must print the scratch database, and the scratch bucket and prefix,
 itself is looked at before and after, and a change is told, though on a live one it may come from elsewhere.
 
 Exit status: 0 COMMAND succeeded; 1 it failed, or with --exclusive the application changed meanwhile, or scratch could \
-not be removed; 2 it was not run.";
+not be removed, or the point is damaged and COMMAND was not run; 2 COMMAND was not run, or what it changed could not be seen.";
 
 /// `rehearse`.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]

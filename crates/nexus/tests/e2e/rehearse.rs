@@ -8,7 +8,7 @@ use nexus_sandbox::{Fault, FaultAt, Service};
 use nexus_testkit::bucket::{all_objects, make_bucket};
 use nexus_testkit::kill::{self, Running};
 use nexus_testkit::postgres::{Database, Server, programs, unique};
-use nexus_testkit::services::{aws, python, unique_bucket};
+use nexus_testkit::services::{Endpoint, aws, ministack, python, seaweedfs, unique_bucket};
 use nexus_testkit::tree;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -23,10 +23,15 @@ const STEP: usize = 9;
 /// A shop on Django whose owner is about to migrate it and to delete rows and files.
 struct Shop {
     app: App,
-    service: Service,
+    /// The service in this process, unless it is another's.
+    service: Option<Service>,
     staging: String,
     /// Where its database is.
     url: String,
+}
+
+fn file_url(app: &App) -> String {
+    format!("sqlite:///{}", app.database.display())
 }
 
 fn reform() -> PathBuf {
@@ -36,13 +41,17 @@ fn reform() -> PathBuf {
 impl Shop {
     async fn open(url: impl FnOnce(&App) -> String) -> Self {
         let (service, endpoint) = sandbox();
-        let mut app = App::bare(endpoint.clone()).await;
+        Self { service: Some(service), ..Self::at(endpoint, url).await }
+    }
+
+    async fn at(endpoint: Endpoint, url: impl FnOnce(&App) -> String) -> Self {
+        let mut app = App::bare(endpoint).await;
         let staging = unique_bucket("staging");
         make_bucket(&app.client, &staging).await;
         let (url, bucket) = (url(&app), app.bucket.clone());
         app.set("DATABASE_URL", &url);
         app.set("SHOP_BUCKET", &bucket);
-        let shop = Self { app, service, staging, url };
+        let shop = Self { app, service: None, staging, url };
         shop.configure("");
         shop.site(&["make"]);
         for number in 0..40 {
@@ -54,7 +63,11 @@ impl Shop {
 
     /// On SQLite.
     async fn on_a_file() -> Self {
-        Self::open(|app| format!("sqlite:///{}", app.database.display())).await
+        Self::open(file_url).await
+    }
+
+    fn service(&self) -> &Service {
+        self.service.as_ref().expect("it is in this process")
     }
 
     fn configure(&self, more: &str) {
@@ -199,6 +212,15 @@ async fn what_a_rehearsed_migration_changes_on_sqlite_is_what_it_then_changes() 
 }
 
 #[tokio::test]
+async fn services_that_list_and_tag_in_their_own_way_are_rehearsed_on_alike() {
+    for endpoint in [seaweedfs(), ministack()] {
+        let shop = Shop::at(endpoint, file_url).await;
+        let database = shop.app.database.clone();
+        predicts(&shop, || nexus_testkit::digest::database(&database)).await;
+    }
+}
+
+#[tokio::test]
 async fn what_a_rehearsed_migration_changes_on_postgresql_is_what_it_then_changes() {
     for major in [15, 18] {
         let server = Server::shared(major);
@@ -285,17 +307,48 @@ async fn a_command_that_fails_or_is_not_there_is_told_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_point_that_does_not_come_back_is_damage_and_the_command_is_not_run() {
+    let shop = Shop::on_a_file().await;
+    let id = shop.app.back_up(&[]);
+    let mark = shop.app.path("it-ran");
+    let touch = ["touch", mark.to_str().expect("UTF-8")];
+    shop.app.delete(&format!("{VAULT}{id}/documents/documents/00007.pdf")).await;
+    shop.rehearse(&["--point", &id], &touch).refuses(1, "documents/00007.pdf");
+    shop.assert_clean().await;
+    shop.rehearse(&["--point", &id, "--no-files"], &touch).ends_with(0);
+    std::fs::remove_file(&mark).expect("it ran");
+    let database = shop.app.vault().await.into_keys().find(|key| key.starts_with("database/")).expect("a copy");
+    shop.app.put(&format!("{VAULT}{database}"), b"not a database").await;
+    shop.rehearse(&["--point", &id, "--no-files"], &touch).refuses(1, "is not as it was written");
+    assert!(!mark.exists(), "the command was run");
+    shop.assert_clean().await;
+}
+
+#[tokio::test]
+async fn an_application_that_cannot_be_looked_at_is_said_so_and_is_not_exclusive() {
+    let shop = Shop::on_a_file().await;
+    shop.app.back_up(&[]);
+    std::fs::rename(&shop.app.database, shop.app.path("elsewhere")).expect("it was there");
+    let told = shop.rehearse_deed(&[]).ends_with(0).says("whether the application itself changed is not known").json();
+    assert_eq!((&told["application"]["unchanged"], told_files(&told)), (&Value::Null, [1, 1, 12]));
+    let mark = shop.app.path("it-ran");
+    shop.rehearse(&["--exclusive"], &["touch", mark.to_str().expect("UTF-8")]).refuses(2, "db.sqlite3");
+    assert!(!mark.exists(), "the command was run");
+    shop.assert_clean().await;
+}
+
+#[tokio::test]
 async fn without_files_none_are_copied_and_a_dry_run_does_nothing() {
     let shop = Shop::on_a_file().await;
     let id = shop.app.back_up(&[]);
-    shop.service.reset_counts();
+    shop.service().reset_counts();
     let told = shop.rehearse(&["--dry-run", "--point", &id], &["false"]).ends_with(0).json();
     assert_eq!((&told["copies"], &told["point"]), (&json!(41), &json!(id)));
     let wrote = |request: &String| ["PUT", "POST", "DELETE"].iter().any(|method| request.starts_with(method));
-    assert_eq!(shop.service.log().into_iter().find(wrote), None);
+    assert_eq!(shop.service().log().into_iter().find(wrote), None);
     let told = shop.rehearse(&["--no-files"], &["true"]).ends_with(0).json();
     assert_eq!(told_rows(&told), BTreeMap::new());
-    let copied = shop.service.log().into_iter().find(|request| request.contains("documents/00001.pdf"));
+    let copied = shop.service().log().into_iter().find(|request| request.contains("documents/00001.pdf"));
     assert_eq!(copied, None);
     shop.assert_clean().await;
 }
@@ -391,19 +444,19 @@ async fn what_is_left_by_a_kill_at_any_request_is_removed_by_the_next_rehearsal(
     let shop = Shop::on_a_file().await;
     shop.app.back_up(&[]);
     let before = shop.app.state().await;
-    shop.service.reset_counts();
+    shop.service().reset_counts();
     shop.rehearse(&["--trust-env"], &["true"]).ends_with(0);
-    let requests = shop.service.requests();
+    let requests = shop.service().requests();
     for nth in (1..=requests).step_by(STEP) {
-        shop.service.reset_counts();
-        shop.service.inject(Fault::Stall, FaultAt::Nth(nth));
+        shop.service().reset_counts();
+        shop.service().inject(Fault::Stall, FaultAt::Nth(nth));
         let mut running = shop.app.start(&["rehearse", "--trust-env", "--", "true"]);
-        while shop.service.faults_fired() == 0 {
+        while shop.service().faults_fired() == 0 {
             assert!(running.ended_within(Duration::from_millis(2)).is_none(), "there is no request {nth}");
         }
         running.kill();
         running.wait(LIMIT);
-        shop.service.clear_faults();
+        shop.service().clear_faults();
         shop.rehearse(&["--trust-env"], &["true"]).ends_with(0);
         shop.assert_clean().await;
     }
