@@ -291,6 +291,7 @@ pub enum Rows {
 /// What a place was at one moment.
 pub struct Seen {
     tables: State,
+    skipped: BTreeMap<String, String>,
     files: Option<(Sorted, FilesPlace)>,
 }
 
@@ -301,6 +302,8 @@ pub struct Changes {
     pub tables: Vec<TableChanges>,
     /// Files by category; a category without files is left out.
     pub files: BTreeMap<String, CategoryChanges>,
+    /// Tables that have no records and so were not compared, each with the reason.
+    pub uncompared: BTreeMap<String, String>,
 }
 
 impl Changes {
@@ -323,7 +326,7 @@ impl Place {
         scratch: &Scratch,
         (clock, events): (&Clock, &Events),
     ) -> Result<Seen> {
-        let mut tables = State::default();
+        let (mut tables, mut skipped) = (State::default(), BTreeMap::new());
         if let Some(database) = &self.database {
             let folder = scratch.file(&format!("rows-{}", clock.nonce()));
             let export = Export {
@@ -335,12 +338,13 @@ impl Place {
             };
             let exported = export_now(database, export, lock_wait, scratch, (clock, events)).await?;
             tables = keep(rows, &folder, &exported.tables)?;
+            skipped = exported.skipped;
         }
         let files = match &self.files {
             Some(place) => Some((place.reader.list(&place.lies_at, scratch.path(), events).await?, place.clone())),
             None => None,
         };
-        Ok(Seen { tables, files })
+        Ok(Seen { tables, skipped, files })
     }
 }
 
@@ -368,5 +372,6 @@ pub async fn compare(before: Seen, after: Seen, likeness: Likeness, scratch: &Sc
         )?,
         _ => BTreeMap::new(),
     };
-    Ok(Changes { tables, files })
+    let uncompared = before.skipped.into_iter().chain(after.skipped).collect();
+    Ok(Changes { tables, files, uncompared })
 }

@@ -291,6 +291,8 @@ async fn a_trusted_command_that_reaches_the_application_is_found_out() {
 #[tokio::test]
 async fn a_command_that_fails_or_is_not_there_is_told_and_leaves_nothing() {
     let shop = Shop::on_a_file().await;
+    // Its shadow tables are no tables of the app's.
+    shop.app.sql("CREATE VIRTUAL TABLE found USING fts5(text)");
     shop.app.back_up(&[]);
     let before = shop.app.state().await;
     let remove = "import os, sqlite3; c = sqlite3.connect(os.environ['DATABASE_URL'][10:]); \
@@ -299,6 +301,8 @@ async fn a_command_that_fails_or_is_not_there_is_told_and_leaves_nothing() {
     let told = shop.rehearse(&[], &[&python, "-c", remove]).ends_with(1).says("exit status 3").json();
     assert_eq!((&told["command"]["exit_status"], &told["command"]["succeeded"]), (&json!(3), &json!(false)));
     assert_eq!(told_rows(&told), [("shop_customer".to_owned(), [0, 0, 5])].into());
+    let uncompared = told["changes"]["uncompared"].as_object().expect("tables").keys().next();
+    assert_eq!(uncompared.map(String::as_str), Some("found_config"));
     let told = shop.rehearse(&[], &["/bin/sh", "-c", "kill -9 $$"]).ends_with(1).says("signal 9").json();
     assert_eq!((&told["command"]["exit_status"], &told["command"]["signal"]), (&Value::Null, &json!(9)));
     shop.rehearse(&[], &["no-such-program"]).refuses(2, "cannot run `no-such-program`");

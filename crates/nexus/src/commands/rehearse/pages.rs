@@ -15,6 +15,9 @@ use crate::page::{Cell, Page, Style};
 use crate::run::Run;
 use crate::wording::{counted, size, took, without_passwords};
 
+/// Tables that were not compared, named at most.
+const MOST_UNCOMPARED: usize = 5;
+
 /// A plan for programs.
 #[derive(Debug, Serialize)]
 pub struct Planned {
@@ -53,6 +56,8 @@ struct Command {
 struct Differences<'a> {
     tables: &'a [TableChanges],
     files: &'a BTreeMap<String, CategoryChanges>,
+    /// Tables that were not compared, each with the reason.
+    uncompared: &'a BTreeMap<String, String>,
 }
 
 /// The application before and after.
@@ -151,7 +156,11 @@ pub fn tell(run: &Run, args: &RehearseArgs, scratch: &Scratch, rehearsed: &Rehea
             signal: status.signal(),
             milliseconds: rehearsed.milliseconds,
         },
-        changes: Differences { tables: &rehearsed.changes.tables, files: &rehearsed.changes.files },
+        changes: Differences {
+            tables: &rehearsed.changes.tables,
+            files: &rehearsed.changes.files,
+            uncompared: &rehearsed.changes.uncompared,
+        },
         application: as_it_is(&rehearsed.application),
         scratch_removed: removed == Removed::Whole,
     };
@@ -174,6 +183,7 @@ fn page(args: &RehearseArgs, scratch: &Scratch, rehearsed: &Rehearsed, removed: 
     let mut page = Page::new();
     page.heading(format!("Rows that the command would change in {}", scratch.point));
     changed::tables(&mut page, &rehearsed.changes.tables);
+    uncompared(&mut page, &rehearsed.changes.uncompared);
     page.heading("Files that it would change");
     if scratch.files.is_none() {
         page.line("  it had no files");
@@ -204,6 +214,16 @@ fn page(args: &RehearseArgs, scratch: &Scratch, rehearsed: &Rehearsed, removed: 
         },
     );
     page
+}
+
+/// Tables whose rows are elsewhere or nowhere to be seen, a few of them by name.
+fn uncompared(page: &mut Page, tables: &BTreeMap<String, String>) {
+    for (name, reason) in tables.iter().take(MOST_UNCOMPARED) {
+        page.line(Cell::styled(format!("  not compared: {name}, {reason}"), Style::Doubtful));
+    }
+    if tables.len() > MOST_UNCOMPARED {
+        page.line(format!("  … and {} more, which --json names", tables.len() - MOST_UNCOMPARED));
+    }
 }
 
 /// That the application changed, by the names of what did.
