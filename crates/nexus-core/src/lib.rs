@@ -19,8 +19,12 @@ pub mod database;
 pub mod files;
 pub mod records;
 
+// What changed between two states of them.
+pub mod changes;
+
 // The verbs.
 pub mod backup;
 pub mod doctor;
+pub mod rehearse;
 pub mod restore;
 pub mod verify;

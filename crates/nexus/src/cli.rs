@@ -2,6 +2,7 @@
 #![expect(clippy::doc_markdown, reason = "doc comments on flags are help texts, printed as they are")]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueHint};
@@ -55,6 +56,8 @@ pub enum Verb {
     Verify(VerifyArgs),
     /// Bring a recovery point back
     Restore(RestoreArgs),
+    /// Run a command on a recovery point restored into scratch, and show what it would change
+    Rehearse(RehearseArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, or write one page a verb into a folder
@@ -73,8 +76,17 @@ impl Verb {
             Self::Show(_) => "show",
             Self::Verify(_) => "verify",
             Self::Restore(_) => "restore",
+            Self::Rehearse(_) => "rehearse",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
+        }
+    }
+
+    /// How long it may take to end after a signal: a rehearsal ends its command first, then removes its scratch.
+    pub fn last_wait(&self) -> Duration {
+        match self {
+            Self::Rehearse(_) => Duration::from_secs(30),
+            _ => Duration::from_secs(2),
         }
     }
 
@@ -90,6 +102,7 @@ impl Verb {
             Self::Show(args) => args.output.clone(),
             Self::Verify(args) => args.output.clone(),
             Self::Restore(args) => args.output.clone(),
+            Self::Rehearse(args) => args.output.clone(),
             Self::Completions(args) => json_only(args.json),
             Self::Man(args) => json_only(args.json),
         }
@@ -458,6 +471,53 @@ pub struct TargetArgs {
     /// Put the record files into this folder, instead of their rows into tables
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub to_records: Option<PathBuf>,
+}
+
+const REHEARSE_AFTER: &str = "\
+Examples:
+  nexus rehearse -- python manage.py migrate
+  nexus rehearse --point latest:reimport -- ./reimport.sh --all
+  nexus rehearse --no-files --json -- psql -f cleanup.sql | jq .changes.tables
+  nexus rehearse --dry-run -- true                  what would be restored where
+
+The point is restored into scratch: SQLite into a private file, PostgreSQL into a new database nexus_rehearse_<point>, \
+files below [rehearse] bucket. COMMAND then runs here with DATABASE_URL, NEXUS_REHEARSAL=1 and the variables of \
+[rehearse.environment] set. Its standard output goes to standard error: standard output is for what it changed. \
+Scratch is removed afterwards; what a rehearsal that was killed left, the next one removes.
+
+An application that takes its database from its own settings would work on the real one. So [rehearse] probe names a \
+command that must print the scratch database, and the scratch bucket and prefix, before COMMAND runs. The application \
+itself is looked at before and after, and a change is told, though on a live one it may come from elsewhere.
+
+Exit status: 0 COMMAND succeeded; 1 it failed, or with --exclusive the application changed meanwhile, or scratch could \
+not be removed, or the point is damaged and COMMAND was not run; 2 COMMAND was not run, or what it changed could not be seen.";
+
+/// `rehearse`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+#[derive(Debug, Args)]
+#[command(after_help = REHEARSE_AFTER)]
+pub struct RehearseArgs {
+    #[arg(long, help = POINT_HELP, default_value = "latest")]
+    pub point: String,
+    /// Copy no files: what COMMAND would change or remove among them does not show, only what it adds
+    #[arg(long)]
+    pub no_files: bool,
+    /// Run COMMAND without a probe: its settings are trusted to lead to the scratch
+    #[arg(long)]
+    pub trust_env: bool,
+    /// Nobody else works on the application: exit status 1 when it changed meanwhile
+    #[arg(long)]
+    pub exclusive: bool,
+    /// Show what would be restored where; restore and run nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub vault: VaultArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// What to run, with its arguments
+    #[arg(last = true, required = true, num_args = 1.., value_name = "COMMAND")]
+    pub command: Vec<std::ffi::OsString>,
 }
 
 const COMPLETIONS_AFTER: &str = "\

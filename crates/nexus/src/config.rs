@@ -33,6 +33,8 @@ pub struct ConfigFile {
     pub vault: VaultTable,
     /// `[retention]`
     pub retention: RetentionTable,
+    /// `[rehearse]`
+    pub rehearse: RehearseTable,
     /// `[s3]`
     pub s3: S3Table,
 }
@@ -102,6 +104,20 @@ pub struct RetentionTable {
     pub records: Option<Span>,
     /// The newest points that are kept however old they are.
     pub keep_last: Option<u32>,
+}
+
+/// `[rehearse]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct RehearseTable {
+    /// Where scratch files go: a bucket with a prefix, or a folder.
+    pub bucket: Option<String>,
+    /// The PostgreSQL server for scratch databases; absent: the app's own.
+    pub server: Option<String>,
+    /// The command that prints where the app's own settings lead.
+    pub probe: Option<String>,
+    /// Variables for the command, with placeholders.
+    pub environment: BTreeMap<String, String>,
 }
 
 /// `[s3]`

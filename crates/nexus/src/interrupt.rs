@@ -8,16 +8,15 @@ use tokio::sync::watch;
 
 use crate::failure::INTERRUPTED;
 
-/// How long after the first signal the process ends whatever it is doing.
-const GRACE: Duration = Duration::from_secs(5);
-
 /// Tells that a signal has come; clones hear the same one.
 #[derive(Debug, Clone)]
 pub struct Interrupt(watch::Receiver<bool>);
 
 impl Interrupt {
     /// Listens from now on, on a thread of its own: work that keeps the runtime busy would not hear a signal.
-    pub fn listen() -> Result<Self> {
+    ///
+    /// So long after the first signal, or at a second one, the process ends whatever it is doing.
+    pub fn listen(grace: Duration) -> Result<Self> {
         let failed = |cause| Error::local("cannot listen for signals", cause);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let signals = {
@@ -27,7 +26,7 @@ impl Interrupt {
         let (sender, receiver) = watch::channel(false);
         std::thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(move || runtime.block_on(end_when_told(signals, &sender)))
+            .spawn(move || runtime.block_on(end_when_told(signals, &sender, grace)))
             .map_err(failed)?;
         Ok(Self(receiver))
     }
@@ -71,10 +70,10 @@ impl Signals {
 }
 
 #[expect(clippy::exit, reason = "a second signal, or work that does not stop, must not keep the process alive")]
-async fn end_when_told(mut signals: Signals, told: &watch::Sender<bool>) {
+async fn end_when_told(mut signals: Signals, told: &watch::Sender<bool>, grace: Duration) {
     signals.next().await;
     // Nobody may be listening any more: then the process is ending already.
     let _ = told.send(true);
-    let _ = tokio::time::timeout(GRACE, signals.next()).await;
+    let _ = tokio::time::timeout(grace, signals.next()).await;
     std::process::exit(i32::from(INTERRUPTED));
 }

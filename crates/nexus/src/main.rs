@@ -31,6 +31,8 @@ use terminal::Terminal;
 const BLOCKING_THREADS: usize = 4;
 /// How long such work may take to end after a signal.
 const LAST_WAIT: Duration = Duration::from_secs(2);
+/// How long a process lives after a signal beyond what its verb needs to end.
+const GRACE: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
     let environment = environment();
@@ -64,7 +66,8 @@ fn main() -> ExitCode {
 
 /// Runs the verb until it ends or a signal comes.
 fn carry_out(cli: Cli, environment: &Environment, terminal: &Terminal, situation: &mut Situation) -> Result<u8> {
-    let interrupt = Interrupt::listen()?;
+    let last_wait = cli.verb.last_wait();
+    let interrupt = Interrupt::listen(last_wait + GRACE)?;
     // One thread serves all sockets: the work is the service's, and each thread more costs this machine.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -79,7 +82,7 @@ fn carry_out(cli: Cli, environment: &Environment, terminal: &Terminal, situation
             ended = &mut verb => if interrupt.has_come() { None } else { Some(ended) },
             () = interrupt.came() => {
                 // It stops at once, and has a moment to leave nothing half-sent behind.
-                let _ = tokio::time::timeout(LAST_WAIT, verb).await;
+                let _ = tokio::time::timeout(last_wait, verb).await;
                 None
             }
         }

@@ -12,7 +12,7 @@ use nexus_core::point::{CategoryRule, Copies, Label, Part};
 use serde::{Serialize, Serializer};
 
 use crate::cli::{SourceArgs, VaultArgs};
-use crate::config::{Categories, ConfigFile, Encryption, RetentionTable, S3Table};
+use crate::config::{Categories, ConfigFile, Encryption, RehearseTable, RetentionTable, S3Table};
 use crate::span::Span;
 use crate::wording::without_passwords;
 
@@ -166,8 +166,23 @@ pub struct Settings {
     pub database_class: String,
     /// How long each part is kept.
     pub retention: RetentionTable,
+    /// How a command is rehearsed.
+    pub rehearse: RehearseSettings,
     /// The S3 service.
     pub s3: S3Settings,
+}
+
+/// How a command is rehearsed.
+#[derive(Debug, Clone, Default)]
+pub struct RehearseSettings {
+    /// Where scratch files go.
+    pub bucket: Option<Setting<Address>>,
+    /// The PostgreSQL server for scratch databases; none: the app's own.
+    pub server: Option<Setting<Location>>,
+    /// The command that prints where the app's own settings lead.
+    pub probe: Option<String>,
+    /// Variables for the command, with placeholders.
+    pub environment: BTreeMap<String, String>,
 }
 
 /// The rules for the files.
@@ -279,7 +294,18 @@ impl Ladder<'_> {
             encryption: file.vault.encryption.unwrap_or(Encryption::Aes256),
             database_class: file.vault.database_class.unwrap_or_else(|| DATABASE_CLASS.to_owned()),
             retention: file.retention,
+            rehearse: self.rehearse(file.rehearse)?,
             s3: self.s3(file.s3, vault),
+        })
+    }
+
+    fn rehearse(&self, file: RehearseTable) -> Result<RehearseSettings> {
+        let of_file = |value: Option<String>| self.pick(None, "", None, value);
+        Ok(RehearseSettings {
+            bucket: of_file(file.bucket).map(|found| self.address(found)).transpose()?,
+            server: of_file(file.server).map(|found| self.located(found)),
+            probe: file.probe,
+            environment: file.environment,
         })
     }
 

@@ -6,6 +6,7 @@ mod log;
 mod progress;
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nexus_core::error::{Error, Result};
@@ -190,6 +191,12 @@ impl Terminal {
     pub fn events(&self) -> Events {
         let terminal = self.clone();
         Events::new(move |event| terminal.event(event))
+    }
+
+    /// Where a child's standard output goes, so that ours holds the answer alone.
+    pub fn aside_of_child(&self) -> Stdio {
+        self.clear();
+        Stdio::from(io::stderr())
     }
 
     /// Takes the bars away.

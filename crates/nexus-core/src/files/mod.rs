@@ -5,3 +5,4 @@ pub mod compare;
 pub mod foresee;
 pub mod restore;
 pub mod rules;
+pub mod scratch;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Each room of the core and all that it may name of the others. What is absent is forbidden, and what is here is used.
 ///
 /// An arrow to one item of a room is written `room::item`.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("clock", &[]),
     ("error", &[]),
     ("event", &[]),
@@ -25,6 +25,14 @@ const ARROWS: [(&str, &[&str]); 15] = [
     (
         "doctor",
         &["backup", "bucket", "clock", "database", "error", "event", "files", "local", "point", "records", "vault"],
+    ),
+    (
+        "changes",
+        &["bucket", "database", "error", "event", "files", "listing", "local", "point", "vault", "verify::hash_local"],
+    ),
+    (
+        "rehearse",
+        &["bucket", "changes", "clock", "database", "error", "event", "files", "local", "point", "records", "vault"],
     ),
 ];
 
@@ -56,7 +64,11 @@ const NEVER: [&str; 11] = [
 ];
 
 /// The only files that turn a right to write into the right to remove.
-const REMOVERS: [&str; 2] = ["crates/nexus-core/src/doctor/rights.rs", "crates/nexus-core/src/files/restore.rs"];
+const REMOVERS: [&str; 3] = [
+    "crates/nexus-core/src/doctor/rights.rs",
+    "crates/nexus-core/src/files/restore.rs",
+    "crates/nexus-core/src/files/scratch.rs",
+];
 
 /// The only files of the front room that write to the terminal.
 const PRINTERS: [&str; 2] = ["crates/nexus/src/terminal.rs", "crates/nexus/src/terminal/"];

@@ -1,10 +1,13 @@
 //! Tests of the core from outside, one binary.
 
 mod architecture;
+mod changes;
 mod conformance;
 mod crash;
 mod damage;
 mod format;
+mod rehearsals;
 mod round_trip;
+mod scratch;
 mod sqlite;
 mod world;

@@ -1,11 +1,13 @@
 //! The verbs as a person meets them: settings in, core called, a page or JSON out.
 
 mod backup;
+mod changed;
 mod completions;
 mod doctor;
 mod init;
 mod list;
 mod man;
+mod rehearse;
 mod restore;
 mod show;
 mod state;
@@ -68,6 +70,10 @@ pub async fn carry_out(
                 unfinished.remove_unfinished(&run.events).await;
             }
             done
+        }
+        Verb::Rehearse(args) => {
+            let run = prepare(&args.vault, &SourceArgs::default())?;
+            rehearse::run(&run, &args, environment, interrupt).await
         }
         Verb::Demo(args) => {
             let (mut came, temporary) = (interrupt.clone(), environment.temporary());

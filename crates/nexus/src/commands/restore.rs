@@ -3,7 +3,7 @@
 mod consent;
 mod pages;
 mod safety;
-mod targets;
+pub mod targets;
 
 use nexus_core::database::postgres::PostgresPlan;
 use nexus_core::error::Result;

@@ -13,6 +13,7 @@ mod postgres;
 mod postgres_backup;
 mod postgres_restore;
 mod records;
+mod rehearse;
 mod secrets;
 mod site;
 mod staging;

@@ -1,7 +1,7 @@
 //! Where a PostgreSQL database is and how it is reached: a URL as Django and libpq write it, filled from libpq's variables.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -277,6 +277,31 @@ impl PostgresDatabase {
         format!("postgres://{host}:{}/{name}", self.port)
     }
 
+    /// The whole of how it is reached, with the password: for the environment of a process that is to work in it, and for
+    /// nothing that is shown or stored.
+    pub fn url_with_password(&self) -> String {
+        let text = |text: &str| readable(text, ESCAPED);
+        let password = self.password.as_ref().map(|password| format!(":{}", text(password.text())));
+        let login = format!("{}{}@", text(&self.user), password.unwrap_or_default());
+        let location = self.location();
+        let place = location.trim_start_matches("postgres://");
+        let mut url = format!("postgres://{login}{place}");
+        let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+        let options = [
+            ("sslmode", (self.ssl != SslMode::Prefer).then(|| self.ssl.word().to_owned())),
+            ("sslrootcert", self.root_certificate.as_ref().map(path)),
+            ("sslcert", self.certificate.as_ref().map(|(certificate, _)| path(certificate))),
+            ("sslkey", self.certificate.as_ref().map(|(_, key)| path(key))),
+            ("options", self.options.clone()),
+        ];
+        for (name, value) in options.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+            let before = if url.contains('?') { '&' } else { '?' };
+            // Writing to a string cannot fail.
+            let _ = write!(url, "{before}{name}={}", text(&value));
+        }
+        url
+    }
+
     /// True when it is reached over a socket of this machine.
     pub(crate) fn is_local(&self) -> bool {
         self.host.starts_with('/')
@@ -408,6 +433,19 @@ mod tests {
         assert_eq!((database.user.as_str(), database.ssl), ("u", SslMode::Disable));
         assert_eq!(read("//other@x/shop", &variables).user, "other");
         assert_eq!(read("//other@x", &variables).name, "other");
+    }
+
+    #[test]
+    fn the_url_for_a_child_leads_where_this_one_did() {
+        for rest in [
+            "//jo%40e:a%3Ab%2F%2B%26@db.example:6543/cl%C3%ADnica?sslmode=require&options=-c%20work_mem%3D5MB",
+            "//u@[::1]:1/a%20b?sslmode=verify-full&sslrootcert=/ca.pem&sslcert=/c.pem&sslkey=/k.pem",
+            "//u:p@/shop?host=/var/run/postgresql&port=7",
+        ] {
+            let database = read(rest, &[]);
+            let url = database.url_with_password();
+            assert_eq!(read(url.strip_prefix("postgres:").expect("its scheme"), &[]), database, "{url}");
+        }
     }
 
     #[test]

@@ -1,0 +1,198 @@
+//! `rehearse`: a point restored into scratch, a command run there, and what it changed.
+
+mod child;
+mod ground;
+mod owner;
+mod pages;
+mod variables;
+
+use std::process::ExitStatus;
+
+use nexus_core::changes::files::Likeness;
+use nexus_core::error::{Error, Result};
+use nexus_core::files::scratch::sweep;
+use nexus_core::rehearse::{Changes, Ground, Place, RehearsePlan, Rows, Seen, compare};
+use tokio::process::Child;
+
+use super::show::passed_over;
+use crate::cli::RehearseArgs;
+use crate::failure::Outcome;
+use crate::interrupt::Interrupt;
+use crate::run::Run;
+use crate::settings::Environment;
+use variables::Variables;
+
+/// What a rehearsal works with, all of it looked at and nothing made.
+struct Prepared {
+    plan: RehearsePlan,
+    variables: Variables,
+    /// The probe; none: the settings are trusted.
+    probe: Option<String>,
+    /// The application's own places; an error: why they cannot be looked at.
+    own: Result<Place>,
+}
+
+/// What came of the command.
+struct Rehearsed {
+    status: ExitStatus,
+    milliseconds: u64,
+    changes: Changes,
+    application: Application,
+}
+
+/// What became of the application meanwhile.
+enum Application {
+    /// It was looked at before and after.
+    Seen(Changes),
+    /// It could not be looked at.
+    Unseen(Error),
+}
+
+impl Application {
+    fn is_unchanged(&self) -> bool {
+        matches!(self, Self::Seen(changes) if changes.is_none())
+    }
+}
+
+/// Rehearses, or shows what would be made. Whatever happens, scratch is removed.
+pub async fn run(run: &Run, args: &RehearseArgs, environment: &Environment, interrupt: &Interrupt) -> Result<Outcome> {
+    if !run.settings.rehearse.environment.contains_key("PATH") {
+        child::require(&args.command, environment)?;
+    }
+    let prepared = run.work(prepare(run, args), interrupt).await?;
+    if args.dry_run {
+        run.terminal.answer(&pages::plan(&prepared), &pages::planned(&prepared));
+        return Ok(Outcome::Done);
+    }
+    run.terminal.aside(&pages::plan(&prepared));
+    let Prepared { plan, variables, probe, own } = prepared;
+    let mut ground = Ground::new(plan);
+    let mut command = None;
+    let work = Work { run, args, environment, variables: &variables, probe: probe.as_deref() };
+    let done = run.work(Box::pin(work.carry_out(own, &mut ground, &mut command)), interrupt).await;
+    if let Some(mut command) = command {
+        child::end(&mut command).await;
+    }
+    let scratch = pages::Scratch::of(&ground);
+    let left = ground.clear(&run.scratch, (&run.clock, &run.events)).await;
+    for place in &left {
+        run.terminal.warn(&format!("scratch could not be removed; the next rehearsal does it: {place}"));
+    }
+    let rehearsed = done?;
+    let removed = if left.is_empty() { pages::Removed::Whole } else { pages::Removed::Partly };
+    pages::tell(run, args, &scratch, &rehearsed, removed);
+    let alone = !args.exclusive || rehearsed.application.is_unchanged();
+    Ok(Outcome::of(rehearsed.status.success() && left.is_empty() && alone))
+}
+
+/// Finds the point and looks at every place that has a part in it.
+async fn prepare(run: &Run, args: &RehearseArgs) -> Result<Prepared> {
+    let probe = probe(run, args)?;
+    let vault = run.vault().await?;
+    let needs = ground::needs(&vault, args).await?;
+    let found = vault.find(&args.point, &needs).await?;
+    passed_over(run, &found);
+    let point = found.point;
+    let own = ground::own(run, &point).await;
+    if let (Err(error), true) = (&own, args.exclusive) {
+        return Err(Error::usage_hint(
+            format!("--exclusive is about the application itself, which cannot be looked at: {error}"),
+            "leave --exclusive out, or name the application's database as the point has it",
+        ));
+    }
+    let request = ground::request(run, args, &point, own.as_ref().ok()).await?;
+    let variables = Variables::read(&run.settings.rehearse.environment)?;
+    variables.check(&point, request.files.as_ref().map(|files| &files.address))?;
+    let plan = RehearsePlan::make(point, request).await?;
+    Ok(Prepared { plan, variables, probe, own })
+}
+
+/// The probe, which must be there unless the settings are trusted.
+fn probe(run: &Run, args: &RehearseArgs) -> Result<Option<String>> {
+    if args.trust_env {
+        return Ok(None);
+    }
+    let probe = run.settings.rehearse.probe.clone().filter(|probe| !probe.trim().is_empty());
+    probe.map(Some).ok_or_else(|| {
+        Error::usage_hint(
+            "nothing shows that the command would work on the scratch and not on the application itself",
+            "write [rehearse] probe = \"…\" into nexus.toml: a command that prints the database (and bucket and prefix) that \
+             the application's own settings lead to; or pass --trust-env",
+        )
+    })
+}
+
+/// What does the work, and what it works with.
+struct Work<'a> {
+    run: &'a Run,
+    args: &'a RehearseArgs,
+    environment: &'a Environment,
+    variables: &'a Variables,
+    probe: Option<&'a str>,
+}
+
+impl Work<'_> {
+    async fn carry_out(
+        &self,
+        own: Result<Place>,
+        ground: &mut Ground,
+        command: &mut Option<Child>,
+    ) -> Result<Rehearsed> {
+        let (run, tools) = (self.run, (&self.run.clock, &self.run.events));
+        self.sweep(ground).await?;
+        ground.make(&owner::here(), &run.scratch, tools).await?;
+        let place = ground.place().ok_or_else(|| Error::usage("no database was made"))?;
+        let variables = self.variables.of(ground)?;
+        if let Some(probe) = self.probe {
+            child::probe(probe, (&variables, self.environment), &variables::expected(ground)).await?;
+        }
+        let before = self.look(&place, ground, Rows::Kept).await?;
+        let own_before = self.look_at_own(own, ground).await?;
+        let begun = std::time::Instant::now();
+        let output = run.terminal.aside_of_child();
+        let started = command.insert(child::start(&self.args.command, (&variables, self.environment), output)?);
+        let status = child::wait(started).await?;
+        *command = None;
+        let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let application = self.compare_own(own_before, ground).await;
+        let after = self.look(&place, ground, Rows::Kept).await?;
+        let changes = compare(before, after, Likeness::Content, &run.scratch).await?;
+        Ok(Rehearsed { status, milliseconds, changes, application })
+    }
+
+    /// Removes the files that rehearsals which were killed have left.
+    async fn sweep(&self, ground: &Ground) -> Result<()> {
+        let Some(files) = ground.files_ground() else { return Ok(()) };
+        let (run, mine) = (self.run, owner::here());
+        let life = |of: &nexus_core::files::scratch::Owner| owner::life(of, &mine);
+        let tools = (&run.scratch, &run.events);
+        for place in sweep((&files.reader, &files.address), &life, run.clock.now(), tools).await? {
+            run.terminal.note(&format!("removed {place}, which a rehearsal that was killed had left"));
+        }
+        Ok(())
+    }
+
+    async fn look(&self, place: &Place, ground: &Ground, rows: Rows) -> Result<Seen> {
+        let run = self.run;
+        let how = (rows, run.settings.lock_wait.duration());
+        place.look(ground.point(), how, &run.scratch, (&run.clock, &run.events)).await
+    }
+
+    /// Looks at the application itself; that it cannot be is only told, unless it must not change.
+    async fn look_at_own(&self, own: Result<Place>, ground: &Ground) -> Result<Result<(Place, Seen)>> {
+        let looked = match own {
+            Ok(place) => self.look(&place, ground, Rows::Hashed).await.map(|seen| (place, seen)),
+            Err(error) => Err(error),
+        };
+        if self.args.exclusive { Ok(Ok(looked?)) } else { Ok(looked) }
+    }
+
+    async fn compare_own(&self, before: Result<(Place, Seen)>, ground: &Ground) -> Application {
+        let compared = async {
+            let (place, before) = before?;
+            let after = self.look(&place, ground, Rows::Hashed).await?;
+            compare(before, after, Likeness::Untouched, &self.run.scratch).await
+        };
+        compared.await.map_or_else(Application::Unseen, Application::Seen)
+    }
+}
