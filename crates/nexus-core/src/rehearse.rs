@@ -2,16 +2,12 @@
 //!
 //! The command itself is run by whoever called; nothing of the app's own is written to.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+pub mod look;
+
 use std::time::Duration;
 
-use crate::bucket::sorted::Sorted;
 use crate::bucket::{Address, Reader};
-use crate::changes::files::{self as file_changes, CategoryChanges, Likeness};
-use crate::changes::{self, State, TableChanges};
 use crate::clock::Clock;
-use crate::database::Database;
 use crate::database::postgres::{PostgresDatabase, PostgresPlan};
 use crate::database::scratch::{Purpose, ScratchDatabase, ScratchPlan};
 use crate::error::{Error, Result, chain};
@@ -20,10 +16,9 @@ use crate::files::restore::{self, Extra, FilesTarget};
 use crate::files::rules::Selection;
 use crate::files::scratch::{Owner, ScratchFiles};
 use crate::local::Scratch;
-use crate::point::{Count, FileRules, JournalEvent, Part, RecordTable};
-use crate::records::export::Export;
-use crate::records::now::export_now;
+use crate::point::{Count, JournalEvent, Part};
 use crate::vault::RecoveryPoint;
+use look::{FilesPlace, Place};
 
 /// What is to be restored where.
 #[derive(Debug, Clone)]
@@ -257,121 +252,4 @@ impl Ground {
         });
         Some(Place { database: Some(self.database.as_ref()?.database().clone()), files })
     }
-}
-
-/// A database and files that are looked at: the scratch, or the app's own.
-#[derive(Debug, Clone)]
-pub struct Place {
-    /// The database.
-    pub database: Option<Database>,
-    /// The files.
-    pub files: Option<FilesPlace>,
-}
-
-/// Files that are looked at.
-#[derive(Debug, Clone)]
-pub struct FilesPlace {
-    /// The right to list them.
-    pub reader: Reader,
-    /// The prefix they lie below.
-    pub lies_at: String,
-    /// The rules that say which of them count, and under which keys.
-    pub rules: FileRules,
-}
-
-/// What is kept of a look at a database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rows {
-    /// The rows, so that single ones can be told.
-    Kept,
-    /// A hash and a number for each table.
-    Hashed,
-}
-
-/// What a place was at one moment.
-pub struct Seen {
-    tables: State,
-    skipped: BTreeMap<String, String>,
-    files: Option<(Sorted, FilesPlace)>,
-}
-
-/// What differs between two looks.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// Tables that differ, by name.
-    pub tables: Vec<TableChanges>,
-    /// Files by category; a category without files is left out.
-    pub files: BTreeMap<String, CategoryChanges>,
-    /// Tables that have no records and so were not compared, each with the reason.
-    pub uncompared: BTreeMap<String, String>,
-}
-
-impl Changes {
-    /// True when nothing differs.
-    pub fn is_none(&self) -> bool {
-        self.tables.is_empty() && !self.files.values().any(CategoryChanges::has_files)
-    }
-}
-
-impl Place {
-    /// Looks, reading only.
-    ///
-    /// # Errors
-    ///
-    /// As for [`export_now`], and what listing the files fails with.
-    pub async fn look(
-        &self,
-        point: &RecoveryPoint,
-        (rows, lock_wait): (Rows, Duration),
-        scratch: &Scratch,
-        (clock, events): (&Clock, &Events),
-    ) -> Result<Seen> {
-        let (mut tables, mut skipped) = (State::default(), BTreeMap::new());
-        if let Some(database) = &self.database {
-            let folder = scratch.file(&format!("rows-{}", clock.nonce()));
-            let export = Export {
-                folder: folder.clone(),
-                names: BTreeMap::new(),
-                app: point.manifest().app.clone(),
-                point: point.id().clone(),
-                instant: clock.now(),
-            };
-            let exported = export_now(database, export, lock_wait, scratch, (clock, events)).await?;
-            tables = keep(rows, &folder, &exported.tables)?;
-            skipped = exported.skipped;
-        }
-        let files = match &self.files {
-            Some(place) => Some((place.reader.list(&place.lies_at, scratch.path(), events).await?, place.clone())),
-            None => None,
-        };
-        Ok(Seen { tables, skipped, files })
-    }
-}
-
-fn keep(rows: Rows, folder: &Path, tables: &[RecordTable]) -> Result<State> {
-    if rows == Rows::Kept {
-        return Ok(State::in_folder(folder, tables));
-    }
-    let what = || format!("cannot remove `{}`", folder.display());
-    std::fs::remove_dir_all(folder).map_err(|cause| Error::local(what(), cause))?;
-    Ok(State::hashed(tables))
-}
-
-/// Compares two looks at one place.
-///
-/// # Errors
-///
-/// As for [`changes::between`].
-pub async fn compare(before: Seen, after: Seen, likeness: Likeness, scratch: &Scratch) -> Result<Changes> {
-    let tables = changes::between(&before.tables, &after.tables, scratch).await?;
-    let files = match (before.files, after.files) {
-        (Some((then, was)), Some((now, is))) => file_changes::between(
-            file_changes::listed(then, &was.lies_at, &was.rules)?,
-            file_changes::listed(now, &is.lies_at, &is.rules)?,
-            likeness,
-        )?,
-        _ => BTreeMap::new(),
-    };
-    let uncompared = before.skipped.into_iter().chain(after.skipped).collect();
-    Ok(Changes { tables, files, uncompared })
 }

@@ -11,7 +11,8 @@ use std::process::ExitStatus;
 use nexus_core::changes::files::Likeness;
 use nexus_core::error::{Error, Result};
 use nexus_core::files::scratch::sweep;
-use nexus_core::rehearse::{Changes, Ground, Place, RehearsePlan, Rows, Seen, compare};
+use nexus_core::rehearse::look::{Changes, Place, Rows, Seen, compare};
+use nexus_core::rehearse::{Ground, RehearsePlan};
 use tokio::process::Child;
 
 use super::show::passed_over;

@@ -4,7 +4,8 @@ use nexus_core::bucket::Address;
 use nexus_core::database::Database;
 use nexus_core::error::{Error, Result};
 use nexus_core::point::Part;
-use nexus_core::rehearse::{Content, FilesGround, FilesPlace, Place, RehearseRequest};
+use nexus_core::rehearse::look::{FilesPlace, Place};
+use nexus_core::rehearse::{Content, FilesGround, RehearseRequest};
 use nexus_core::vault::{RecoveryPoint, Vault};
 
 use super::super::restore::targets::own_database;

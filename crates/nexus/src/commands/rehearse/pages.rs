@@ -5,7 +5,8 @@ use std::os::unix::process::ExitStatusExt;
 
 use nexus_core::changes::TableChanges;
 use nexus_core::changes::files::CategoryChanges;
-use nexus_core::rehearse::{Changes, Ground};
+use nexus_core::rehearse::Ground;
+use nexus_core::rehearse::look::Changes;
 use serde::Serialize;
 
 use super::{Application, Prepared, Rehearsed, child};
