@@ -5,6 +5,7 @@ mod conformance;
 mod crash;
 mod damage;
 mod format;
+mod invariants;
 mod round_trip;
 mod sqlite;
 mod world;
