@@ -2,6 +2,7 @@
 
 mod backup;
 mod completions;
+mod guard;
 mod init;
 mod list;
 mod man;
@@ -15,7 +16,7 @@ use nexus_core::error::{Error, Result};
 
 use crate::cli::{SourceArgs, VaultArgs, Verb};
 use crate::demo;
-use crate::failure::{Outcome, Situation};
+use crate::failure::{Failure, Outcome, Situation};
 use crate::interrupt::Interrupt;
 use crate::run::{self, Run};
 use crate::settings::{Environment, Settings};
@@ -33,7 +34,7 @@ pub async fn carry_out(
     let mut prepare = |vault: &VaultArgs, source: &SourceArgs| {
         let settings = Settings::load(environment, vault, source)?;
         *situation = run::situation(name, &settings);
-        Run::prepare(settings, environment, terminal)
+        Run::prepare(name, settings, environment, terminal)
     };
     match verb {
         Verb::Completions(args) => Ok(completions::run(&args, terminal)),
@@ -62,6 +63,18 @@ pub async fn carry_out(
             if let (Some(unfinished), true) = (unfinished, interrupt.has_come()) {
                 unfinished.remove_unfinished(&run.events).await;
             }
+            done
+        }
+        Verb::Guard(args) => {
+            let mut report = guard::Report::open(environment, args.report.as_deref())?;
+            let done = match prepare(&args.vault, &args.source) {
+                Ok(run) => guard::run(&run, &args, (environment, interrupt), &mut report).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = &done {
+                report.not_run(&Failure::of(error, situation));
+            }
+            report.write(terminal);
             done
         }
         Verb::Demo(args) => {
