@@ -19,6 +19,9 @@ pub mod database;
 pub mod files;
 pub mod records;
 
+// What changed between two states of them.
+pub mod changes;
+
 // The verbs.
 pub mod backup;
 pub mod restore;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -30,6 +30,9 @@ pub(crate) struct RecordFile {
     line: Vec<u8>,
     digest: RowsDigest,
     rows: u64,
+    /// Where the line that was read last begins, and where the next one does.
+    start: u64,
+    next: u64,
 }
 
 /// A value of a record.
@@ -69,6 +72,8 @@ impl RecordFile {
             line: Vec::new(),
             digest: RowsDigest::default(),
             rows: 0,
+            start: 0,
+            next: 0,
         };
         opened.read_line()?;
         if opened.line != b"[" {
@@ -104,10 +109,36 @@ impl RecordFile {
     /// [`Error::Damaged`] when it is no record of this table.
     pub(crate) fn fields(&self) -> Result<Vec<Field<'_>>> {
         let parsed = std::str::from_utf8(&self.line).ok().and_then(|text| fields(text, &self.fields));
-        parsed.ok_or_else(|| {
-            let (path, table) = (self.path.display(), &self.table);
-            Error::damaged(format!("record {} of `{table}` in `{path}` is not one of that table", self.rows))
-        })
+        parsed.ok_or_else(|| self.foreign())
+    }
+
+    /// The values of the record that was read last, each as it is written, in the order of the columns; before them its
+    /// rowid, where records have one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] when it is no record of this table.
+    pub(crate) fn values(&self) -> Result<Vec<&str>> {
+        let parsed = std::str::from_utf8(&self.line).ok().and_then(|text| pairs(text, &self.fields));
+        let values = parsed.map(|pairs| pairs.0.into_iter().map(|(_, value)| value.get()).collect());
+        values.ok_or_else(|| self.foreign())
+    }
+
+    /// Where the record that was read last begins, bytes from the file's beginning.
+    pub(crate) fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// Reads the record that begins there; what was counted and digested so far is of no use afterwards.
+    ///
+    /// # Errors
+    ///
+    /// As for [`RecordFile::advance`].
+    pub(crate) fn read_at(&mut self, start: u64) -> Result<bool> {
+        let moved = self.reader.seek(SeekFrom::Start(start));
+        moved.map_err(|cause| Error::local(format!("cannot read `{}`", self.path.display()), cause))?;
+        self.next = start;
+        self.advance()
     }
 
     /// The record that was read last, as it is written.
@@ -120,6 +151,11 @@ impl RecordFile {
         self.digest
     }
 
+    fn foreign(&self) -> Error {
+        let (path, table) = (self.path.display(), &self.table);
+        Error::damaged(format!("record {} of `{table}` in `{path}` is not one of that table", self.rows))
+    }
+
     fn damaged(&self, how: &str) -> Error {
         Error::damaged(format!("`{}` is not a record file: {how}", self.path.display()))
     }
@@ -128,6 +164,7 @@ impl RecordFile {
     fn read_line(&mut self) -> Result<()> {
         self.line.clear();
         self.line.shrink_to(4 * BUFFER);
+        self.start = self.next;
         loop {
             let piece = self.reader.fill_buf();
             let piece = piece.map_err(|cause| Error::local(format!("cannot read `{}`", self.path.display()), cause))?;
@@ -147,6 +184,7 @@ impl RecordFile {
             let is_over = end.is_some() || piece.is_empty();
             let used = taken + usize::from(end.is_some());
             self.reader.consume(used);
+            self.next += used as u64;
             if is_over {
                 return Ok(());
             }
@@ -156,14 +194,16 @@ impl RecordFile {
 
 /// The values of a record, if it has exactly these names in this order.
 fn fields<'a>(line: &'a str, names: &[String]) -> Option<Vec<Field<'a>>> {
+    pairs(line, names)?.0.into_iter().map(|(_, value)| field(value.get())).collect()
+}
+
+/// The names and values of a record, if it has exactly these names in this order.
+fn pairs<'a>(line: &'a str, names: &[String]) -> Option<Pairs<'a>> {
     let mut reader = serde_json::Deserializer::from_str(line);
     let pairs = Pairs::deserialize(&mut reader).ok()?;
     reader.end().ok()?;
     let same = pairs.0.len() == names.len() && pairs.0.iter().zip(names).all(|((name, _), wanted)| name == wanted);
-    if !same {
-        return None;
-    }
-    pairs.0.into_iter().map(|(_, value)| field(value.get())).collect()
+    same.then_some(pairs)
 }
 
 fn field(raw: &str) -> Option<Field<'_>> {

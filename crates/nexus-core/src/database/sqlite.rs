@@ -35,7 +35,7 @@ pub use load::SqliteLoad;
 pub(crate) use open::{Useless, failed, open_copy};
 pub use restore::{Restore, Restored};
 pub(crate) use rows::write_rows;
-pub(crate) use tables::{Table, catalogue, most_rows, sequence};
+pub(crate) use tables::{ROWID_FIELD, Table, catalogue, most_rows, sequence};
 
 /// Bytes wanted free beside what a copy will need.
 const SLACK: u64 = 16 * 1024 * 1024;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Each room of the core and all that it may name of the others. What is absent is forbidden, and what is here is used.
 ///
 /// An arrow to one item of a room is written `room::item`.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("clock", &[]),
     ("error", &[]),
     ("event", &[]),
@@ -22,6 +22,10 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("verify", &["clock", "error", "event", "files", "listing", "local", "point", "records", "vault"]),
     ("backup", &["clock", "database", "error", "event", "files", "local", "point", "records", "vault", "verify"]),
     ("restore", &["clock", "database", "error", "event", "files", "local", "point", "records", "vault", "verify"]),
+    (
+        "changes",
+        &["bucket", "database", "error", "event", "files", "listing", "local", "point", "vault", "verify::hash_local"],
+    ),
 ];
 
 /// Libraries that reach outside, and the only rooms that may name them.

@@ -1,6 +1,7 @@
 //! Tests of the core from outside, one binary.
 
 mod architecture;
+mod changes;
 mod conformance;
 mod crash;
 mod damage;

@@ -1,0 +1,172 @@
+//! Two listings of one source, in the order of their keys: which files came, changed and went, by category.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::EXAMPLES;
+use crate::bucket::sorted::Sorted;
+use crate::error::Result;
+use crate::files::rules::Rules;
+use crate::listing::{FileKind, ListingReader, Side};
+use crate::point::{Count, FileRules};
+
+/// A file at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileState {
+    /// Its key in the source.
+    pub key: String,
+    /// The category its key belongs to.
+    pub category: String,
+    /// What it is.
+    pub kind: FileKind,
+    /// What the listing says of it.
+    pub side: Side,
+}
+
+/// How the files of a category differ between two moments. Bytes of changed files are those of now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CategoryChanges {
+    /// Files that came.
+    pub added: Count,
+    /// Files that are others.
+    pub changed: Count,
+    /// Files that went.
+    pub removed: Count,
+    /// Files that are as they were.
+    pub same: Count,
+    /// The first keys that came, at most [`EXAMPLES`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first_added: Vec<String>,
+    /// The first keys that changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first_changed: Vec<String>,
+    /// The first keys that went.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first_removed: Vec<String>,
+}
+
+impl CategoryChanges {
+    /// True when files came, changed or went.
+    pub fn has_files(&self) -> bool {
+        self.added.files + self.changed.files + self.removed.files > 0
+    }
+}
+
+/// When a file counts as the one it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Likeness {
+    /// Size and ETag are equal, whenever it was written; without ETags, as in folders, size and time of change.
+    Content,
+    /// Nobody has written it since, not even the same bytes: size, ETag, time of change and storage class are equal, and in
+    /// a folder owner, mode and inode.
+    Untouched,
+}
+
+/// The lines of a point's listing. Folders, and what was never opened, are left out.
+pub fn recorded(listing: ListingReader) -> impl Iterator<Item = Result<FileState>> {
+    let state = |entry: crate::listing::FileEntry| FileState {
+        key: entry.key,
+        category: entry.category,
+        kind: entry.kind,
+        side: entry.source,
+    };
+    listing.map(move |entry| entry.map(state)).filter(counts)
+}
+
+/// What lies below the prefix `lies_at` of a bucket or folder, as files of the source that these rules are for: those that
+/// the rules take, under the keys they would have there. Folders, and what is never opened, are left out.
+///
+/// # Errors
+///
+/// As for [`Rules::new`].
+pub fn listed(
+    listed: Sorted,
+    lies_at: &str,
+    rules: &FileRules,
+) -> Result<impl Iterator<Item = Result<FileState>> + use<>> {
+    let (rules, lies_at) = (Rules::new(rules)?, lies_at.to_owned());
+    let states = listed.filter_map(move |object| match object {
+        Err(error) => Some(Err(error)),
+        Ok(object) => {
+            let key = format!("{}{}", rules.prefix(), object.key.strip_prefix(&lies_at)?);
+            rules.takes(&key).then(|| {
+                let category = rules.category(&key).to_owned();
+                Ok(FileState { key, category, kind: object.kind, side: object.side })
+            })
+        }
+    });
+    Ok(states.filter(counts))
+}
+
+/// Compares two listings, both in byte order of their keys; categories without files are left out.
+///
+/// A file's category is the one of now.
+///
+/// # Errors
+///
+/// What either listing fails with.
+pub fn between(
+    before: impl Iterator<Item = Result<FileState>>,
+    after: impl Iterator<Item = Result<FileState>>,
+    likeness: Likeness,
+) -> Result<BTreeMap<String, CategoryChanges>> {
+    let (mut before, mut after) = (before, after);
+    let mut changes: BTreeMap<String, CategoryChanges> = BTreeMap::new();
+    let (mut then, mut now) = (before.next().transpose()?, after.next().transpose()?);
+    loop {
+        let order = match (&then, &now) {
+            (None, None) => return Ok(changes),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(then), Some(now)) => then.key.as_bytes().cmp(now.key.as_bytes()),
+        };
+        let left = if order.is_le() { std::mem::replace(&mut then, before.next().transpose()?) } else { None };
+        let right = if order.is_ge() { std::mem::replace(&mut now, after.next().transpose()?) } else { None };
+        let category = right.as_ref().or(left.as_ref()).map(|file| file.category.clone()).unwrap_or_default();
+        changes.entry(category).or_default().count(left, right, likeness);
+    }
+}
+
+impl CategoryChanges {
+    fn count(&mut self, before: Option<FileState>, after: Option<FileState>, likeness: Likeness) {
+        let (number, first, file) = match (before, after) {
+            (Some(before), Some(after)) if is_alike(&before, &after, likeness) => {
+                return self.same.add(after.side.size);
+            }
+            (Some(_), Some(after)) => (&mut self.changed, &mut self.first_changed, after),
+            (None, Some(after)) => (&mut self.added, &mut self.first_added, after),
+            (Some(before), None) => (&mut self.removed, &mut self.first_removed, before),
+            (None, None) => return,
+        };
+        number.add(file.side.size);
+        if first.len() < EXAMPLES {
+            first.push(file.key);
+        }
+    }
+}
+
+/// Folders come and go with the files in them, and bear the time of that.
+fn counts(file: &Result<FileState>) -> bool {
+    !matches!(file, Ok(FileState { kind: FileKind::Folder | FileKind::Special(_), .. }))
+}
+
+fn is_alike(before: &FileState, after: &FileState, likeness: Likeness) -> bool {
+    let (then, now) = (&before.side, &after.side);
+    if before.kind != after.kind || then.size != now.size {
+        return false;
+    }
+    // A link is its target, which the kind holds.
+    let is_link = before.kind != FileKind::File;
+    match likeness {
+        Likeness::Content if is_link => true,
+        Likeness::Content => match (&then.etag, &now.etag) {
+            (Some(then), Some(now)) => then == now,
+            _ => then.modified == now.modified,
+        },
+        Likeness::Untouched => {
+            then.etag == now.etag && then.modified == now.modified && then.class == now.class && then.unix == now.unix
+        }
+    }
+}
