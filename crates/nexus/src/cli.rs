@@ -473,6 +473,9 @@ pub struct GuardArgs {
     pub check: Vec<String>,
     #[command(flatten)]
     pub failing: FailingArgs,
+    /// Do not compare rows and files with the point afterwards
+    #[arg(long)]
+    pub no_account: bool,
     /// Write what became of it into this file as JSON (mode 0600)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub report: Option<PathBuf>,

@@ -3,6 +3,7 @@
 //! The command is started in one place, after the point's journal has said so and while no signal has come. Whatever goes
 //! wrong before is an error, and after it nothing is.
 
+mod account;
 mod checks;
 mod child;
 mod ending;

@@ -55,6 +55,11 @@ impl<'a> Checks<'a> {
         self.queries.is_empty()
     }
 
+    /// The database they are asked of.
+    pub fn database(&self) -> Option<&Database> {
+        self.database.as_ref()
+    }
+
     /// Finds out whether all of them can be asked: a typo must not show after the deed.
     pub async fn try_all(&self) -> Result<()> {
         for (sql, database) in self.each() {

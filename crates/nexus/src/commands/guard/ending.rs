@@ -10,6 +10,7 @@ use nexus_core::vault::RecoveryPoint;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
+use super::account::{self, Account};
 use super::checks::{Asked, Checks};
 use super::child::Ended;
 use super::report::Report;
@@ -42,6 +43,7 @@ struct Found {
     asked: Vec<Asked>,
     restored: bool,
     said: bool,
+    account: Option<Account>,
     /// What must be removed from a server when the restore is broken off.
     unfinished: Option<PostgresPlan>,
 }
@@ -98,14 +100,36 @@ impl Aftermath<'_> {
             let note = format!("{}; {} holds the state before it", self.words(), self.point.id());
             self.run.terminal.note(&note);
         } else if self.args.failing.restore_on_failure {
-            self.tell_failure(violated, &format!("{} is restored now, as asked", self.point.id()));
+            self.tell_failure(violated, &format!("{} is restored now, as asked: wait for it", self.point.id()));
             found.restored = self.restore(&mut found.unfinished).await;
+            if found.restored {
+                let words = format!("{} was restored: the state before the command is back", self.point.id());
+                self.run.terminal.warn(&words);
+            }
         } else {
             self.tell_failure(violated, &self.way_back());
         }
         say(self.run, self.point, self.last_word(violated, found.restored)).await;
         found.said = true;
+        // What was restored has changed by nothing.
+        if !found.restored && !self.args.no_account {
+            found.account = self.account(checks).await;
+        }
         if self.ended.well() && violated { DAMAGE } else { self.ended.status }
+    }
+
+    async fn account(&self, checks: &Checks<'_>) -> Option<Account> {
+        match account::take(self.run, self.point, checks.database()).await {
+            Ok(account) => {
+                self.run.terminal.aside(&account.page(self.point));
+                Some(account)
+            }
+            Err(error) => {
+                let told = Failure::of(&error, &Situation::default()).lines.join(": ");
+                self.run.terminal.warn(&format!("what changed since {} cannot be told: {told}", self.point.id()));
+                None
+            }
+        }
     }
 
     /// This process was asked to end while the command ran: only what cannot be left out.
@@ -250,6 +274,7 @@ impl Aftermath<'_> {
             }),
         );
         report.say("checks", found.asked.iter().map(check).collect::<Vec<Value>>().into());
+        report.say("changes", found.account.as_ref().map_or(Value::Null, Account::json));
         report.say("restored", found.restored.into());
     }
 }

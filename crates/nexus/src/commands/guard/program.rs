@@ -100,11 +100,10 @@ impl Unfit {
         } else {
             "`ls -l` shows its mode: `chmod +x` makes a file a program"
         };
-        Self {
-            status: if missing { NOT_FOUND } else { CANNOT_RUN },
-            lines: vec![format!("the command {name} {what}, so it was not run"), cause.to_string()],
-            hint: hint.to_owned(),
-        }
+        let mut lines = vec![format!("the command {name} {what}, so it was not run")];
+        // What was found out by looking has no words of the system.
+        lines.extend(cause.raw_os_error().map(|_| cause.to_string()));
+        Self { status: if missing { NOT_FOUND } else { CANNOT_RUN }, lines, hint: hint.to_owned() }
     }
 }
 
