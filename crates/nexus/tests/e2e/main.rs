@@ -5,6 +5,7 @@
 mod app;
 mod bad_input;
 mod disasters;
+mod guard;
 mod holder;
 mod kills;
 mod postgres;
