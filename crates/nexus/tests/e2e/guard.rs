@@ -245,7 +245,7 @@ async fn a_vault_that_is_not_to_be_had_keeps_the_command_from_running() {
 }
 
 /// Which of the run's puts of a whole object writes this, when all goes well and no file has changed.
-fn put_of(app: &App, service: &Service, what: &str) -> u64 {
+pub fn put_of(app: &App, service: &Service, what: &str) -> u64 {
     service.reset_counts();
     app.run(&["guard", "--quiet", "--no-account", "--", "true"]).ends_with(0);
     let puts: Vec<_> = service.log().into_iter().filter(|request| request.starts_with("PUT")).collect();

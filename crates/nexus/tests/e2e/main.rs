@@ -6,6 +6,7 @@ mod app;
 mod bad_input;
 mod disasters;
 mod guard;
+mod guard_signals;
 mod holder;
 mod kills;
 mod postgres;
