@@ -4,7 +4,7 @@ use nexus_core::vault::Vault;
 use nexus_core::vault::unended::{Unended, Work};
 
 use crate::machine;
-use crate::run::{POINT_VARIABLE, Run};
+use crate::run::{GUARD_VARIABLE, Run};
 use crate::wording::{command_line, moment};
 
 /// Processes that are named at most.
@@ -22,8 +22,8 @@ pub async fn tell(run: &Run, vault: &Vault) {
     for found in unended {
         match &found.work {
             // Its own guard waits for this very run.
-            Work::Guard { .. } if run.guarded_by.as_deref() == Some(&found.point.to_string()) => {}
-            Work::Guard { machine, process } => tell_guard(run, &found, machine, *process),
+            Work::Guard { nonce, .. } if run.guarded_by.as_ref() == Some(nonce) => {}
+            Work::Guard { nonce, machine, process } => tell_guard(run, &found, nonce, (machine, *process)),
             // Its plan says what the one before it had done.
             Work::Restore if run.verb == "restore" => {}
             Work::Restore => run.terminal.warn(&format!(
@@ -37,14 +37,14 @@ pub async fn tell(run: &Run, vault: &Vault) {
     }
 }
 
-fn tell_guard(run: &Run, found: &Unended, machine: &str, process: u32) {
+fn tell_guard(run: &Run, found: &Unended, nonce: &str, (machine, process): (&str, u32)) {
     let Unended { point, at, .. } = found;
     let here = machine == machine::name();
     if here && machine::runs_this_program(process) {
         run.terminal.note(&format!("the guard of {point} is at work: process {process}, since {}", moment(*at)));
         return;
     }
-    let running = if here { machine::processes_with(&format!("{POINT_VARIABLE}={point}")) } else { Vec::new() };
+    let running = if here { machine::processes_with(&format!("{GUARD_VARIABLE}={nonce}")) } else { Vec::new() };
     let where_it_stands = match running.as_slice() {
         [] if !here => format!("whether it still runs can only be seen on {machine}"),
         [] => "it was started, or just about to be, and does not run any more; how it ended is not known".to_owned(),

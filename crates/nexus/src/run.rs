@@ -34,7 +34,7 @@ pub struct Run {
     pub scratch: Scratch,
     /// The verb.
     pub verb: &'static str,
-    /// The point whose guard's command this is, where it is one.
+    /// The nonce of the guard whose command this is, where it is one.
     pub guarded_by: Option<String>,
     looked_back: AtomicBool,
     connections: Connections,
@@ -42,6 +42,8 @@ pub struct Run {
 
 /// Says to a guard's command which point holds the state before it.
 pub const POINT_VARIABLE: &str = "NEXUS_POINT";
+/// Tells a guard's command from all other processes: two points of two vaults may bear one id.
+pub const GUARD_VARIABLE: &str = "NEXUS_GUARD";
 
 impl Run {
     /// Prepares a run; connects to nothing yet.
@@ -55,7 +57,7 @@ impl Run {
         let connections = Connections::new(settings.s3.clone(), seed()?);
         let (events, terminal) = (terminal.events(), terminal.clone());
         let folder = environment.folder.clone();
-        let guarded_by = environment.variable(POINT_VARIABLE).map(str::to_owned);
+        let guarded_by = environment.variable(GUARD_VARIABLE).map(str::to_owned);
         Ok(Self {
             settings,
             terminal,

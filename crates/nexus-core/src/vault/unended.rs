@@ -29,6 +29,8 @@ pub struct Unended {
 pub enum Work {
     /// A guard that was about to start its command, or did.
     Guard {
+        /// The nonce of the entry that says so.
+        nonce: String,
         /// The machine it ran on.
         machine: String,
         /// Its process there.
@@ -136,7 +138,7 @@ fn guard(id: &PointId, entries: &Entries) -> Option<Unended> {
     };
     entries.read.iter().rev().find_map(|entry| match &entry.event {
         JournalEvent::GuardStarted { machine, process } if !ended(&entry.nonce) => {
-            let work = Work::Guard { machine: machine.clone(), process: *process };
+            let work = Work::Guard { nonce: entry.nonce.clone(), machine: machine.clone(), process: *process };
             Some(Unended { point: id.clone(), at: entry.at, work })
         }
         _ => None,

@@ -81,7 +81,7 @@ async fn once(
     };
     run.terminal.clear();
     let begun = Instant::now();
-    let child = match program.start(point.id()) {
+    let child = match program.start(point.id(), &started) {
         Ok(child) => child,
         Err(unfit) => {
             drop(signals);

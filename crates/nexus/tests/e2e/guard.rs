@@ -318,7 +318,7 @@ async fn a_file_that_vanishes_and_a_copy_that_is_gone_keep_the_command_from_runn
     let mut running = app.start(&guarded(&[]));
     struck(&service, &mut running);
     let manifest = |key: &&String| key.ends_with("manifest.json");
-    let last = service.store().keys(&app.bucket, VAULT).into_iter().filter(|key| manifest(&key)).next_back();
+    let last = service.store().keys(&app.bucket, VAULT).into_iter().rfind(|key| manifest(&key));
     let folder = last.expect("a manifest").replace("manifest.json", "records/patients.json");
     assert!(service.store().delete(&app.bucket, &folder), "{folder} is not there");
     let ended = Ended::of(running.wait(LIMIT)).refuses(125, "could be proven");

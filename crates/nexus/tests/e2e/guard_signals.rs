@@ -145,7 +145,8 @@ async fn the_next_call_says_whether_the_command_of_a_killed_guard_still_runs_unt
     assert!(serde_json::from_str::<Value>(&still.out).is_err() && still.out.contains(&point));
     // The command itself, and what it calls, is not told of its own guard.
     let mut inside = app.command(&["list"]);
-    inside.env("NEXUS_POINT", &point);
+    let started = entries(&app, "guard-started").await.pop().expect("it is there");
+    inside.env("NEXUS_GUARD", started["nonce"].as_str().expect("a nonce"));
     assert!(!Ended::of(kill::run(inside, LIMIT)).err.contains("guard"));
     let_it_end(&app);
     for verb in [&["list", "--json"][..], &["show"], &["verify"], &["restore", "latest", "--dry-run"]] {
@@ -154,6 +155,9 @@ async fn the_next_call_says_whether_the_command_of_a_killed_guard_still_runs_unt
             told.json();
         }
     }
+    // A part of the state before it is not all of it.
+    app.restore(&[&point, "--only", "files"]);
+    app.run(&["list"]).ends_with(0).says("how it ended is not known");
     // The state before it is back, so how it ended matters no more.
     app.restore(&[&point]);
     assert!(!app.run(&["list"]).ends_with(0).err.contains("guard"));
@@ -191,6 +195,50 @@ async fn a_guard_that_is_killed_while_it_restores_is_followed_by_both_warnings_a
     assert_eq!(app.state().await, before);
     let told = app.run(&["list"]).ends_with(0);
     assert!(!told.err.contains("guard") && !told.err.contains("restore"), "{}", told.err);
+}
+
+/// Every so many requests a guard is killed after its command.
+const STEP: usize = 4;
+
+#[tokio::test]
+async fn a_kill_at_any_request_after_the_command_leaves_the_state_before_or_after_and_the_next_call_says_so() {
+    let (service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    let before = app.state().await;
+    app.write(
+        "wreck.py",
+        "import sqlite3\nc = sqlite3.connect('db.sqlite3')\nc.execute('DROP TABLE visit')\nc.commit()\n",
+    );
+    deed(&app, "touch ready; while [ -e ready ]; do sleep 0.02; done; python3 wreck.py; exit 7");
+    for nth in (1..).step_by(STEP) {
+        let mut running = app.start(&guarded(&["--restore-on-failure"]));
+        wait_for(&app, "ready", &mut running);
+        let point = runs(&app).pop().expect("a run");
+        service.reset_counts();
+        service.inject(Fault::Stall, FaultAt::Nth(nth));
+        std::fs::remove_file(app.path("ready")).expect("it waits for that");
+        if !struck(&service, &mut running) {
+            service.clear_faults();
+            Ended::of(running.wait(LIMIT)).ends_with(7).says("was restored");
+            assert_eq!(app.state().await, before);
+            assert!(nth > 20, "only {nth} requests followed the command");
+            return;
+        }
+        running.kill();
+        running.wait(LIMIT);
+        service.clear_faults();
+        let now = app.state().await;
+        let is_before = now == before;
+        assert!(is_before || now.database.len() < before.database.len(), "a mixed state at request {nth}");
+        let ended = entries(&app, "guard-ended").await.iter().any(|entry| entry["point"] == point.as_str());
+        let restored = entries(&app, "restored").await.iter().any(|entry| entry["point"] == point.as_str());
+        let told = app.run(&["list"]).ends_with(0);
+        let says = told.err.contains(&format!("the guard of {point} began"));
+        assert_eq!(says, !ended && !restored, "request {nth}:\n{}", told.err);
+        app.restore(&[&point]);
+        assert_eq!(app.state().await, before, "request {nth}");
+        assert_eq!(runs(&app).last(), Some(&point), "nothing but a guard runs the command");
+    }
 }
 
 #[tokio::test]

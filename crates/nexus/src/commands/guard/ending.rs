@@ -80,12 +80,11 @@ impl Aftermath<'_> {
             cut_off
         } else {
             let work = async { Ok(self.at_leisure(checks, &mut found).await) };
-            match self.run.work(work, interrupt).await {
-                Ok(status) => status,
-                Err(_) => {
-                    self.broken_off(&mut found, unchecked).await;
-                    cut_off
-                }
+            if let Ok(status) = self.run.work(work, interrupt).await {
+                status
+            } else {
+                self.broken_off(&mut found, unchecked).await;
+                cut_off
             }
         };
         self.fill(report, &found, status);

@@ -10,7 +10,7 @@ use nexus_core::point::PointId;
 use tokio::process::{Child, Command};
 
 use crate::failure::Failure;
-use crate::run::POINT_VARIABLE;
+use crate::run::{GUARD_VARIABLE, POINT_VARIABLE};
 use crate::settings::Environment;
 use crate::wording::shell_quoted;
 
@@ -65,10 +65,10 @@ impl Program {
     }
 
     /// Starts it, once, with the streams, the process group and the environment of this process.
-    pub fn start(&self, point: &PointId) -> Result<Child, Unfit> {
+    pub fn start(&self, point: &PointId, nonce: &str) -> Result<Child, Unfit> {
         let command = |program: &OsStr, arguments: &[OsString]| {
             let mut command = Command::new(program);
-            command.args(arguments).env(POINT_VARIABLE, point.to_string());
+            command.args(arguments).env(POINT_VARIABLE, point.to_string()).env(GUARD_VARIABLE, nonce);
             command
         };
         let name = &self.words[0];
