@@ -453,9 +453,9 @@ Examples:
 
 All parts are backed up and verified first. Only if that point is proven, the command is run: once, with this \
 terminal, and with NEXUS_POINT, the point's id, in its environment. stdin and stdout are the command's; all that \
-nexus says goes to stderr, so there is no --json: --report FILE writes what became of it as JSON. SIGTERM and SIGHUP \
-are passed on to the command, which is killed if it is still there 4 seconds later; afterwards nothing is checked or \
-restored.
+nexus says goes to stderr, so there is no --json: --report FILE writes what became of it as JSON. SIGTERM, SIGHUP and \
+a SIGINT that does not come from the terminal are passed on to the command, which is killed if it is still there 4 \
+seconds later; afterwards nothing is checked or restored.
 
 Exit status: the command's own; 128 and the signal for one that was killed; 1 when it ended well and a --check found \
 something or could not be made. 125: the command was not run, whatever the reason; 126: it cannot be run; 127: it is \

@@ -1,6 +1,7 @@
 use crate::Place;
 
-const VERBS: [&str; 9] = ["demo", "init", "backup", "list", "show", "verify", "restore", "completions", "man"];
+const VERBS: [&str; 10] =
+    ["demo", "init", "backup", "list", "show", "verify", "restore", "guard", "completions", "man"];
 
 #[test]
 fn help_lists_the_verbs_that_are_built_and_the_exit_statuses() {
@@ -8,9 +9,10 @@ fn help_lists_the_verbs_that_are_built_and_the_exit_statuses() {
     for verb in VERBS {
         assert!(help.contains(&format!("\n  {verb} ")), "{verb} is not in:\n{help}");
     }
-    for absent in ["doctor", "guard", "prune", "drill", "rehearse", "pin"] {
+    for absent in ["doctor", "prune", "drill", "rehearse", "pin"] {
         assert!(!help.contains(&format!("\n  {absent} ")), "{absent} is in the help and not built");
     }
+    assert!(help.contains("125 when the command was not run"), "{help}");
     for line in ["  0    done", "  1    done, and the answer is bad", "  2    not done", "  130  interrupted"] {
         assert!(help.contains(line), "{line:?} is not in:\n{help}");
     }
@@ -34,6 +36,9 @@ fn a_wrong_command_line_is_not_done_and_says_what_was_meant() {
     place.run(&["backup", "--label", "Not A Label"]).ends_with(2);
     place.run(&["verify", "--quick", "--full"]).ends_with(2);
     place.run(&["restore"]).ends_with(2).says("<POINT>");
+    place.run(&["guard", "--lable", "x", "--", "true"]).ends_with(125).says("--label");
+    place.run(&["guard", "true"]).ends_with(125);
+    place.run(&["guard", "--help"]).ends_with(0);
 }
 
 #[test]
