@@ -253,10 +253,13 @@ pub fn put_of(app: &App, service: &Service, what: &str) -> u64 {
     u64::try_from(at.unwrap_or_else(|| panic!("{what} is not in {puts:?}"))).expect("few") + 1
 }
 
-/// Every try of this put fails.
-fn fail_puts(service: &Service, first: u64) {
+/// How often a request is tried where it is made to fail.
+const ATTEMPTS: u64 = 2;
+
+/// Puts of a whole object fail from this one on, so many of them.
+fn fail_puts(service: &Service, first: u64, count: u64) {
     service.reset_counts();
-    for nth in first..first + 8 {
+    for nth in first..first + count {
         service.inject(Fault::Status500, FaultAt::Operation { name: "PutObject".to_owned(), nth });
     }
 }
@@ -265,17 +268,18 @@ fn fail_puts(service: &Service, first: u64) {
 async fn storing_committing_proving_or_announcing_that_fails_keeps_the_command_from_running() {
     let (service, endpoint) = sandbox();
     let app = App::clinic(endpoint).await;
-    app.configure("[s3]\nattempts = 2\n");
+    app.configure(&format!("[s3]\nattempts = {ATTEMPTS}\n"));
     deed(&app, "");
     app.back_up(&[]);
-    for (what, put) in [
-        ("an upload", 2),
-        ("the commit", put_of(&app, &service, "manifest.json")),
-        ("the proof", put_of(&app, &service, "-verified-")),
-        ("the announcement", put_of(&app, &service, "-guard-started-")),
+    for (what, put, tries) in [
+        // Several are on their way at once; the later ones come one after another, and only that one fails.
+        ("an upload", 2, 4 * ATTEMPTS),
+        ("the commit", put_of(&app, &service, "manifest.json"), ATTEMPTS),
+        ("the proof", put_of(&app, &service, "-verified-"), ATTEMPTS),
+        ("the announcement", put_of(&app, &service, "-guard-started-"), ATTEMPTS),
     ] {
         let others = entries(&app, "guard-started").await.len();
-        fail_puts(&service, put);
+        fail_puts(&service, put, tries);
         let ended = app.run(&guarded(&[]));
         assert!(service.faults_fired() > 0, "{what} was not made to fail");
         service.clear_faults();
@@ -285,7 +289,7 @@ async fn storing_committing_proving_or_announcing_that_fails_keeps_the_command_f
         app.assert_no_litter();
     }
     app.put("images/new.jpg", b"a new picture").await;
-    for nth in 1..9 {
+    for nth in 1..=ATTEMPTS {
         service.inject(Fault::Status500, FaultAt::Operation { name: "CopyObject".to_owned(), nth });
     }
     app.run(&guarded(&[])).refuses(125, "new.jpg");

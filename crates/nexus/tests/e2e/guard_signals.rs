@@ -87,6 +87,34 @@ async fn after_a_signal_at_any_moment_the_command_never_starts_and_all_is_gone_w
     }
 }
 
+/// The announcement is made while the signal comes, and all that is left to do is to start the command.
+#[tokio::test]
+async fn a_signal_that_comes_while_the_command_is_announced_is_seen_before_it_is_started() {
+    let (service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    app.configure("[s3]\nrequest-timeout = \"1s\"\n");
+    deed(&app, "");
+    app.back_up(&[]);
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let nth = put_of(&app, &service, "-guard-started-");
+        let before = entries(&app, "guard-started").await.len();
+        service.reset_counts();
+        service.inject(Fault::StallAfter, FaultAt::Operation { name: "PutObject".to_owned(), nth });
+        let mut running = app.start(&guarded(&[]));
+        assert!(struck(&service, &mut running), "nothing was announced");
+        // Its answer is given up after a second, and another try finds the entry there.
+        send(&running, signal);
+        Ended::of(running.wait(GONE)).ends_with(125).says("it was not run");
+        service.clear_faults();
+        assert_eq!(runs(&app), Vec::<String>::new(), "{signal:?}");
+        let announced = entries(&app, "guard-started").await;
+        assert_eq!(announced.len(), before + 1);
+        let last = announced.last().expect("an entry");
+        let ended = entries(&app, "guard-ended").await.into_iter().find(|entry| entry["started"] == last["nonce"]);
+        assert!(ended.is_none_or(|entry| entry["outcome"] == "not-run"));
+    }
+}
+
 #[tokio::test]
 async fn a_kill_at_any_request_leaves_the_state_before_and_the_command_is_not_run() {
     let (service, endpoint) = sandbox();
