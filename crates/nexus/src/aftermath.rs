@@ -23,24 +23,28 @@ pub async fn tell(run: &Run, vault: &Vault) {
         match &found.work {
             // Its own guard waits for this very run.
             Work::Guard { nonce, .. } if run.guarded_by.as_ref() == Some(nonce) => {}
-            Work::Guard { nonce, machine, process } => tell_guard(run, &found, nonce, (machine, *process)),
+            Work::Guard { .. } => tell_guard(run, &found),
+            Work::Unreadable { entry, reason } => run.terminal.warn(&format!(
+                "a guard of {} began, and its entry {entry} cannot be read ({reason}): how its command ended is not known",
+                found.point
+            )),
             // Its plan says what the one before it had done.
-            Work::Restore if run.verb == "restore" => {}
-            Work::Restore => run.terminal.warn(&format!(
+            Work::Restore { .. } if run.verb == "restore" => {}
+            Work::Restore { at } => run.terminal.warn(&format!(
                 "a restore of {} began at {} and never said that it ended: it still runs, or broke off and left a state \
                  in between; the same command again goes on with it, for example `{}`",
                 found.point,
-                moment(found.at),
+                moment(*at),
                 restore_command(run, &found)
             )),
         }
     }
 }
 
-fn tell_guard(run: &Run, found: &Unended, nonce: &str, (machine, process): (&str, u32)) {
-    let Unended { point, at, .. } = found;
-    let here = machine == machine::name();
-    if here && machine::runs_this_program(process) {
+fn tell_guard(run: &Run, found: &Unended) {
+    let Unended { point, work: Work::Guard { at, nonce, machine, process } } = found else { return };
+    let here = *machine == machine::name();
+    if here && machine::runs_this_program(*process) {
         run.terminal.note(&format!("the guard of {point} is at work: process {process}, since {}", moment(*at)));
         return;
     }

@@ -449,7 +449,7 @@ Examples:
   nexus guard --restore-on-failure --end-sessions -- ./reimport.sh
   nexus guard --check 'SELECT id FROM visit WHERE patient IS NULL' -- ./reimport.sh
   nexus guard -- sh -c 'python -m imports.run && python -m imports.check'
-  nexus guard --dry-run -- ./reimport.sh            what would be taken from where; the command is not run
+  nexus guard --dry-run -- ./reimport.sh            what would be taken; nothing is run
 
 All parts are backed up and verified first. Only if that point is proven, the command is run: once, with this \
 terminal, and with NEXUS_POINT, the point's id, in its environment. stdin and stdout are the command's; all that \
@@ -471,8 +471,6 @@ pub struct GuardArgs {
     /// A query on the database that must answer no row after the command; may be given more than once
     #[arg(long, value_name = "SQL")]
     pub check: Vec<String>,
-    #[command(flatten)]
-    pub failing: FailingArgs,
     /// Do not compare rows and files with the point afterwards
     #[arg(long)]
     pub no_account: bool,
@@ -482,18 +480,21 @@ pub struct GuardArgs {
     /// Show what would be taken from where; run nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// The command and its arguments, after `--`
+    #[arg(last = true, required = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
+    #[command(flatten)]
+    pub failing: FailingArgs,
     #[command(flatten)]
     pub source: SourceArgs,
     #[command(flatten)]
     pub vault: VaultArgs,
     #[command(flatten)]
     pub output: GuardOutputArgs,
-    /// The command and its arguments, after `--`
-    #[arg(last = true, required = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
-    pub command: Vec<OsString>,
 }
 
 /// What `guard` does when its command fails.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "When the command fails")]
 pub struct FailingArgs {
@@ -506,6 +507,12 @@ pub struct FailingArgs {
     /// With it, on PostgreSQL: end the sessions in the database when the restored one takes its place
     #[arg(long, requires = "restore_on_failure")]
     pub end_sessions: bool,
+    /// With it, on PostgreSQL: everything belongs to the role that restores, and nothing is granted
+    #[arg(long, requires = "restore_on_failure")]
+    pub no_owner: bool,
+    /// With it, on PostgreSQL: empty the live database and fill it, for a role that may not create databases
+    #[arg(long, requires = "restore_on_failure")]
+    pub in_place: bool,
 }
 
 /// How `guard` reports: stdout is its command's.

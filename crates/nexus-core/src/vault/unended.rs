@@ -18,8 +18,6 @@ const RECENT: SignedDuration = SignedDuration::from_hours(24);
 pub struct Unended {
     /// The point it is about.
     pub point: PointId,
-    /// When it began.
-    pub at: Timestamp,
     /// What it is.
     pub work: Work,
 }
@@ -29,6 +27,8 @@ pub struct Unended {
 pub enum Work {
     /// A guard that was about to start its command, or did.
     Guard {
+        /// When it said so.
+        at: Timestamp,
         /// The nonce of the entry that says so.
         nonce: String,
         /// The machine it ran on.
@@ -37,7 +37,17 @@ pub enum Work {
         process: u32,
     },
     /// A restore of the point.
-    Restore,
+    Restore {
+        /// When it began.
+        at: Timestamp,
+    },
+    /// A guard whose entry cannot be understood.
+    Unreadable {
+        /// The entry's key.
+        entry: String,
+        /// Why not.
+        reason: String,
+    },
 }
 
 impl Vault {
@@ -71,8 +81,8 @@ impl Vault {
                 found.extend(restore(id, &entries, now));
             }
             if words.guards
-                && let Some(guard) = guard(id, &entries)
-                && !self.is_restored(id, &entries, guard.at).await?
+                && let Some((since, guard)) = guard(id, &entries)
+                && !self.is_restored(id, &entries, since).await?
                 && !self.is_superseded(&journals[..at]).await?
             {
                 found.push(guard);
@@ -129,20 +139,26 @@ impl Words {
     }
 }
 
-fn guard(id: &PointId, entries: &Entries) -> Option<Unended> {
+/// The guard that has not ended, and since when; of one whose entry is damaged the key alone is known.
+fn guard(id: &PointId, entries: &Entries) -> Option<(Timestamp, Unended)> {
     let ended = |nonce: &str| {
         entries
             .read
             .iter()
             .any(|entry| matches!(&entry.event, JournalEvent::GuardEnded { started, .. } if started == nonce))
     };
-    entries.read.iter().rev().find_map(|entry| match &entry.event {
+    let begun = entries.read.iter().rev().find_map(|entry| match &entry.event {
         JournalEvent::GuardStarted { machine, process } if !ended(&entry.nonce) => {
-            let work = Work::Guard { nonce: entry.nonce.clone(), machine: machine.clone(), process: *process };
-            Some(Unended { point: id.clone(), at: entry.at, work })
+            let (at, nonce, machine, process) = (entry.at, entry.nonce.clone(), machine.clone(), *process);
+            Some((at, Work::Guard { at, nonce, machine, process }))
         }
         _ => None,
-    })
+    });
+    let damaged = || {
+        let (key, reason) = entries.unreadable.iter().find(|(key, _)| layout::word_of(key) == Some(GUARD_STARTED))?;
+        Some((Timestamp::MIN, Work::Unreadable { entry: key.clone(), reason: reason.clone() }))
+    };
+    begun.or_else(damaged).map(|(at, work)| (at, Unended { point: id.clone(), work }))
 }
 
 /// The newest restore, unless a later one of the same point has ended: that one went on where it broke off.
@@ -156,5 +172,5 @@ fn restore(id: &PointId, entries: &Entries, now: Timestamp) -> Option<Unended> {
         .rev()
         .find(|entry| matches!(&entry.event, JournalEvent::Hold { by, .. } if by == "restore"))?;
     let open = !released(&last.nonce) && now.duration_since(last.at) < RECENT;
-    open.then(|| Unended { point: id.clone(), at: last.at, work: Work::Restore })
+    open.then(|| Unended { point: id.clone(), work: Work::Restore { at: last.at } })
 }

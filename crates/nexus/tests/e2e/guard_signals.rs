@@ -168,6 +168,11 @@ async fn the_next_call_says_whether_the_command_of_a_killed_guard_still_runs_unt
     let (_service, endpoint) = sandbox();
     let app = App::clinic(endpoint).await;
     let point = orphaned(&app);
+    let (key, entry) =
+        app.vault().await.into_iter().find(|(key, _)| key.contains("-guard-started-")).expect("an entry");
+    app.put(&format!("backup/{key}"), &entry[..entry.len() / 2]).await;
+    app.run(&["list"]).ends_with(0).says(&format!("a guard of {point} began, and its entry")).says("cannot be read");
+    app.put(&format!("backup/{key}"), &entry).await;
     let still = app.run(&["list"]).ends_with(0).says("never said how its command ended: it still runs, as process ");
     let still = still.says(&format!("`nexus restore {point} --vault s3://{}/backup", app.bucket));
     assert!(serde_json::from_str::<Value>(&still.out).is_err() && still.out.contains(&point));

@@ -212,10 +212,14 @@ impl Aftermath<'_> {
 
     fn restore_command(&self) -> String {
         let (id, reach, failing) = (self.point.id().to_string(), self.run.reach(), &self.args.failing);
-        let extra = failing.delete_extra.then_some("--delete-extra");
-        let sessions = failing.end_sessions.then_some("--end-sessions");
-        let words = ["nexus", "restore", &id].into_iter().chain(extra).chain(sessions);
-        command_line(words.chain(reach.iter().map(String::as_str)))
+        let flags = [
+            (failing.delete_extra, "--delete-extra"),
+            (failing.end_sessions, "--end-sessions"),
+            (failing.no_owner, "--no-owner"),
+            (failing.in_place, "--in-place"),
+        ];
+        let flags = flags.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag);
+        command_line(["nexus", "restore", &id].into_iter().chain(flags).chain(reach.iter().map(String::as_str)))
     }
 
     /// Restores the point; true when all of it is as it was.
@@ -245,8 +249,8 @@ impl Aftermath<'_> {
             key: Vec::new(),
             delete_extra: self.args.failing.delete_extra,
             end_sessions: self.args.failing.end_sessions,
-            no_owner: false,
-            in_place: false,
+            no_owner: self.args.failing.no_owner,
+            in_place: self.args.failing.in_place,
             no_safety_point: false,
             dry_run: false,
             yes: true,
