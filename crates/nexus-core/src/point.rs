@@ -843,10 +843,54 @@ pub enum JournalEvent {
         /// The parts.
         parts: Vec<Part>,
     },
+    /// A guard is about to start its command, on the state that the point holds.
+    GuardStarted {
+        /// The machine it runs on.
+        machine: String,
+        /// The guard's own process there.
+        process: u32,
+    },
+    /// The guard's command has ended, or was not run after all.
+    GuardEnded {
+        /// The nonce of the guard's first entry.
+        started: String,
+        /// How it ended.
+        outcome: GuardOutcome,
+        /// The command's exit status, as a shell tells it: 128 and the signal for one that was killed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<u8>,
+        /// True when the guard has restored the point afterwards.
+        restored: bool,
+    },
     /// Something a newer release wrote.
     #[serde(other)]
     Unknown,
 }
+
+/// How a guarded command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GuardOutcome {
+    /// With status 0, and no check found anything.
+    Succeeded,
+    /// With another status.
+    Failed,
+    /// By a signal.
+    Killed,
+    /// With status 0, and a check found something or could not be made.
+    Violated,
+    /// It was not run.
+    NotRun,
+    /// A way that a newer release knows.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The words of entries that are looked for by their keys alone.
+pub(crate) const HOLD: &str = "hold";
+pub(crate) const RELEASED: &str = "released";
+pub(crate) const GUARD_STARTED: &str = "guard-started";
+pub(crate) const GUARD_ENDED: &str = "guard-ended";
 
 impl JournalEvent {
     /// The word that the entry's key bears.
@@ -856,13 +900,15 @@ impl JournalEvent {
             Self::Verified(_) => "verified",
             Self::Drilled(_) => "drilled",
             Self::Restored { .. } => "restored",
-            Self::Hold { .. } => "hold",
-            Self::Released { .. } => "released",
+            Self::Hold { .. } => HOLD,
+            Self::Released { .. } => RELEASED,
             Self::Pinned { .. } => "pinned",
             Self::Unpinned => "unpinned",
             Self::Expiring { .. } => "expiring",
             Self::Withdrawn { .. } => "withdrawn",
             Self::Expired { .. } => "expired",
+            Self::GuardStarted { .. } => GUARD_STARTED,
+            Self::GuardEnded { .. } => GUARD_ENDED,
             Self::Unknown => "unknown",
         }
     }

@@ -1,12 +1,15 @@
 //! What a person types: verbs and flags, with their help. Nothing here decides anything.
 #![expect(clippy::doc_markdown, reason = "doc comments on flags are help texts, printed as they are")]
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use nexus_core::point::{Copies, Label, Part};
+
+use crate::failure::GUARD;
 
 const ABOUT: &str =
     "One verified, restorable recovery point of an application before anything destructive happens to it.";
@@ -22,6 +25,8 @@ Exit status:
   1    done, and the answer is bad: damage was found, or a backup could not be proven
   2    not done: usage, configuration, something missing or unreachable
   130  interrupted
+  guard: the command's own (128 and the signal for one that was killed); 1 when a --check found something; \
+125 when the command was not run; 126 when it cannot be run, 127 when it is not found
 
 Settings come from flags, then NEXUS_* variables, then the configuration file (`nexus.toml` here, or --config), \
 then DATABASE_URL, AWS_* variables and profiles. Data goes to stdout, everything else to stderr.
@@ -58,6 +63,8 @@ pub enum Verb {
     Restore(RestoreArgs),
     /// Run a command on a recovery point restored into scratch, and show what it would change
     Rehearse(RehearseArgs),
+    /// Make a recovery point, and run a command only if it is proven
+    Guard(GuardArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, or write one page a verb into a folder
@@ -77,6 +84,7 @@ impl Verb {
             Self::Verify(_) => "verify",
             Self::Restore(_) => "restore",
             Self::Rehearse(_) => "rehearse",
+            Self::Guard(_) => GUARD,
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
         }
@@ -88,6 +96,9 @@ impl Verb {
             Self::Rehearse(_) => Duration::from_secs(30),
             _ => Duration::from_secs(2),
         }
+    /// True when stdout belongs to a command that the verb runs.
+    pub fn leaves_stdout_to_another(&self) -> bool {
+        matches!(self, Self::Guard(_))
     }
 
     /// How it reports.
@@ -103,6 +114,9 @@ impl Verb {
             Self::Verify(args) => args.output.clone(),
             Self::Restore(args) => args.output.clone(),
             Self::Rehearse(args) => args.output.clone(),
+            Self::Guard(args) => {
+                OutputArgs { json: false, quiet: args.output.quiet, log_file: args.output.log_file.clone() }
+            }
             Self::Completions(args) => json_only(args.json),
             Self::Man(args) => json_only(args.json),
         }
@@ -518,6 +532,94 @@ pub struct RehearseArgs {
     /// What to run, with its arguments
     #[arg(last = true, required = true, num_args = 1.., value_name = "COMMAND")]
     pub command: Vec<std::ffi::OsString>,
+}
+
+const GUARD_AFTER: &str = "\
+Examples:
+  nexus guard -- ./manage.py migrate
+  nexus guard --label reimport -- ./reimport.sh --all
+  nexus guard --restore-on-failure --end-sessions -- ./reimport.sh
+  nexus guard --check 'SELECT id FROM visit WHERE patient IS NULL' -- ./reimport.sh
+  nexus guard -- sh -c 'python -m imports.run && python -m imports.check'
+  nexus guard --dry-run -- ./reimport.sh            what would be taken; nothing is run
+
+All parts are backed up and verified first. Only if that point is proven, the command is run: once, with this \
+terminal, and with NEXUS_POINT, the point's id, in its environment. stdin and stdout are the command's; all that \
+nexus says goes to stderr, so there is no --json: --report FILE writes what became of it as JSON. SIGTERM, SIGHUP and \
+a SIGINT that does not come from the terminal are passed on to the command, which is killed if it is still there 4 \
+seconds later; afterwards nothing is checked or restored.
+
+Exit status: the command's own; 128 and the signal for one that was killed; 1 when it ended well and a --check found \
+something or could not be made. 125: the command was not run, whatever the reason; 126: it cannot be run; 127: it is \
+not found.";
+
+/// `guard`.
+#[derive(Debug, Args)]
+#[command(after_help = GUARD_AFTER)]
+pub struct GuardArgs {
+    /// What the point is for: a-z, 0-9 and `-` [env: NEXUS_LABEL] [default: backup]
+    #[arg(long)]
+    pub label: Option<Label>,
+    /// A query on the database that must answer no row after the command; may be given more than once
+    #[arg(long, value_name = "SQL")]
+    pub check: Vec<String>,
+    /// Do not compare rows and files with the point afterwards
+    #[arg(long)]
+    pub no_account: bool,
+    /// Write what became of it into this file as JSON (mode 0600)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub report: Option<PathBuf>,
+    /// Show what would be taken from where; run nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The command and its arguments, after `--`
+    #[arg(last = true, required = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
+    #[command(flatten)]
+    pub failing: FailingArgs,
+    #[command(flatten)]
+    pub source: SourceArgs,
+    #[command(flatten)]
+    pub vault: VaultArgs,
+    #[command(flatten)]
+    pub output: GuardOutputArgs,
+}
+
+/// What `guard` does when its command fails.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "When the command fails")]
+pub struct FailingArgs {
+    /// Restore the point when the command fails, is killed, or a --check finds something
+    #[arg(long)]
+    pub restore_on_failure: bool,
+    /// With it: remove files that came after the point
+    #[arg(long, requires = "restore_on_failure")]
+    pub delete_extra: bool,
+    /// With it, on PostgreSQL: end the sessions in the database when the restored one takes its place
+    #[arg(long, requires = "restore_on_failure")]
+    pub end_sessions: bool,
+    /// With it, on PostgreSQL: everything belongs to the role that restores, and nothing is granted
+    #[arg(long, requires = "restore_on_failure")]
+    pub no_owner: bool,
+    /// With it, on PostgreSQL: empty the live database and fill it, for a role that may not create databases
+    #[arg(long, requires = "restore_on_failure")]
+    pub in_place: bool,
+}
+
+/// How `guard` reports: stdout is its command's.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub struct GuardOutputArgs {
+    /// No progress and no notes; warnings and errors stay
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Append everything that happens, with times, to this file (mode 0600)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub log_file: Option<PathBuf>,
+    /// Refused, with a word about --report
+    #[arg(long, hide = true)]
+    pub json: bool,
 }
 
 const COMPLETIONS_AFTER: &str = "\

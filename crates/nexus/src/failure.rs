@@ -15,6 +15,8 @@ pub enum Outcome {
     Done,
     /// Done, and the answer is bad.
     Bad,
+    /// A command ended with this status, which is passed on.
+    Passed(u8),
 }
 
 impl Outcome {
@@ -28,16 +30,23 @@ impl Outcome {
         match self {
             Self::Done => 0,
             Self::Bad => DAMAGE,
+            Self::Passed(status) => status,
         }
     }
 }
 
 /// Done, and the answer is bad.
-const DAMAGE: u8 = 1;
+pub const DAMAGE: u8 = 1;
 /// Not done.
 pub const NOT_DONE: u8 = 2;
+/// A guard has not run its command, as `env` says it.
+pub const NOT_RUN: u8 = 125;
 /// Interrupted by a signal.
 pub const INTERRUPTED: u8 = 130;
+/// The verb whose command's status is passed on, so that all that keeps it from being run is told apart.
+pub const GUARD: &str = "guard";
+/// What a failing guard says first of all.
+const UNRUN: &str = "the command was not run";
 /// Causes shown at most; a chain that is longer says nothing new.
 const MOST_CAUSES: usize = 8;
 
@@ -91,6 +100,10 @@ impl Failure {
     /// Decides how an error is told.
     pub fn of(error: &Error, situation: &Situation) -> Self {
         let (status, hint) = remedy(error, situation);
+        if situation.verb == GUARD {
+            let hint = hint.map_or_else(|| UNRUN.to_owned(), |hint| format!("{UNRUN}; {hint}"));
+            return Self { status: NOT_RUN, lines: chain(error), hint: Some(hint) };
+        }
         Self { status, lines: chain(error), hint }
     }
 
@@ -130,7 +143,7 @@ fn remedy(error: &Error, at: &Situation) -> (u8, Option<String>) {
         Error::Exists { .. } => {
             (NOT_DONE, Some("give it another name, or put what is there out of the way first".to_owned()))
         }
-        Error::Damaged { .. } if at.verb == "backup" => (
+        Error::Damaged { .. } if ["backup", GUARD].contains(&at.verb) => (
             DAMAGE,
             Some(format!(
                 "nothing was backed up: mend what is named above, or bring back a proven state: `{}` shows the points",
@@ -244,6 +257,14 @@ mod tests {
         assert_eq!(Failure::of(&Error::damaged("x"), &at()).status, 1);
         assert_eq!(Failure::of(&Error::missing("x"), &at()).status, 2);
         assert_eq!(Failure::of(&Error::usage("x"), &at()).status, 2);
+    }
+
+    #[test]
+    fn whatever_keeps_a_guard_from_running_its_command_is_125() {
+        let at = Situation { verb: GUARD, ..at() };
+        for error in [Error::damaged("x"), Error::missing("x"), Error::usage("x")] {
+            assert_eq!(Failure::of(&error, &at).status, 125);
+        }
     }
 
     #[test]

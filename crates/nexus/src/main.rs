@@ -1,5 +1,6 @@
 //! `nexus`: reads the command line, runs the verb, tells how it ended. An index; the work is elsewhere.
 
+mod aftermath;
 mod cli;
 mod commands;
 mod config;
@@ -7,6 +8,7 @@ mod connect;
 mod demo;
 mod failure;
 mod interrupt;
+mod machine;
 mod page;
 mod run;
 mod settings;
@@ -22,7 +24,7 @@ use clap::Parser;
 use nexus_core::error::{Error, Result};
 
 use cli::{Cli, OutputArgs};
-use failure::{Failure, INTERRUPTED, NOT_DONE, Situation};
+use failure::{Failure, GUARD, NOT_DONE, NOT_RUN, Situation};
 use interrupt::Interrupt;
 use settings::Environment;
 use terminal::Terminal;
@@ -42,11 +44,14 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             plain.usage(&error);
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(NOT_DONE));
+            return ExitCode::from(usage_status(&error));
         }
     };
     let output = cli.verb.output();
-    let opened = Terminal::open(&output, no_colour);
+    let mut opened = Terminal::open(&output, no_colour);
+    if cli.verb.leaves_stdout_to_another() {
+        opened = opened.map(|terminal| terminal.off_stdout());
+    }
     let terminal = match &opened {
         Ok(terminal) => terminal.clone(),
         Err(_) => Terminal::unlogged(&output, no_colour),
@@ -60,8 +65,19 @@ fn main() -> ExitCode {
     };
     match terminal.check() {
         Ok(()) => ExitCode::from(status),
+        // What a guard could not say changes nothing about how its command ended.
+        Err(error) if situation.verb == GUARD => {
+            told(&error, &situation, &terminal);
+            ExitCode::from(status)
+        }
         Err(error) => ExitCode::from(told(&error, &situation, &terminal)),
     }
+}
+
+/// The exit status of a command line that cannot be carried out.
+fn usage_status(error: &clap::Error) -> u8 {
+    let guards = std::env::args_os().nth(1).is_some_and(|word| word == GUARD);
+    if guards && error.use_stderr() { NOT_RUN } else { u8::try_from(error.exit_code()).unwrap_or(NOT_DONE) }
 }
 
 /// Runs the verb until it ends or a signal comes.
@@ -91,8 +107,9 @@ fn carry_out(cli: Cli, environment: &Environment, terminal: &Terminal, situation
     if let Some(ended) = ended {
         return Ok(ended?.status());
     }
-    terminal.warn("interrupted; what was committed is whole, and the same command can be run again");
-    Ok(INTERRUPTED)
+    let ending = interrupt.ending();
+    terminal.warn(&ending.words);
+    Ok(ending.status)
 }
 
 fn told(error: &Error, situation: &Situation, terminal: &Terminal) -> u8 {

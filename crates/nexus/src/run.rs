@@ -1,6 +1,7 @@
 //! One run of a verb: its settings, terminal, clock, connections and private scratch folder.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use nexus_core::bucket::{Address, Reader};
@@ -10,6 +11,7 @@ use nexus_core::event::Events;
 use nexus_core::local::Scratch;
 use nexus_core::vault::{StoreRules, Vault};
 
+use crate::aftermath;
 use crate::connect::Connections;
 use crate::failure::Situation;
 use crate::interrupt::Interrupt;
@@ -30,17 +32,44 @@ pub struct Run {
     pub folder: PathBuf,
     /// A private folder that goes away with the run.
     pub scratch: Scratch,
+    /// The verb.
+    pub verb: &'static str,
+    /// The nonce of the guard whose command this is, where it is one.
+    pub guarded_by: Option<String>,
+    looked_back: AtomicBool,
     connections: Connections,
 }
 
+/// Says to a guard's command which point holds the state before it.
+pub const POINT_VARIABLE: &str = "NEXUS_POINT";
+/// Tells a guard's command from all other processes: two points of two vaults may bear one id.
+pub const GUARD_VARIABLE: &str = "NEXUS_GUARD";
+
 impl Run {
     /// Prepares a run; connects to nothing yet.
-    pub fn prepare(settings: Settings, environment: &Environment, terminal: &Terminal) -> Result<Self> {
+    pub fn prepare(
+        verb: &'static str,
+        settings: Settings,
+        environment: &Environment,
+        terminal: &Terminal,
+    ) -> Result<Self> {
         let scratch = Scratch::create(&environment.temporary())?;
         let connections = Connections::new(settings.s3.clone(), seed()?);
         let (events, terminal) = (terminal.events(), terminal.clone());
         let folder = environment.folder.clone();
-        Ok(Self { settings, terminal, clock: clock(), events, folder, scratch, connections })
+        let guarded_by = environment.variable(GUARD_VARIABLE).map(str::to_owned);
+        Ok(Self {
+            settings,
+            terminal,
+            clock: clock(),
+            events,
+            folder,
+            scratch,
+            verb,
+            guarded_by,
+            looked_back: AtomicBool::new(false),
+            connections,
+        })
     }
 
     /// The right to read what lies at an address.
@@ -78,11 +107,22 @@ impl Run {
         done
     }
 
-    /// Opens the vault, which must be there; where an app is named, it must be that app's.
+    /// Opens the vault, which must be there; where an app is named, it must be that app's. What an earlier run left open
+    /// in it is told.
     pub async fn vault(&self) -> Result<Vault> {
         let address = self.settings.vault()?;
         let reader = self.reader(address).await?;
-        Vault::open(&reader, address, self.app_of_vault(), self.store_rules(), self.scratch.path().to_path_buf()).await
+        let scratch = self.scratch.path().to_path_buf();
+        let vault = Vault::open(&reader, address, self.app_of_vault(), self.store_rules(), scratch).await?;
+        self.look_back(&vault).await;
+        Ok(vault)
+    }
+
+    /// Tells, once a run, what an earlier one began in this vault and never ended.
+    pub async fn look_back(&self, vault: &Vault) {
+        if !self.looked_back.swap(true, Ordering::Relaxed) {
+            aftermath::tell(self, vault).await;
+        }
     }
 
     /// The app that the vault must be of. A vault named outright is not held against a file that happens to lie here.

@@ -27,10 +27,18 @@ struct Shared {
     json: bool,
     quiet: bool,
     looks: Looks,
-    silent: bool,
+    answers: Answers,
     log: Option<Arc<Mutex<Log>>>,
     progress: Mutex<Progress>,
     lost: Mutex<Option<io::Error>>,
+}
+
+/// Where answers go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answers {
+    Stdout,
+    Stderr,
+    Nowhere,
 }
 
 /// What the streams are.
@@ -70,12 +78,21 @@ impl Terminal {
 
     /// A terminal for work whose own answers nobody is to see; warnings, errors and progress stay.
     pub fn silent(&self) -> Self {
+        self.with_answers(Answers::Nowhere)
+    }
+
+    /// A terminal for work during which stdout is another program's: answers go to stderr, as notes do.
+    pub fn off_stdout(&self) -> Self {
+        self.with_answers(Answers::Stderr)
+    }
+
+    fn with_answers(&self, answers: Answers) -> Self {
         let shared = &self.0;
         let draws = shared.looks.draws && !shared.quiet;
         Self(Arc::new(Shared {
             json: false,
             quiet: shared.quiet,
-            silent: true,
+            answers,
             looks: shared.looks,
             log: shared.log.clone(),
             progress: Mutex::new(Progress::new(draws)),
@@ -88,7 +105,7 @@ impl Terminal {
         Self(Arc::new(Shared {
             json: output.json,
             quiet: output.quiet,
-            silent: false,
+            answers: Answers::Stdout,
             looks,
             log: log.map(|log| Arc::new(Mutex::new(log))),
             progress: Mutex::new(Progress::new(looks.draws && !output.quiet)),
@@ -108,6 +125,9 @@ impl Terminal {
 
     /// Prints the answer: the page, or the value where JSON is wanted. The log gets the page.
     pub fn answer<T: Serialize>(&self, page: &Page, value: &T) {
+        if self.0.answers == Answers::Stderr {
+            return self.aside(page);
+        }
         self.log(page.text(false).trim_end());
         if self.0.json { self.json(value) } else { self.raw(&page.text(self.0.looks.colour_out)) }
     }
@@ -122,7 +142,7 @@ impl Terminal {
 
     /// Prints a text that the program itself made, as it is: help, scripts, configuration.
     pub fn raw(&self, text: &str) {
-        if self.0.silent {
+        if self.0.answers == Answers::Nowhere {
             return;
         }
         self.progress().pause(|| {

@@ -2,6 +2,7 @@
 
 pub(crate) mod digest;
 pub mod holders;
+pub mod invariant;
 pub(crate) mod json;
 pub mod load;
 pub mod postgres;

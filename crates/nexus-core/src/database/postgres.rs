@@ -11,6 +11,7 @@ mod dress;
 mod dump;
 mod group;
 mod instant;
+mod invariant;
 mod load;
 mod look;
 mod merge;

@@ -6,6 +6,7 @@
 mod check;
 mod condition;
 mod content;
+mod invariant;
 mod load;
 mod open;
 mod restore;

@@ -75,6 +75,13 @@ pub fn entry(point: &PointId, at: Timestamp, word: &str, nonce: &str) -> String 
     format!("{point}/journal/{time}-{word}-{nonce}.json")
 }
 
+/// The word in a journal entry's key: what happened.
+pub fn word_of(key: &str) -> Option<&str> {
+    let (_, name) = key.rsplit_once('/')?;
+    let (rest, _) = name.strip_suffix(".json")?.rsplit_once('-')?;
+    rest.split_once('-').map(|(_, word)| word)
+}
+
 /// The nonce in a journal entry's key.
 pub fn nonce_of(key: &str) -> Option<&str> {
     key.strip_suffix(".json")?.rsplit_once('-').map(|(_, nonce)| nonce)
@@ -150,6 +157,16 @@ mod tests {
             entry(&id(), at, "verified", "abc"),
             "reimport_20251115_064233/journal/20251115T064233.123Z-verified-abc.json"
         );
+    }
+
+    #[test]
+    fn an_entrys_key_says_what_happened() {
+        let at: Timestamp = "2025-11-15T06:42:33.1234Z".parse().expect("a time");
+        for word in ["alive", "guard-started"] {
+            let key = entry(&id(), at, word, "abc");
+            assert_eq!((word_of(&key), nonce_of(&key)), (Some(word), Some("abc")));
+        }
+        assert_eq!(word_of("reimport_20251115_064233/journal/other"), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod draft;
 pub mod journal;
 pub mod layout;
+pub mod unended;
 
 use std::path::PathBuf;
 

@@ -6,9 +6,9 @@ use std::path::Path;
 use nexus_core::listing::{FileEntry, FileKind, Place, ProofKind, Side, Unix};
 use nexus_core::point::{
     Abandoned, Abandonment, CategoryRule, Claim, Copies, Count, DatabaseKind, DatabasePart, Depth, Ending, FORMAT,
-    FileHash, FileRules, FilesPart, Finding, FindingKind, JournalEntry, JournalEvent, Manifest, Part, Parts, PointId,
-    PostgresExtension, PostgresFacts, PostgresGrant, PostgresSetting, Proof, RecordColumn, RecordTable, RecordsPart,
-    SqliteFacts, StoredObject, VaultDescriptor, Verdict, document, parse,
+    FileHash, FileRules, FilesPart, Finding, FindingKind, GuardOutcome, JournalEntry, JournalEvent, Manifest, Part,
+    Parts, PointId, PostgresExtension, PostgresFacts, PostgresGrant, PostgresSetting, Proof, RecordColumn, RecordTable,
+    RecordsPart, SqliteFacts, StoredObject, VaultDescriptor, Verdict, document, parse,
 };
 use nexus_core::records::export::Summary;
 use serde::Serialize;
@@ -280,6 +280,13 @@ fn events() -> Vec<JournalEvent> {
         JournalEvent::Expiring { parts: parts.clone() },
         JournalEvent::Withdrawn { announcement: "77aa00ff12ab34cd".into() },
         JournalEvent::Expired { parts },
+        JournalEvent::GuardStarted { machine: "clinic-1".into(), process: 4_711 },
+        JournalEvent::GuardEnded {
+            started: "77aa00ff12ab34cd".into(),
+            outcome: GuardOutcome::Failed,
+            status: Some(3),
+            restored: false,
+        },
     ]
 }
 

@@ -7,6 +7,7 @@ mod crash;
 mod damage;
 mod format;
 mod rehearsals;
+mod invariants;
 mod round_trip;
 mod scratch;
 mod sqlite;

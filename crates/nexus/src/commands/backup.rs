@@ -60,12 +60,17 @@ pub async fn run(run: &Run, args: &BackupArgs) -> Result<Outcome> {
         vanished: if args.allow_vanished { Vanished::Record } else { Vanished::Fail },
     };
     if args.dry_run {
-        return preview::show(run, &choices).await;
+        return preview(run, &choices).await;
     }
     let report = make(run, &choices).await?;
     tell(run, &report);
     // Records that were asked for and are not where people look for them: the point is whole, the run is not.
     Ok(Outcome::of(is_proven(&report) && report.records_unplaced.is_none()))
+}
+
+/// Shows what would be taken; a broken database is a bad answer.
+pub async fn preview(run: &Run, choices: &Choices) -> Result<Outcome> {
+    preview::show(run, choices).await
 }
 
 /// Makes the point.
@@ -79,6 +84,7 @@ pub async fn make(run: &Run, choices: &Choices) -> Result<BackupReport> {
     let plan = plan(run, choices).await?;
     doctor::before_backup(run, &plan).await?;
     let vault = vault(run).await?;
+    run.look_back(&vault).await;
     // It is large: kept off the stack.
     Box::pin(backup(&vault, &plan, &run.clock, &run.events)).await
 }

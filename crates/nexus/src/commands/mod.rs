@@ -4,6 +4,7 @@ mod backup;
 mod changed;
 mod completions;
 mod doctor;
+mod guard;
 mod init;
 mod list;
 mod man;
@@ -18,7 +19,7 @@ use nexus_core::error::{Error, Result};
 
 use crate::cli::{SourceArgs, VaultArgs, Verb};
 use crate::demo;
-use crate::failure::{Outcome, Situation};
+use crate::failure::{Failure, Outcome, Situation};
 use crate::interrupt::Interrupt;
 use crate::run::{self, Run};
 use crate::settings::{Environment, Settings};
@@ -36,7 +37,7 @@ pub async fn carry_out(
     let mut prepare = |vault: &VaultArgs, source: &SourceArgs| {
         let settings = Settings::load(environment, vault, source)?;
         *situation = run::situation(name, &settings);
-        Run::prepare(settings, environment, terminal)
+        Run::prepare(name, settings, environment, terminal)
     };
     match verb {
         Verb::Completions(args) => Ok(completions::run(&args, terminal)),
@@ -74,6 +75,18 @@ pub async fn carry_out(
         Verb::Rehearse(args) => {
             let run = prepare(&args.vault, &SourceArgs::default())?;
             rehearse::run(&run, &args, environment, interrupt).await
+        }
+        Verb::Guard(args) => {
+            let mut report = guard::Report::open(environment, args.report.as_deref())?;
+            let done = match prepare(&args.vault, &args.source) {
+                Ok(run) => guard::run(&run, &args, (environment, interrupt), &mut report).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = &done {
+                report.not_run(&Failure::of(error, situation));
+            }
+            report.write(terminal);
+            done
         }
         Verb::Demo(args) => {
             let (mut came, temporary) = (interrupt.clone(), environment.temporary());

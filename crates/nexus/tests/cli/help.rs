@@ -1,7 +1,8 @@
 use crate::Place;
 
-const VERBS: [&str; 11] =
-    ["demo", "init", "doctor", "backup", "list", "show", "verify", "restore", "rehearse", "completions", "man"];
+const VERBS: [&str; 12] = [
+    "demo", "init", "doctor", "backup", "list", "show", "verify", "restore", "guard", "rehearse", "completions", "man",
+];
 
 #[test]
 fn help_lists_the_verbs_that_are_built_and_the_exit_statuses() {
@@ -9,9 +10,10 @@ fn help_lists_the_verbs_that_are_built_and_the_exit_statuses() {
     for verb in VERBS {
         assert!(help.contains(&format!("\n  {verb} ")), "{verb} is not in:\n{help}");
     }
-    for absent in ["guard", "prune", "drill", "pin"] {
+    for absent in ["prune", "drill", "pin"] {
         assert!(!help.contains(&format!("\n  {absent} ")), "{absent} is in the help and not built");
     }
+    assert!(help.contains("125 when the command was not run"), "{help}");
     for line in ["  0    done", "  1    done, and the answer is bad", "  2    not done", "  130  interrupted"] {
         assert!(help.contains(line), "{line:?} is not in:\n{help}");
     }
@@ -35,6 +37,9 @@ fn a_wrong_command_line_is_not_done_and_says_what_was_meant() {
     place.run(&["backup", "--label", "Not A Label"]).ends_with(2);
     place.run(&["verify", "--quick", "--full"]).ends_with(2);
     place.run(&["restore"]).ends_with(2).says("<POINT>");
+    place.run(&["guard", "--lable", "x", "--", "true"]).ends_with(125).says("--label");
+    place.run(&["guard", "true"]).ends_with(125);
+    place.run(&["guard", "--help"]).ends_with(0);
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod bad_input;
 mod disasters;
 mod doctor;
 mod estimate;
+mod guard;
+mod guard_signals;
 mod holder;
 mod kills;
 mod postgres;

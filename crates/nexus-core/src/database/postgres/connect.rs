@@ -195,8 +195,13 @@ impl Session {
 
     /// Runs statements and answers the rows of all of them, as text.
     pub(crate) async fn rows(&self, sql: &str, what: &str) -> Result<Vec<TextRow>> {
+        self.rows_of(sql).await.map_err(|cause| self.failed(what, &cause))
+    }
+
+    /// The same with the client's own error.
+    pub(crate) async fn rows_of(&self, sql: &str) -> std::result::Result<Vec<TextRow>, tokio_postgres::Error> {
         use tokio_postgres::SimpleQueryMessage;
-        let messages = self.client.simple_query(sql).await.map_err(|cause| self.failed(what, &cause))?;
+        let messages = self.client.simple_query(sql).await?;
         let rows = messages.into_iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => {
                 Some(TextRow((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect()))

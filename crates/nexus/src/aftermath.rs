@@ -1,0 +1,71 @@
+//! What an earlier run began and never ended, said by the next one: a guard's command, a restore that broke off.
+
+use nexus_core::vault::Vault;
+use nexus_core::vault::unended::{Unended, Work};
+
+use crate::machine;
+use crate::run::{GUARD_VARIABLE, Run};
+use crate::wording::{command_line, moment};
+
+/// Processes that are named at most.
+const MOST_PROCESSES: usize = 5;
+
+/// Looks, and tells what there is to tell.
+pub async fn tell(run: &Run, vault: &Vault) {
+    let unended = match vault.unended(run.clock.now()).await {
+        Ok(found) => found.unwrap_or_default(),
+        Err(error) => {
+            run.terminal.warn(&format!("whether an earlier guard or restore broke off could not be seen: {error}"));
+            return;
+        }
+    };
+    for found in unended {
+        match &found.work {
+            // Its own guard waits for this very run.
+            Work::Guard { nonce, .. } if run.guarded_by.as_ref() == Some(nonce) => {}
+            Work::Guard { .. } => tell_guard(run, &found),
+            Work::Unreadable { entry, reason } => run.terminal.warn(&format!(
+                "a guard of {} began, and its entry {entry} cannot be read ({reason}): how its command ended is not known",
+                found.point
+            )),
+            // Its plan says what the one before it had done.
+            Work::Restore { .. } if run.verb == "restore" => {}
+            Work::Restore { at } => run.terminal.warn(&format!(
+                "a restore of {} began at {} and never said that it ended: it still runs, or broke off and left a state \
+                 in between; the same command again goes on with it, for example `{}`",
+                found.point,
+                moment(*at),
+                restore_command(run, &found)
+            )),
+        }
+    }
+}
+
+fn tell_guard(run: &Run, found: &Unended) {
+    let Unended { point, work: Work::Guard { at, nonce, machine, process } } = found else { return };
+    let here = *machine == machine::name();
+    if here && machine::runs_this_program(*process) {
+        run.terminal.note(&format!("the guard of {point} is at work: process {process}, since {}", moment(*at)));
+        return;
+    }
+    let running = if here { machine::processes_with(&format!("{GUARD_VARIABLE}={nonce}")) } else { Vec::new() };
+    let where_it_stands = match running.as_slice() {
+        [] if !here => format!("whether it still runs can only be seen on {machine}"),
+        [] => "it was started, or just about to be, and does not run any more; how it ended is not known".to_owned(),
+        some => {
+            let ids: Vec<String> = some.iter().take(MOST_PROCESSES).map(ToString::to_string).collect();
+            format!("it still runs, as process {}", ids.join(", "))
+        }
+    };
+    run.terminal.warn(&format!(
+        "the guard of {point} began at {} on {machine} and never said how its command ended: {where_it_stands}; {point} \
+         holds the state before it, and `{}` brings that back",
+        moment(*at),
+        restore_command(run, found)
+    ));
+}
+
+fn restore_command(run: &Run, found: &Unended) -> String {
+    let (id, reach) = (found.point.to_string(), run.reach());
+    command_line(["nexus", "restore", &id].into_iter().chain(reach.iter().map(String::as_str)))
+}
