@@ -61,10 +61,10 @@ pub enum Verb {
     Verify(VerifyArgs),
     /// Bring a recovery point back
     Restore(RestoreArgs),
-    /// Run a command on a recovery point restored into scratch, and show what it would change
-    Rehearse(RehearseArgs),
     /// Make a recovery point, and run a command only if it is proven
     Guard(GuardArgs),
+    /// Run a command on a recovery point restored into scratch, and show what it would change
+    Rehearse(RehearseArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, or write one page a verb into a folder
@@ -96,6 +96,8 @@ impl Verb {
             Self::Rehearse(_) => Duration::from_secs(30),
             _ => Duration::from_secs(2),
         }
+    }
+
     /// True when stdout belongs to a command that the verb runs.
     pub fn leaves_stdout_to_another(&self) -> bool {
         matches!(self, Self::Guard(_))

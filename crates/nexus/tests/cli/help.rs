@@ -1,7 +1,18 @@
 use crate::Place;
 
 const VERBS: [&str; 12] = [
-    "demo", "init", "doctor", "backup", "list", "show", "verify", "restore", "guard", "rehearse", "completions", "man",
+    "demo",
+    "init",
+    "doctor",
+    "backup",
+    "list",
+    "show",
+    "verify",
+    "restore",
+    "guard",
+    "rehearse",
+    "completions",
+    "man",
 ];
 
 #[test]
