@@ -279,16 +279,7 @@ async fn plan_database(
     let Some(part) = &point.manifest().parts.database else {
         return Err(Error::missing(format!("{} has no database", point.id())));
     };
-    let vault = point.vault();
-    let copy = scratch.file("database.db");
-    let what = vault.name(&part.object.key);
-    match vault.reader().download(&vault.full(&part.object.key), &copy).await? {
-        None => return Err(Error::damaged(format!("{what} is not there"))),
-        Some(hash) if hash.sha256 != part.object.sha256 => {
-            return Err(Error::damaged(format!("{what} is not as it was written: its SHA-256 is another")));
-        }
-        Some(_) => {}
-    }
+    let copy = point.database_copy(scratch).await?;
     let way = match (target.clone(), &part.kind) {
         (Database::Sqlite(database), DatabaseKind::Sqlite { .. }) => {
             let wait = request.lock_wait;

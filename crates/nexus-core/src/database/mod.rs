@@ -5,6 +5,7 @@ pub mod holders;
 pub(crate) mod json;
 pub mod load;
 pub mod postgres;
+pub mod scratch;
 pub(crate) mod sink;
 pub(crate) mod source;
 pub mod sqlite;

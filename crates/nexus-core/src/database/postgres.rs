@@ -17,6 +17,7 @@ mod place;
 mod requirements;
 mod restore;
 pub(crate) mod rows;
+pub(crate) mod scratch;
 mod script;
 mod sleepers;
 mod swap;

@@ -420,6 +420,27 @@ impl RecoveryPoint {
         Journal::new(self.vault.clone(), self.manifest.point.clone())
     }
 
+    /// Fetches the database's copy into a private file, and compares its hash.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Missing`] when the point has no database; [`Error::Damaged`] when the copy is not there or not as it was
+    /// written.
+    pub async fn database_copy(&self, scratch: &crate::local::Scratch) -> Result<PathBuf> {
+        let Some(part) = &self.manifest.parts.database else {
+            return Err(Error::missing(format!("{} has no database", self.id())));
+        };
+        let path = scratch.file("database.db");
+        let what = self.vault.name(&part.object.key);
+        match self.vault.reader().download(&self.vault.full(&part.object.key), &path).await? {
+            None => Err(Error::damaged(format!("{what} is not there"))),
+            Some(hash) if hash.sha256 != part.object.sha256 => {
+                Err(Error::damaged(format!("{what} is not as it was written: its SHA-256 is another")))
+            }
+            Some(_) => Ok(path),
+        }
+    }
+
     /// Opens its file listing, after the whole of it was fetched and its hash compared.
     ///
     /// # Errors

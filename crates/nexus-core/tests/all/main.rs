@@ -6,5 +6,6 @@ mod crash;
 mod damage;
 mod format;
 mod round_trip;
+mod scratch;
 mod sqlite;
 mod world;

@@ -14,9 +14,11 @@ use super::dress::dress;
 use super::group::Group;
 use super::place::PostgresDatabase;
 use super::restore::{Place, PostgresPlan, PostgresRestored, compare};
+use super::scratch;
 use super::script::{self, Around};
 use super::swap::Swap;
 use super::tools::{self, Access};
+use crate::database::scratch::Purpose;
 use crate::database::sqlite::hexadecimal;
 use crate::error::{Error, Result, chain};
 use crate::event::Events;
@@ -70,10 +72,13 @@ impl Beside {
         (fresh, kept): (&str, Option<&str>),
         dump: &Path,
         tables: &BTreeMap<String, u64>,
-        (scratch, events): (&Scratch, &Events),
+        (folder, events): (&Scratch, &Events),
     ) -> Result<Self> {
         let session = Session::open(&plan.maintenance).await?;
         lock(&plan.target, &session).await?;
+        if plan.scratch.is_some() {
+            scratch::require_dead(&session, fresh).await?;
+        }
         if require_ours(&plan.target, &session, fresh).await? {
             drop_database(&session, fresh).await?;
         }
@@ -83,7 +88,7 @@ impl Beside {
         let _ = plan.begun.set(Begun { oid, pid: session.pid().into() });
         let (fresh, kept) = (fresh.to_owned(), kept.map(str::to_owned));
         let mut beside = Self { plan: plan.clone(), fresh, kept, oid, session, restored: PostgresRestored::default() };
-        match beside.fill(dump, tables, scratch).await {
+        match beside.fill(dump, tables, folder).await {
             Ok(restored) => {
                 beside.restored = restored;
                 Ok(beside)
@@ -109,6 +114,11 @@ impl Beside {
         Ok(PostgresRestored { go_back: self.way_back(), kept: self.kept, ..self.restored })
     }
 
+    /// What it was found to be.
+    pub(super) fn restored(&self) -> &PostgresRestored {
+        &self.restored
+    }
+
     fn way_back(&self) -> Vec<String> {
         let Some(kept) = &self.kept else { return Vec::new() };
         let name = &self.plan.target.name;
@@ -123,12 +133,16 @@ impl Beside {
         self.plan.remove_unfinished(events).await;
     }
 
-    async fn fill(&self, dump: &Path, tables: &BTreeMap<String, u64>, scratch: &Scratch) -> Result<PostgresRestored> {
-        let mark = literal(&format!("{MARK}{}", self.plan.point));
-        let comment = format!("comment on database {} is {mark}", identifier(&self.fresh));
+    async fn fill(&self, dump: &Path, tables: &BTreeMap<String, u64>, folder: &Scratch) -> Result<PostgresRestored> {
+        let mark = match self.plan.scratch {
+            Some(purpose) => scratch::mark(purpose, &self.plan.point, &self.session).await?,
+            None => format!("{MARK}{}", self.plan.point),
+        };
+        let comment = format!("comment on database {} is {}", identifier(&self.fresh), literal(&mark));
         self.session.run(&comment, "mark the new database").await?;
         let fresh = self.plan.target.with_name(&self.fresh);
-        fill(&self.plan, &fresh, dump, scratch).await?;
+        let filled = fill(&self.plan, &fresh, dump, folder).await;
+        filled.map_err(|error| if self.plan.scratch.is_some() { scratch::refused(error) } else { error })?;
         let session = Session::open(&fresh).await?;
         let counted = compare(&session, tables, &self.plan.facts).await?;
         session.run("analyze", "gather statistics").await?;
@@ -156,9 +170,10 @@ impl PostgresPlan {
     /// already, and names what could not be removed.
     pub async fn remove_unfinished(&self, events: &Events) {
         let (Some(begun), Some(fresh)) = (self.begun.get(), self.fresh()) else { return };
+        let verb = self.scratch.map_or("restore of this point", Purpose::word);
         let told = |why: &Error| {
             events.warn(format!(
-                "the unfinished database {fresh} could not be removed: {}; the next restore of this point does it",
+                "the unfinished database {fresh} could not be removed: {}; the next {verb} does it",
                 chain(why)
             ));
         };
@@ -171,7 +186,7 @@ impl PostgresPlan {
             Ok::<_, Error>((session, name))
         };
         match looked.await {
-            Ok((_, name)) if name == self.target.name => {
+            Ok((_, name)) if name == self.target.name && self.scratch.is_none() => {
                 events
                     .warn(format!("{} is the restored database: its name was swapped already", self.target.location()));
             }
@@ -229,7 +244,7 @@ pub(super) async fn end_backend(session: &Session, pid: i32) -> Result<()> {
     Ok(())
 }
 
-async fn drop_database(session: &Session, name: &str) -> Result<()> {
+pub(super) async fn drop_database(session: &Session, name: &str) -> Result<()> {
     let name = identifier(name);
     // A template is not dropped.
     let sql = format!("alter database {name} is_template false");
@@ -329,7 +344,7 @@ pub(super) async fn require_ours(target: &PostgresDatabase, session: &Session, f
     let rows = session.rows(&sql, "look for an earlier try").await?;
     match rows.first() {
         None => Ok(false),
-        Some(row) if row.text(0).starts_with(MARK) => Ok(true),
+        Some(row) if row.text(0).starts_with(MARK) || row.text(0).starts_with(scratch::MARK) => Ok(true),
         // A server that died between making it and marking it: nothing is in it.
         Some(row) if row.text(0).is_empty() && is_empty(&target.with_name(fresh)).await => Ok(true),
         Some(_) => Err(Error::Exists {

@@ -15,6 +15,7 @@ use super::place::PostgresDatabase;
 use super::requirements::{self, CLIENT, HINDERS, in_the_way, sessions};
 use super::tools::{self, Program};
 use super::within::Within;
+use crate::database::scratch::Purpose;
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::local::Scratch;
@@ -77,6 +78,8 @@ pub struct PostgresPlan {
     pub(super) unkept: Vec<String>,
     /// What was made on the server already; copies of a plan share it.
     pub(super) begun: Arc<OnceLock<Begun>>,
+    /// What the new database is for, when it is never to get a live one's name.
+    pub(super) scratch: Option<Purpose>,
     /// Where the dump goes.
     pub place: Place,
     /// Bytes of the live database.
@@ -168,6 +171,7 @@ impl PostgresDatabase {
                 .map(|name| format!("the tablespace {name}, which is not there for this role"))
                 .collect(),
             begun: Arc::default(),
+            scratch: None,
             place,
             size: live.map_or(0, |live| live.size),
             sessions,
@@ -193,7 +197,7 @@ impl PostgresDatabase {
     }
 
     /// A session in another database of the same server.
-    async fn maintenance(&self) -> Result<(Self, Session)> {
+    pub(super) async fn maintenance(&self) -> Result<(Self, Session)> {
         let mut failure = None;
         for name in MAINTENANCE.into_iter().filter(|name| *name != self.name) {
             let database = self.with_name(name);
@@ -288,7 +292,7 @@ impl PostgresPrepared {
 }
 
 /// The `pg_restore` that reads what the point's `pg_dump` wrote and knows the server.
-async fn restorer(database: &PostgresDatabase, session: &Session, facts: &PostgresFacts) -> Result<Program> {
+pub(super) async fn restorer(database: &PostgresDatabase, session: &Session, facts: &PostgresFacts) -> Result<Program> {
     let made_by = leading_number(facts.client.trim_start_matches("pg_dump "));
     let found = tools::program(database, "pg_restore", made_by.max(session.major())).await;
     found.map_err(|error| match error {

@@ -1,0 +1,230 @@
+//! A database on a server that is filled like a restored one and never gets a live one's name: for a drill or a rehearsal.
+//!
+//! Nothing but a run that goes on keeps it: its comment names the session that holds it, and the next run removes those
+//! whose session is gone. That session is looked for in the server's own list of all sessions, since an advisory lock is
+//! seen only by those who happen to be in the same database.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::beside::{self, Beside, drop_database};
+use super::catalogue::literal;
+use super::connect::Session;
+use super::place::PostgresDatabase;
+use super::requirements;
+use super::restore::{Liberties, Place, PostgresPlan, PostgresRestored, restorer};
+use crate::database::scratch::Purpose;
+use crate::error::{DatabaseWords, Error, Result, chain};
+use crate::event::{Events, Stage};
+use crate::local::Scratch;
+use crate::point::PostgresFacts;
+
+/// How the comment of such a database begins.
+pub(super) const MARK: &str = "nexus: scratch of ";
+/// Before the session that holds it.
+const HELD: &str = ", held by session ";
+/// What a session is known by: processes are numbered anew after a while, but not at the same microsecond.
+const SESSION: &str = "pid || ' of ' || coalesce(extract(epoch from backend_start)::text, '')";
+
+/// A filled database, and the session whose life keeps it from being removed.
+#[derive(Debug)]
+pub(crate) struct PostgresScratch {
+    beside: Beside,
+}
+
+impl PostgresDatabase {
+    /// Looks whether a point's database can be restored as a new one on this server, whatever its own is called.
+    ///
+    /// Everything in it will belong to this role, so that roles which are not there stand in nobody's way; what that leaves
+    /// out is among the plan's doubts.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PostgresDatabase::plan_restore`]; [`Error::Exists`] when a database of its name is there that is not ours.
+    pub(crate) async fn plan_scratch(
+        &self,
+        facts: &PostgresFacts,
+        point: &str,
+        purpose: Purpose,
+        lock_wait: Duration,
+    ) -> Result<PostgresPlan> {
+        let (maintenance, session) = self.maintenance().await?;
+        let program = restorer(self, &session, facts).await?;
+        requirements::require_version(&session, facts)?;
+        requirements::require_primary(&session).await?;
+        requirements::require_creation(&session).await.map_err(|error| elsewhere(error, purpose))?;
+        requirements::require_extensions(&session, facts).await?;
+        let mut unknown = requirements::doubts(&session, facts).await?;
+        unknown.extend(requirements::require_room(self, &session, facts).await?);
+        if let Err(error) = requirements::require_roles(&session, facts).await {
+            unknown.push(format!("whether owners and grants can be brought back: {error}"));
+        }
+        let fresh = beside::beside("nexus", purpose.word(), point);
+        beside::require_ours(self, &session, &fresh).await?;
+        let lost = requirements::missing_tablespaces(&session, facts).await?;
+        // Who works in it must not be kept out by what the app's own database allows.
+        let facts = PostgresFacts { connection_limit: -1, is_template: false, ..facts.clone() };
+        Ok(PostgresPlan {
+            target: self.with_name(&fresh),
+            maintenance,
+            program,
+            server: session.major(),
+            liberties: Liberties { without_owners: true, ..Liberties::default() },
+            point: point.to_owned(),
+            live: None,
+            tablespace: facts.tablespace.as_ref().filter(|name| !lost.contains(name)).cloned(),
+            without_tablespaces: facts.tablespaces.iter().any(|name| lost.contains(name)),
+            unkept: Vec::new(),
+            begun: Arc::default(),
+            scratch: Some(purpose),
+            place: Place::Beside { fresh, kept: None },
+            size: 0,
+            sessions: Vec::new(),
+            unknown,
+            lock_wait,
+            facts,
+        })
+    }
+}
+
+impl PostgresScratch {
+    /// Removes what dead runs left on the server, then makes, fills and compares the database of a plan.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] when the dump does not restore, or restores to something else; [`Error::Busy`] when another run
+    /// has one of the same name. After any error it was removed again, or it was told that it was not.
+    pub(crate) async fn create(
+        plan: &PostgresPlan,
+        dump: &Path,
+        tables: &BTreeMap<String, u64>,
+        (scratch, events): (&Scratch, &Events),
+    ) -> Result<Self> {
+        let Place::Beside { fresh, .. } = &plan.place else {
+            return Err(Error::usage("a scratch database is never the live one"));
+        };
+        sweep(plan, events).await?;
+        events.started(Stage::RestoreDatabase, None, None);
+        let beside = Beside::prepare(plan, (fresh, None), dump, tables, (scratch, events)).await?;
+        events.ended(Stage::RestoreDatabase);
+        Ok(Self { beside })
+    }
+
+    /// Where it is.
+    pub(crate) fn database(&self) -> PostgresDatabase {
+        self.beside.plan.target.clone()
+    }
+
+    /// What it was found to be.
+    pub(crate) fn restored(&self) -> &PostgresRestored {
+        self.beside.restored()
+    }
+
+    /// Removes it.
+    ///
+    /// # Errors
+    ///
+    /// What the server fails with; the next run removes it then.
+    pub(crate) async fn remove(self) -> Result<()> {
+        // Its mark names the session that ends afterwards: one that could not be removed is the next run's to remove.
+        let session = Session::open(&self.beside.plan.maintenance).await?;
+        drop_database(&session, &self.beside.fresh).await
+    }
+}
+
+/// The comment that says whose a scratch database is.
+pub(super) async fn mark(purpose: Purpose, point: &str, session: &Session) -> Result<String> {
+    let sql = format!("select {SESSION} from pg_stat_activity where pid = pg_backend_pid()");
+    let holder = session.value(&sql, "look at its own session").await?;
+    Ok(format!("{MARK}a {} of {point}{HELD}{holder}", purpose.word()))
+}
+
+/// Fails when a scratch database of this name belongs to a run that goes on.
+pub(super) async fn require_dead(session: &Session, name: &str) -> Result<()> {
+    let held = marked(session).await?.into_iter().find(|marked| marked.name == name && marked.lives);
+    match held {
+        None => Ok(()),
+        Some(marked) => Err(Error::Busy {
+            what: format!("{name} at {} is in use: {}", session.place(), marked.comment.trim_start_matches("nexus: ")),
+        }),
+    }
+}
+
+/// Removes the scratch databases of runs that are dead; one that cannot be removed is told of and stands in nobody's way.
+async fn sweep(plan: &PostgresPlan, events: &Events) -> Result<()> {
+    let session = Session::open(&plan.maintenance).await?;
+    for dead in marked(&session).await?.into_iter().filter(|marked| !marked.lives) {
+        let name = &dead.name;
+        match drop_database(&session, name).await {
+            Ok(()) => events.note(format!("removed {name}, which a run that was killed had left")),
+            // Another run removes it this moment.
+            Err(Error::Missing { .. }) => {}
+            Err(error) => events.warn(format!(
+                "{name} at {} was left by a run that was killed and could not be removed: {}",
+                session.place(),
+                chain(&error)
+            )),
+        }
+    }
+    Ok(())
+}
+
+/// A database that is marked as scratch.
+struct Marked {
+    name: String,
+    comment: String,
+    /// The session that holds it is there, as far as this role may see.
+    lives: bool,
+}
+
+async fn marked(session: &Session) -> Result<Vec<Marked>> {
+    let sql = format!(
+        "select d.datname, c.comment from pg_database d,
+                lateral (select shobj_description(d.oid, 'pg_database') as comment) c
+          where d.datname like 'nexus\\_%' and starts_with(c.comment, {})
+          order by 1",
+        literal(MARK)
+    );
+    let rows = session.rows(&sql, "look for scratch databases").await?;
+    // Of a session of another role only the number may be seen: it counts as the one that is meant.
+    let sql = format!("select {SESSION} from pg_stat_activity where pid is not null");
+    let sessions = session.rows(&sql, "list the sessions").await?;
+    let lives = |comment: &str| {
+        let Some((_, holder)) = comment.rsplit_once(HELD) else { return true };
+        let pid = |of: &str| of.split(' ').next().unwrap_or_default().to_owned();
+        let same = |of: &str| of == holder || (of.ends_with("of ") && pid(of) == pid(holder));
+        sessions.iter().any(|row| same(row.text(0)))
+    };
+    Ok(rows
+        .iter()
+        .map(|row| {
+            let comment = row.text(1).to_owned();
+            Marked { name: row.text(0).to_owned(), lives: lives(&comment), comment }
+        })
+        .collect())
+}
+
+/// A dump of the right bytes that `pg_restore` does not take is a point that cannot be restored, not a server in trouble.
+pub(super) fn refused(error: Error) -> Error {
+    match error {
+        Error::Service { what, cause } => Error::Damaged { what, cause },
+        other => other,
+    }
+}
+
+/// What to do where a role may not make databases.
+fn elsewhere(error: Error, purpose: Purpose) -> Error {
+    let Error::Denied { .. } = error else { return error };
+    let word = purpose.word();
+    Error::Denied {
+        what: format!("a {word} restores into a new database, and this role may not create one: {error}"),
+        cause: Some(
+            DatabaseWords(
+                "name a role that may (ALTER ROLE … CREATEDB), or another server, with --database postgres://…".into(),
+            )
+            .into(),
+        ),
+    }
+}
