@@ -21,5 +21,6 @@ pub mod records;
 
 // The verbs.
 pub mod backup;
+pub mod drill;
 pub mod restore;
 pub mod verify;

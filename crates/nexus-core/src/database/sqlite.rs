@@ -34,7 +34,7 @@ pub use load::SqliteLoad;
 pub(crate) use open::{Useless, failed, open_copy};
 pub use restore::{Restore, Restored};
 pub(crate) use rows::write_rows;
-pub(crate) use tables::{Table, catalogue, most_rows, sequence};
+pub(crate) use tables::{ROWID_FIELD, Table, catalogue, most_rows, sequence};
 
 /// Bytes wanted free beside what a copy will need.
 const SLACK: u64 = 16 * 1024 * 1024;
@@ -145,6 +145,15 @@ impl SqliteDatabase {
             Ok((step == StepResult::Done).then(|| start.elapsed()))
         })
         .map_err(|stop| stop.into_error(&what()))
+    }
+
+    /// Checks a private file that nobody writes to, as a captured copy is checked; answers its facts and rows by table.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] when it fails `integrity_check`.
+    pub(crate) fn facts(&self, events: &Events) -> Result<(SqliteFacts, BTreeMap<String, u64>)> {
+        check::copy(&self.path, &self.path, "", &Useless::default(), events)
     }
 
     /// The file's size together with its `-wal`, after refusing what cannot be a database at all.

@@ -2,6 +2,7 @@
 
 mod backup;
 mod completions;
+mod drill;
 mod init;
 mod list;
 mod man;
@@ -54,6 +55,16 @@ pub async fn carry_out(
         Verb::Verify(args) => {
             let run = prepare(&args.vault, &SourceArgs::default())?;
             run.work(verify::run(&run, &args), interrupt).await
+        }
+        Verb::Drill(args) => {
+            let source = SourceArgs { database: args.database.clone(), ..SourceArgs::default() };
+            let run = prepare(&args.vault, &source)?;
+            let mut unfinished = None;
+            let done = run.work(drill::run(&run, &args, &mut unfinished), interrupt).await;
+            if let (Some(unfinished), true) = (unfinished, interrupt.has_come()) {
+                unfinished.give_up(&run.clock, &run.events).await;
+            }
+            done
         }
         Verb::Restore(args) => {
             let run = prepare(&args.vault, &SourceArgs::default())?;

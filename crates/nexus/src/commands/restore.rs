@@ -15,6 +15,7 @@ use crate::cli::RestoreArgs;
 use crate::failure::Outcome;
 use crate::run::Run;
 use targets::Targets;
+pub use targets::own_database;
 
 /// Restores, or shows what would be done; `unfinished` learns what must be removed when this is not polled to its end.
 pub async fn run(run: &Run, args: &RestoreArgs, unfinished: &mut Option<PostgresPlan>) -> Result<Outcome> {

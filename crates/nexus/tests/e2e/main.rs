@@ -5,6 +5,8 @@
 mod app;
 mod bad_input;
 mod disasters;
+mod drill;
+mod drill_postgres;
 mod holder;
 mod kills;
 mod postgres;

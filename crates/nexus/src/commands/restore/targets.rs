@@ -266,7 +266,7 @@ fn database(run: &Run, args: &RestoreArgs, point: &RecoveryPoint) -> Result<Opti
 }
 
 /// The point's own database, reached by the role that backed it up unless the environment names another.
-fn own_database(run: &Run, part: &DatabasePart) -> Result<Database> {
+pub fn own_database(run: &Run, part: &DatabasePart) -> Result<Database> {
     let mut around = run.settings.surroundings(&run.folder);
     if let DatabaseKind::Postgres { postgres } = &part.kind {
         around.variables.entry("PGUSER".to_owned()).or_insert_with(|| postgres.role.clone());
