@@ -6,6 +6,7 @@ mod config;
 mod connect;
 mod demo;
 mod failure;
+mod hooks;
 mod interrupt;
 mod page;
 mod run;

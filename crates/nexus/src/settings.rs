@@ -168,6 +168,21 @@ pub struct Settings {
     pub retention: RetentionTable,
     /// The S3 service.
     pub s3: S3Settings,
+    /// The commands around a restore.
+    pub hooks: HookSettings,
+}
+
+/// The commands around a restore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookSettings {
+    /// What stops the app.
+    pub before: Option<String>,
+    /// What starts it again.
+    pub after: Option<String>,
+    /// How long each may take.
+    pub patience: Span,
+    /// Where they run: the configuration file's folder.
+    pub folder: PathBuf,
 }
 
 /// The rules for the files.
@@ -185,6 +200,8 @@ pub struct FileSettings {
 
 /// The default wait for a database's locks.
 const LOCK_WAIT: Span = Span::of_seconds(60);
+/// How long a hook may take by default.
+const HOOK_PATIENCE: Span = Span::of_seconds(300);
 /// The default label.
 const LABEL: &str = "backup";
 /// The default storage class of database objects.
@@ -280,6 +297,12 @@ impl Ladder<'_> {
             database_class: file.vault.database_class.unwrap_or_else(|| DATABASE_CLASS.to_owned()),
             retention: file.retention,
             s3: self.s3(file.s3, vault),
+            hooks: HookSettings {
+                before: file.hooks.before_restore,
+                after: file.hooks.after_restore,
+                patience: file.hooks.patience.unwrap_or(HOOK_PATIENCE),
+                folder: self.config.and_then(Path::parent).unwrap_or(here).to_path_buf(),
+            },
         })
     }
 

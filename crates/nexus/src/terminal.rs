@@ -6,6 +6,8 @@ mod log;
 mod progress;
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nexus_core::error::{Error, Result};
@@ -190,6 +192,12 @@ impl Terminal {
     pub fn events(&self) -> Events {
         let terminal = self.clone();
         Events::new(move |event| terminal.event(event))
+    }
+
+    /// Where a child of ours says what it says: standard error, since standard output is for the answer alone.
+    pub fn for_children(&self) -> Stdio {
+        self.progress().clear();
+        io::stderr().as_fd().try_clone_to_owned().map_or_else(|_| Stdio::null(), Stdio::from)
     }
 
     /// Takes the bars away.

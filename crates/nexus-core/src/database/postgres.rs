@@ -29,4 +29,4 @@ mod words;
 pub use instant::{PostgresInstant, Reader, Reading, Wanted};
 pub use load::PostgresLoad;
 pub use place::{Password, PostgresDatabase, SslMode, Surroundings};
-pub use restore::{Liberties, Place, PostgresPlan, PostgresPrepared, PostgresRestored};
+pub use restore::{Liberties, Place, PostgresPlan, PostgresPrepared, PostgresRestored, Sessions};

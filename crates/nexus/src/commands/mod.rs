@@ -68,10 +68,10 @@ pub async fn carry_out(
         }
         Verb::Restore(args) => {
             let run = prepare(&args.vault, &SourceArgs::default())?;
-            let mut unfinished = None;
+            let mut unfinished = restore::Unfinished::default();
             let done = run.work(restore::run(&run, &args, &mut unfinished), interrupt).await;
-            if let (Some(unfinished), true) = (unfinished, interrupt.has_come()) {
-                unfinished.remove_unfinished(&run.events).await;
+            if interrupt.has_come() {
+                unfinished.clear_up(&run).await;
             }
             done
         }

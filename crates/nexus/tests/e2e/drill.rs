@@ -73,8 +73,7 @@ async fn a_sample_is_said_to_be_one_and_never_counts_as_more_than_default_depth(
     let listed = point(&app, &id);
     assert_eq!((&listed["last_proof"]["drill"], &listed["last_proof"]["depth"]), (&json!(true), &json!("default")));
     let page = app.run(&["drill", "--files", "2"]).ends_with(0).out;
-    for words in
-        ["verdict     verified", "sampled 2 of 6", "extrapolated from 2 files", "a sample never counts as more"]
+    for words in ["verdict    verified", "sampled 2 of 6", "extrapolated from 2 files", "a sample never counts as more"]
     {
         assert!(page.contains(words), "{words:?} is not in:\n{page}");
     }
@@ -202,6 +201,7 @@ async fn a_service_that_fails_at_any_request_makes_no_verdict_that_was_not_looke
     let app = App::clinic(endpoint).await;
     let id = app.back_up(&[]);
     app.configure("[s3]\nattempts = 1\n");
+    let before = app.vault().await;
     let mut could_not = 0;
     for nth in 1.. {
         service.reset_counts();
@@ -221,6 +221,10 @@ async fn a_service_that_fails_at_any_request_makes_no_verdict_that_was_not_looke
             }
         }
         assert_ne!(point(&app, &id)["state"], "failed", "request {nth}");
+        // The journal is read by each run: left to grow, it would move the request that is struck.
+        for key in app.vault().await.keys().filter(|key| !before.contains_key(*key)) {
+            app.delete(&format!("{VAULT}{key}")).await;
+        }
     }
     assert!(could_not > 10, "the verdict was given {could_not} times");
     app.assert_no_litter();

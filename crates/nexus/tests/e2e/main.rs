@@ -8,6 +8,7 @@ mod disasters;
 mod drill;
 mod drill_postgres;
 mod holder;
+mod hooks;
 mod kills;
 mod postgres;
 mod postgres_backup;

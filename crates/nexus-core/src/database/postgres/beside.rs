@@ -75,10 +75,10 @@ impl Beside {
         (folder, events): (&Scratch, &Events),
     ) -> Result<Self> {
         let session = Session::open(&plan.maintenance).await?;
-        lock(&plan.target, &session).await?;
         if plan.scratch.is_some() {
             scratch::require_dead(&session, fresh).await?;
         }
+        lock(&plan.target, &session).await?;
         if require_ours(&plan.target, &session, fresh).await? {
             drop_database(&session, fresh).await?;
         }
