@@ -100,7 +100,7 @@ impl Look<'_> {
                 seen.finding = Some(finding(FindingKind::Inconsistent, detail));
             }
         } else if let Some(table) = records.tables.iter().find(|table| table.file == name) {
-            seen.rows = rows(&path, table).await?;
+            seen.rows = rows(&path, table).await.map_err(|error| named(error, &path, &file.key))?;
             self.events.advanced(Stage::ReadRecords, seen.rows, seen.bytes);
             if seen.rows != table.rows {
                 let detail = format!("{} records were parsed, not {}", seen.rows, table.rows);
@@ -118,6 +118,16 @@ impl Look<'_> {
 async fn rows(path: &Path, table: &RecordTable) -> Result<u64> {
     let (path, table) = (path.to_owned(), table.clone());
     blocking(move || read::parsed(&path, &table)).await.map(|digest| digest.rows)
+}
+
+/// Damage is named by what lies in the vault: where it was put to be read is gone by the time it is told.
+fn named(error: Error, path: &Path, key: &str) -> Error {
+    match error {
+        Error::Damaged { what, cause } => {
+            Error::Damaged { what: what.replace(&path.display().to_string(), key), cause }
+        }
+        other => other,
+    }
 }
 
 fn difference(file: &StoredObject, hash: Option<&FileHash>) -> Option<(FindingKind, String)> {

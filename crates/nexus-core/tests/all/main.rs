@@ -4,6 +4,7 @@ mod architecture;
 mod conformance;
 mod crash;
 mod damage;
+mod drill;
 mod format;
 mod round_trip;
 mod scratch;
