@@ -96,10 +96,14 @@ pub struct Unfinished {
 impl Unfinished {
     /// Removes what was made on a server and lets the point go, as far as either came about.
     pub async fn give_up(self, clock: &Clock, events: &Events) {
-        if let Some(server) = &self.server {
-            server.remove_unfinished(events).await;
-        }
-        if let Err(error) = self.journal.release(self.hold.get().cloned(), clock).await {
+        let removed = async {
+            if let Some(server) = &self.server {
+                server.remove_unfinished(events).await;
+            }
+        };
+        // There is little time: one does not wait for the other.
+        let (released, ()) = futures::join!(self.journal.release(self.hold.get().cloned(), clock), removed);
+        if let Err(error) = released {
             events.warn(format!("the point's journal does not say that this drill is over: {error}"));
         }
     }

@@ -122,16 +122,12 @@ impl Hooks {
         self.terminal.note(&format!("running {name}"));
         let mut running = self.start(name, command, restored)?;
         running.outlives_us = restored.is_some();
-        match tokio::time::timeout(self.patience.duration(), running.child.wait()).await {
-            Ok(ended) => {
-                running.over = true;
-                judged(ended)
-            }
-            Err(_) => {
-                running.end().await;
-                Err(format!("did not end within {} and was ended", self.patience))
-            }
+        if let Ok(ended) = tokio::time::timeout(self.patience.duration(), running.child.wait()).await {
+            running.over = true;
+            return judged(ended);
         }
+        running.end().await;
+        Err(format!("did not end within {} and was ended", self.patience))
     }
 
     fn start(&self, name: &str, command: &str, restored: Option<bool>) -> std::result::Result<Running, String> {

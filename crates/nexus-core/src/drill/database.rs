@@ -131,7 +131,7 @@ impl Look<'_> {
                     format!("the restored table has {found} rows, not {rows}"),
                 ),
                 None => {
-                    self.find(Part::Database, FindingKind::Missing, name, "the restored database has no such table")
+                    self.find(Part::Database, FindingKind::Missing, name, "the restored database has no such table");
                 }
             }
         }

@@ -118,7 +118,8 @@ async fn records_that_agree_with_their_hash_and_are_cut_or_none_are_found() {
         (&|text: &str| text.replacen("{\"id\":1", "{\"id\":1,,", 1), "not one of that table"),
         (
             &|text: &str| {
-                text.lines().enumerate().filter(|(at, _)| *at != 1).map(|(_, line)| format!("{line}\n")).collect()
+                let kept = text.split_inclusive('\n').enumerate().filter(|(at, _)| *at != 1);
+                kept.map(|(_, line)| line).collect()
             },
             "2 records were parsed, not 3",
         ),

@@ -50,12 +50,19 @@ pub async fn run(run: &Run, args: &DrillArgs, unfinished: &mut Option<Unfinished
             return Err(trouble);
         }
         Some(trouble) => {
-            run.terminal.warn(&format!("not everything could be looked at, so there may be more: {trouble}"))
+            run.terminal.warn(&format!("not everything could be looked at, so there may be more: {trouble}"));
         }
         None => {}
     }
     run.terminal.answer(&pages::report(&point, &drilled), &pages::reported(&point, &drilled));
     Ok(Outcome::of(drilled.proof.verdict == Verdict::Verified))
+}
+
+/// Clears away what a drill that was broken off has made, and lets the point go.
+pub async fn clear_up(run: &Run, unfinished: Option<Unfinished>) {
+    if let Some(unfinished) = unfinished {
+        unfinished.give_up(&run.clock, &run.events).await;
+    }
 }
 
 /// The server for a database of PostgreSQL: the one that a flag, the configuration or `DATABASE_URL` names, else the

@@ -59,21 +59,13 @@ pub async fn carry_out(
         Verb::Drill(args) => {
             let source = SourceArgs { database: args.database.clone(), ..SourceArgs::default() };
             let run = prepare(&args.vault, &source)?;
-            let mut unfinished = None;
-            let done = run.work(drill::run(&run, &args, &mut unfinished), interrupt).await;
-            if let (Some(unfinished), true) = (unfinished, interrupt.has_come()) {
-                unfinished.give_up(&run.clock, &run.events).await;
-            }
-            done
+            let work = async |unfinished: &mut _| drill::run(&run, &args, unfinished).await;
+            run.work_and_clear(work, async |unfinished| drill::clear_up(&run, unfinished).await, interrupt).await
         }
         Verb::Restore(args) => {
             let run = prepare(&args.vault, &SourceArgs::default())?;
-            let mut unfinished = restore::Unfinished::default();
-            let done = run.work(restore::run(&run, &args, &mut unfinished), interrupt).await;
-            if interrupt.has_come() {
-                unfinished.clear_up(&run).await;
-            }
-            done
+            let work = async |unfinished: &mut restore::Unfinished| restore::run(&run, &args, unfinished).await;
+            run.work_and_clear(work, async |unfinished| unfinished.clear_up(&run).await, interrupt).await
         }
         Verb::Demo(args) => {
             let (mut came, temporary) = (interrupt.clone(), environment.temporary());
