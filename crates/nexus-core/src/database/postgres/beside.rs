@@ -353,7 +353,7 @@ pub(super) async fn require_ours(target: &PostgresDatabase, session: &Session, f
     }
 }
 
-async fn is_empty(database: &PostgresDatabase) -> bool {
+pub(super) async fn is_empty(database: &PostgresDatabase) -> bool {
     let Ok(session) = Session::open(database).await else { return false };
     catalogue::relations(&session).await.is_ok_and(|relations| relations.is_empty())
 }
