@@ -76,6 +76,19 @@ async fn another_server_may_be_named_and_is_said_to_be_used() {
 }
 
 #[tokio::test]
+async fn an_older_server_is_refused_before_anything_is_fetched() {
+    let (newer, older) = (Server::shared(16), Server::shared(15));
+    let database = Database::empty(&newer, "");
+    database.sql("create table t (id integer primary key)");
+    let (_service, app) = app(&database.url(), 16).await;
+    app.back_up(&[]);
+    let before = app.vault().await;
+    app.run(&["drill", "--database", &older.url("postgres")]).refuses(2, "older server");
+    app.run(&["drill", "--database", &older.url("postgres"), "--dry-run"]).refuses(2, "older server");
+    assert_eq!(app.vault().await, before);
+}
+
+#[tokio::test]
 async fn a_role_that_may_not_create_databases_is_told_what_to_do_and_changes_nothing() {
     let server = Server::shared(DEBIAN);
     let database = Database::empty(&server, "");
