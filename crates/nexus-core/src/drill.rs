@@ -202,12 +202,15 @@ impl Look<'_> {
         let place = plan.database.take();
         let mut look = Look { plan: &plan, clock, events, findings: Vec::new(), trouble: None, bytes: 0 };
         let compared = look.beside().await;
-        let database = match place {
+        // A vault that does not answer would be waited for again and again.
+        let answers = !matches!(look.trouble, Some(Error::Unreachable { .. }));
+        let database = match place.filter(|_| answers) {
             Some(place) => Some(look.database(place).await),
             None => None,
         };
-        let records = if plan.parts.contains(&Part::Records) { Some(look.records().await) } else { None };
-        let files = if plan.parts.contains(&Part::Files) { Some(look.files(compared).await) } else { None };
+        let wants = |part| answers && plan.parts.contains(&part);
+        let records = if wants(Part::Records) { Some(look.records().await) } else { None };
+        let files = if wants(Part::Files) { Some(look.files(compared).await) } else { None };
         let (findings, trouble, bytes_read) = (look.findings, look.trouble, look.bytes);
         let verdict = match (&trouble, findings.is_empty()) {
             // Damage that was seen stays damage, whatever could not be looked at.

@@ -14,6 +14,7 @@ use crate::point::{DatabaseKind, DatabasePart, FindingKind, Measured, Part, Reco
 use crate::records::export::{Export, RecordsExport};
 use crate::records::{now, read};
 use crate::vault::layout;
+use crate::verify::hash_local;
 
 /// How the restored database was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -225,15 +226,35 @@ impl Look<'_> {
         if !table.order.is_empty() || table.rowid || table.rows != found.rows {
             return Ok(false);
         }
-        let (point, path) = (&self.plan.point, self.plan.scratch.file("unordered.json"));
-        let key = point.vault().full(&layout::record(point.id(), &table.file));
-        let fetched = point.vault().reader().download(&key, &path).await?;
-        if fetched.is_none_or(|hash| hash.sha256 != table.sha256) {
-            return Ok(false);
-        }
+        // Records that are not as they were written are found where records are looked at.
+        let Some(path) = self.records_of(table).await? else { return Ok(false) };
         let pair = [(path, table.clone()), (folder.join(&found.file), found.clone())];
         let digest = |(path, table): (PathBuf, RecordTable)| blocking(move || read::parsed(&path, &table));
         let [ours, theirs] = pair.map(digest);
         Ok(ours.await? == theirs.await?)
+    }
+
+    /// The record file of a table, from the vault or from this machine; none: it is not as it was written.
+    async fn records_of(&self, table: &RecordTable) -> Result<Option<PathBuf>> {
+        let point = &self.plan.point;
+        let records = point.manifest().parts.records.as_ref();
+        if records.is_some_and(|records| records.in_vault) {
+            let path = self.plan.scratch.file(&format!("unordered-{}", table.file));
+            let key = point.vault().full(&layout::record(point.id(), &table.file));
+            let fetched = point.vault().reader().download(&key, &path).await?;
+            return Ok(fetched.filter(|hash| hash.sha256 == table.sha256).map(|_| path));
+        }
+        let folder = records.and_then(|records| records.folder.as_deref());
+        let path = Path::new(folder.unwrap_or_default()).join(&table.file);
+        let hashed = path.clone();
+        let what = format!("cannot read `{}`", path.display());
+        let hash = blocking(move || hash_local(&hashed).map_err(|cause| Error::local(what, cause))).await?;
+        match hash {
+            Some(hash) => Ok((hash.sha256 == table.sha256).then_some(path)),
+            None => Err(Error::missing(format!(
+                "the rows of {} came in another order than its records have, and those are not here to be compared",
+                table.table
+            ))),
+        }
     }
 }
