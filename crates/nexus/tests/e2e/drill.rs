@@ -250,6 +250,21 @@ async fn a_disk_without_room_is_refused_with_both_numbers_before_anything_is_fet
     panic!("no file system can be mounted here: run the tests as root or where namespaces are allowed");
 }
 
+/// A limit on the size of files stands in for a disk that fills up meanwhile.
+#[tokio::test]
+async fn a_disk_that_fills_up_meanwhile_is_no_damage_and_no_proof() {
+    let (_service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    let id = app.back_up(&[]);
+    let mut command = app.tool(std::path::Path::new("/bin/bash"));
+    command.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" drill", env!("CARGO_BIN_EXE_nexus")]);
+    let ended = Ended::of(kill::run(command, LIMIT)).refuses(2, "could not verify");
+    assert!(ended.out.is_empty(), "{}", ended.out);
+    let point = point(&app, &id);
+    assert_eq!((&point["state"], &point["last_proof"]["verdict"]), (&json!("proven"), &json!("could-not-verify")));
+    app.assert_no_litter();
+}
+
 /// A vault on a file system that only reads: the answer comes, and that it is not in the journal is said.
 #[tokio::test]
 async fn a_vault_that_may_only_be_read_gives_its_answer_all_the_same() {

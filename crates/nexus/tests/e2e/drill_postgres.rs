@@ -76,7 +76,7 @@ async fn another_server_may_be_named_and_is_said_to_be_used() {
 }
 
 #[tokio::test]
-async fn an_older_server_is_refused_before_anything_is_fetched() {
+async fn a_server_that_is_older_or_does_not_answer_is_refused_before_anything_is_fetched() {
     let (newer, older) = (Server::shared(16), Server::shared(15));
     let database = Database::empty(&newer, "");
     database.sql("create table t (id integer primary key)");
@@ -85,6 +85,8 @@ async fn an_older_server_is_refused_before_anything_is_fetched() {
     let before = app.vault().await;
     app.run(&["drill", "--database", &older.url("postgres")]).refuses(2, "older server");
     app.run(&["drill", "--database", &older.url("postgres"), "--dry-run"]).refuses(2, "older server");
+    let nobody = app.run(&["drill", "--database", "postgres://ops:hunter2@127.0.0.1:1/x"]).refuses(2, "127.0.0.1:1/");
+    assert!(!nobody.err.contains("hunter2") && !nobody.out.contains("hunter2"), "{nobody:?}");
     assert_eq!(app.vault().await, before);
 }
 
