@@ -63,6 +63,12 @@ pub enum Stage {
     RestoreRecords,
     /// Records are loaded into tables.
     LoadRecords,
+    /// The database's copy is fetched.
+    FetchDatabase,
+    /// Record files are read and parsed.
+    ReadRecords,
+    /// Files are read from where their copies lie.
+    ReadFiles,
 }
 
 impl Stage {
@@ -82,6 +88,9 @@ impl Stage {
             Self::RestoreDatabase => "restoring the database",
             Self::RestoreRecords => "restoring records",
             Self::LoadRecords => "loading records",
+            Self::FetchDatabase => "fetching the database",
+            Self::ReadRecords => "reading records",
+            Self::ReadFiles => "reading files",
         }
     }
 }

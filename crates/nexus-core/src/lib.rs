@@ -25,6 +25,7 @@ pub mod changes;
 // The verbs.
 pub mod backup;
 pub mod doctor;
+pub mod drill;
 pub mod rehearse;
 pub mod restore;
 pub mod verify;

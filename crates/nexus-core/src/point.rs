@@ -770,6 +770,30 @@ pub struct Proof {
     /// The first of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
+    /// Of a drill: the files that were read, when not all were. Its depth is then no more than default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<Sampled>,
+    /// Of a drill: what bringing each part back took.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub measured: BTreeMap<Part, Measured>,
+}
+
+/// How many of the files a drill read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sampled {
+    /// Those that were read and hashed.
+    pub read: Count,
+    /// All that have a copy.
+    pub of: Count,
+}
+
+/// What bringing back a part took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measured {
+    /// How long, in milliseconds.
+    pub milliseconds: u64,
+    /// The bytes that were moved meanwhile.
+    pub bytes: u64,
 }
 
 /// One thing that happened to a point after its claim.

@@ -330,18 +330,10 @@ pub async fn restore(
 ) -> Result<RestoreReport> {
     let announced =
         JournalEvent::Hold { by: "restore".to_owned(), safety: safety.clone(), target: Some(plan.request.target()) };
-    let held = match plan.point.journal().add(announced, clock).await {
-        Ok(entry) => Some(entry.nonce),
-        // Whoever may only read the vault must still get the data back.
-        Err(error @ Error::Denied { .. }) => {
-            events.warn(format!("{error}: a prune that runs now would not know of this restore"));
-            None
-        }
-        Err(error) => return Err(error),
-    };
+    let held = plan.point.journal().hold(announced, clock, events).await?;
     let going = plan.point.journal().entries().await?.going();
     if let Some(part) = going.iter().find(|part| plan.request.parts().contains(part)) {
-        release(&plan, held, clock).await?;
+        plan.point.journal().release(held, clock).await?;
         return Err(Error::usage(format!("the {part} of {} are being pruned this moment", plan.point.id())));
     }
     let mut report =
@@ -382,7 +374,7 @@ pub async fn restore(
                 Ok(loaded) => loaded,
                 Err(error) => {
                     // A load is done or not, and nothing of it is left to go on with; the first error is the one to tell.
-                    let _ = release(&plan, held, clock).await;
+                    let _ = plan.point.journal().release(held, clock).await;
                     return Err(error);
                 }
             });
@@ -391,7 +383,7 @@ pub async fn restore(
     }
     // Where conflicts stood in the way nothing was restored.
     report.unrecorded = if report.loaded.as_ref().is_some_and(|loaded| !loaded.committed) {
-        release(&plan, held, clock).await.err()
+        plan.point.journal().release(held, clock).await.err()
     } else {
         record(&plan, held, clock).await.err()
     };
@@ -411,14 +403,7 @@ async fn load_tables(
 async fn record(plan: &RestorePlan, held: Option<String>, clock: &Clock) -> Result<()> {
     let journal = plan.point.journal();
     journal.add(JournalEvent::Restored { parts: plan.request.parts() }, clock).await?;
-    release(plan, held, clock).await
-}
-
-async fn release(plan: &RestorePlan, held: Option<String>, clock: &Clock) -> Result<()> {
-    if let Some(hold) = held {
-        plan.point.journal().add(JournalEvent::Released { hold }, clock).await?;
-    }
-    Ok(())
+    journal.release(held, clock).await
 }
 
 /// Puts back the files that differ; all of them must be as they were before a database is touched.

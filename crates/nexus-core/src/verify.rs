@@ -20,11 +20,11 @@ use crate::records::export::SUMMARY_FILE;
 use crate::vault::{RecoveryPoint, layout};
 
 /// The most findings that a proof lists; it counts all.
-const LISTED: usize = 1_000;
+pub(crate) const LISTED: usize = 1_000;
 /// Record files read at once.
-const RECORDS_AT_ONCE: usize = 4;
+pub(crate) const RECORDS_AT_ONCE: usize = 4;
 /// Objects read at once at full depth.
-const AT_ONCE: usize = 16;
+pub(crate) const AT_ONCE: usize = 16;
 
 /// What to look at.
 #[derive(Debug, Clone)]
@@ -81,6 +81,8 @@ impl Verified {
             milliseconds: 0,
             findings_total: 0,
             findings: Vec::new(),
+            sampled: None,
+            measured: std::collections::BTreeMap::new(),
         };
         Self { proof, trouble: Some(trouble), unrecorded: None, local_records: None }
     }
@@ -166,8 +168,40 @@ async fn look(
         milliseconds: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         findings_total: look.findings.len() as u64,
         findings: look.findings.into_iter().take(LISTED).collect(),
+        sampled: None,
+        measured: std::collections::BTreeMap::new(),
     };
     Ok(Verified { proof, trouble, unrecorded: None, local_records: look.local })
+}
+
+/// What is seen beside the database's copy and the record files.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    /// What is wrong.
+    pub(crate) findings: Vec<Finding>,
+    /// Files whose copies were compared with a listing of the vault.
+    pub(crate) files: u64,
+    /// Bytes read.
+    pub(crate) bytes: u64,
+    /// Why not all of it could be looked at.
+    pub(crate) trouble: Option<Error>,
+}
+
+/// Looks at all that the default depth looks at but the database's copy and the record files: a drill reads those itself.
+pub(crate) async fn beside(point: &RecoveryPoint, parts: &[Part], scratch: &Scratch, events: &Events) -> Beside {
+    let mut look = Look {
+        point,
+        depth: Depth::Default,
+        seen: None,
+        findings: Vec::new(),
+        files: 0,
+        rows: 0,
+        bytes: 0,
+        local: None,
+        at_local: false,
+    };
+    let trouble = look.beside(parts, scratch, events).await.err();
+    Beside { findings: look.findings, files: look.files, bytes: look.bytes, trouble }
 }
 
 struct Look<'a> {
@@ -191,15 +225,27 @@ impl Look<'_> {
         let manifest = self.point.manifest();
         if let (Some(database), true) = (&manifest.parts.database, parts.contains(&Part::Database)) {
             self.object(Part::Database, &database.object, events).await?;
-            if let Some(globals) = globals(database) {
-                self.object(Part::Database, globals, events).await?;
-            }
+        }
+        self.parts_beside(parts, scratch, events).await?;
+        if let (Some(records), true) = (&manifest.parts.records, parts.contains(&Part::Records)) {
+            self.records(records, events).await?;
+        }
+        Ok(())
+    }
+
+    async fn beside(&mut self, parts: &[Part], scratch: &Scratch, events: &Events) -> Result<()> {
+        self.documents().await?;
+        self.parts_beside(parts, scratch, events).await
+    }
+
+    async fn parts_beside(&mut self, parts: &[Part], scratch: &Scratch, events: &Events) -> Result<()> {
+        let manifest = self.point.manifest();
+        let database = manifest.parts.database.as_ref().filter(|_| parts.contains(&Part::Database));
+        if let Some(globals) = database.and_then(globals) {
+            self.object(Part::Database, globals, events).await?;
         }
         if let (Some(files), true) = (&manifest.parts.files, parts.contains(&Part::Files)) {
             self.files(files, scratch, events).await?;
-        }
-        if let (Some(records), true) = (&manifest.parts.records, parts.contains(&Part::Records)) {
-            self.records(records, events).await?;
         }
         Ok(())
     }
@@ -403,7 +449,7 @@ impl Look<'_> {
             .filter(|entry| entry.as_ref().map_or(true, |entry| entry.at.is_some() && !lacking.contains(&entry.key)));
         let read: Vec<Finding> = Vec::new();
         let (bytes, found) = stream::iter(entries)
-            .map(async |entry| content(point, &entry?, events).await)
+            .map(async |entry| content(point, &entry?, (Stage::Verify, events)).await)
             .buffer_unordered(AT_ONCE)
             .try_fold((0_u64, read), async |(bytes, mut found), (count, finding)| {
                 found.extend(finding);
@@ -417,7 +463,11 @@ impl Look<'_> {
 }
 
 /// Reads one copy from end to end; says how many bytes that were, and what is wrong with them.
-async fn content(point: &RecoveryPoint, entry: &FileEntry, events: &Events) -> Result<(u64, Option<Finding>)> {
+pub(crate) async fn content(
+    point: &RecoveryPoint,
+    entry: &FileEntry,
+    (stage, events): (Stage, &Events),
+) -> Result<(u64, Option<Finding>)> {
     let Some(key) = entry.at.as_ref().and_then(|at| at.vault_key()) else { return Ok((0, None)) };
     let finding =
         |kind, detail: String| Some(Finding { part: Some(Part::Files), kind, name: entry.key.clone(), detail });
@@ -425,7 +475,7 @@ async fn content(point: &RecoveryPoint, entry: &FileEntry, events: &Events) -> R
     let Some((hash, md5)) = read else {
         return Ok((0, finding(FindingKind::Missing, format!("its copy {key} is not there"))));
     };
-    events.advanced(Stage::Verify, 1, hash.bytes);
+    events.advanced(stage, 1, hash.bytes);
     let copy = entry.copy.as_ref();
     let sha = [copy, Some(&entry.source)]
         .into_iter()
@@ -442,7 +492,7 @@ async fn content(point: &RecoveryPoint, entry: &FileEntry, events: &Events) -> R
     Ok((hash.bytes, found))
 }
 
-fn record_files<'a>(
+pub(crate) fn record_files<'a>(
     point: &'a RecoveryPoint,
     records: &'a RecordsPart,
 ) -> impl Iterator<Item = StoredObject> + use<'a> {

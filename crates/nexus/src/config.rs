@@ -37,6 +37,8 @@ pub struct ConfigFile {
     pub rehearse: RehearseTable,
     /// `[s3]`
     pub s3: S3Table,
+    /// `[hooks]`
+    pub hooks: HooksTable,
 }
 
 /// `[database]`
@@ -136,6 +138,18 @@ pub struct S3Table {
     pub attempts: Option<std::num::NonZeroU8>,
     /// How long one try may go without progress.
     pub request_timeout: Option<Span>,
+}
+
+/// `[hooks]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct HooksTable {
+    /// What stops the app before a restore.
+    pub before_restore: Option<String>,
+    /// What starts it again, however the restore ended.
+    pub after_restore: Option<String>,
+    /// How long each may take.
+    pub patience: Option<Span>,
 }
 
 /// Server-side encryption, as the S3 header spells it.

@@ -7,6 +7,7 @@ mod config;
 mod connect;
 mod demo;
 mod failure;
+mod hooks;
 mod interrupt;
 mod machine;
 mod page;

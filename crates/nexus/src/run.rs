@@ -92,18 +92,33 @@ impl Run {
 
     /// Works until it is done or a signal comes; nothing half-sent is left in a bucket either way.
     pub async fn work<T>(&self, work: impl Future<Output = Result<T>>, interrupt: &Interrupt) -> Result<T> {
-        let mut interrupt = interrupt.clone();
-        let done = {
-            let work = std::pin::pin!(work);
-            tokio::select! {
-                biased;
-                done = work => done,
-                () = interrupt.came() => Err(Error::usage("interrupted")),
-            }
-        };
+        let done = until(work, interrupt).await;
         if done.is_err() {
             self.connections.give_up_uploads().await;
         }
+        done
+    }
+
+    /// The same; after a signal what the work has told to be unfinished is cleared away as well, and waits for no bucket.
+    pub async fn work_and_clear<T, U: Default>(
+        &self,
+        work: impl AsyncFnOnce(&mut U) -> Result<T>,
+        clear: impl AsyncFnOnce(U),
+        interrupt: &Interrupt,
+    ) -> Result<T> {
+        let mut unfinished = U::default();
+        let done = until(work(&mut unfinished), interrupt).await;
+        let cleared = async {
+            if interrupt.has_come() {
+                clear(unfinished).await;
+            }
+        };
+        let given_up = async {
+            if done.is_err() {
+                self.connections.give_up_uploads().await;
+            }
+        };
+        futures::join!(cleared, given_up);
         done
     }
 
@@ -146,6 +161,17 @@ impl Run {
     /// The flags with which another `nexus` reaches the same vault from here.
     pub fn reach(&self) -> Vec<String> {
         reach(&self.settings)
+    }
+}
+
+/// Works until it is done or a signal comes.
+async fn until<T>(work: impl Future<Output = Result<T>>, interrupt: &Interrupt) -> Result<T> {
+    let mut interrupt = interrupt.clone();
+    let work = std::pin::pin!(work);
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = interrupt.came() => Err(Error::usage("interrupted")),
     }
 }
 

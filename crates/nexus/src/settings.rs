@@ -170,6 +170,21 @@ pub struct Settings {
     pub rehearse: RehearseSettings,
     /// The S3 service.
     pub s3: S3Settings,
+    /// The commands around a restore.
+    pub hooks: HookSettings,
+}
+
+/// The commands around a restore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookSettings {
+    /// What stops the app.
+    pub before: Option<String>,
+    /// What starts it again.
+    pub after: Option<String>,
+    /// How long each may take.
+    pub patience: Span,
+    /// Where they run: the configuration file's folder.
+    pub folder: PathBuf,
 }
 
 /// How a command is rehearsed.
@@ -200,6 +215,8 @@ pub struct FileSettings {
 
 /// The default wait for a database's locks.
 const LOCK_WAIT: Span = Span::of_seconds(60);
+/// How long a hook may take by default.
+const HOOK_PATIENCE: Span = Span::of_seconds(300);
 /// The default label.
 const LABEL: &str = "backup";
 /// The default storage class of database objects.
@@ -296,6 +313,12 @@ impl Ladder<'_> {
             retention: file.retention,
             rehearse: self.rehearse(file.rehearse)?,
             s3: self.s3(file.s3, vault),
+            hooks: HookSettings {
+                before: file.hooks.before_restore,
+                after: file.hooks.after_restore,
+                patience: file.hooks.patience.unwrap_or(HOOK_PATIENCE),
+                folder: self.config.and_then(Path::parent).unwrap_or(here).to_path_buf(),
+            },
         })
     }
 

@@ -6,6 +6,7 @@ mod log;
 mod progress;
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -213,10 +214,10 @@ impl Terminal {
         Events::new(move |event| terminal.event(event))
     }
 
-    /// Where a child's standard output goes, so that ours holds the answer alone.
-    pub fn aside_of_child(&self) -> Stdio {
+    /// Where a child of ours says what it says: standard error, since standard output is for the answer alone.
+    pub fn for_children(&self) -> Stdio {
         self.clear();
-        Stdio::from(io::stderr())
+        io::stderr().as_fd().try_clone_to_owned().map_or_else(|_| Stdio::null(), Stdio::from)
     }
 
     /// Takes the bars away.

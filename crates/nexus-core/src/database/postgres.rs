@@ -32,4 +32,4 @@ pub use instant::{PostgresInstant, Reader, Reading, Wanted};
 pub use load::PostgresLoad;
 pub use look::{PostgresLook, Unreadable};
 pub use place::{Password, PostgresDatabase, SslMode, Surroundings};
-pub use restore::{Liberties, Place, PostgresPlan, PostgresPrepared, PostgresRestored};
+pub use restore::{Liberties, Place, PostgresPlan, PostgresPrepared, PostgresRestored, Sessions};

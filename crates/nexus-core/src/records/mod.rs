@@ -3,3 +3,4 @@
 pub mod export;
 mod names;
 pub mod now;
+pub(crate) mod read;

@@ -5,6 +5,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use super::{Vault, layout};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::event::Events;
 use crate::point::{
     Depth, FORMAT, JournalEntry, JournalEvent, Manifest, Part, PointId, Proof, Verdict, document, parse,
 };
@@ -42,6 +43,28 @@ impl Journal {
                 return Ok(entry);
             }
         }
+    }
+
+    /// Says that somebody depends on the point's copies; answers the nonce to release them with.
+    ///
+    /// Whoever may only read the vault must still get at the data: the right that is missing is warned of, and no more.
+    pub async fn hold(&self, hold: JournalEvent, clock: &Clock, events: &Events) -> Result<Option<String>> {
+        match self.add(hold, clock).await {
+            Ok(entry) => Ok(Some(entry.nonce)),
+            Err(error @ Error::Denied { .. }) => {
+                events.warn(format!("{error}: a prune that runs now would not know that the point is in use"));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends a hold, where there is one.
+    pub async fn release(&self, hold: Option<String>, clock: &Clock) -> Result<()> {
+        if let Some(hold) = hold {
+            self.add(JournalEvent::Released { hold }, clock).await?;
+        }
+        Ok(())
     }
 
     /// All entries, oldest first, and what is wrong with those that cannot be understood.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Each room of the core and all that it may name of the others. What is absent is forbidden, and what is here is used.
 ///
 /// An arrow to one item of a room is written `room::item`.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("clock", &[]),
     ("error", &[]),
     ("event", &[]),
@@ -21,6 +21,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("files", &["bucket", "error", "event", "listing", "local", "point", "vault"]),
     ("verify", &["clock", "error", "event", "files", "listing", "local", "point", "records", "vault"]),
     ("backup", &["clock", "database", "error", "event", "files", "local", "point", "records", "vault", "verify"]),
+    ("drill", &["clock", "database", "error", "event", "listing", "local", "point", "records", "vault", "verify"]),
     ("restore", &["clock", "database", "error", "event", "files", "local", "point", "records", "vault", "verify"]),
     (
         "doctor",

@@ -6,9 +6,9 @@ use std::path::Path;
 use nexus_core::listing::{FileEntry, FileKind, Place, ProofKind, Side, Unix};
 use nexus_core::point::{
     Abandoned, Abandonment, CategoryRule, Claim, Copies, Count, DatabaseKind, DatabasePart, Depth, Ending, FORMAT,
-    FileHash, FileRules, FilesPart, Finding, FindingKind, GuardOutcome, JournalEntry, JournalEvent, Manifest, Part,
-    Parts, PointId, PostgresExtension, PostgresFacts, PostgresGrant, PostgresSetting, Proof, RecordColumn, RecordTable,
-    RecordsPart, SqliteFacts, StoredObject, VaultDescriptor, Verdict, document, parse,
+    FileHash, FileRules, FilesPart, Finding, FindingKind, GuardOutcome, JournalEntry, JournalEvent, Manifest, Measured, Part, Parts,
+    PointId, PostgresExtension, PostgresFacts, PostgresGrant, PostgresSetting, Proof, RecordColumn, RecordTable,
+    RecordsPart, Sampled, SqliteFacts, StoredObject, VaultDescriptor, Verdict, document, parse,
 };
 use nexus_core::records::export::Summary;
 use serde::Serialize;
@@ -248,6 +248,30 @@ fn proof() -> Proof {
             name: "documents/a.pdf".into(),
             detail: "its copy reimport_20251115_064233/documents/documents/a.pdf is not there".into(),
         }],
+        sampled: None,
+        measured: BTreeMap::new(),
+    }
+}
+
+fn drilled() -> Proof {
+    let measured = |milliseconds, bytes| Measured { milliseconds, bytes };
+    Proof {
+        verdict: Verdict::Verified,
+        bytes_read: 171_390_325,
+        milliseconds: 9_120,
+        findings_total: 0,
+        findings: Vec::new(),
+        sampled: Some(Sampled {
+            read: Count { files: 100, bytes: 112_000_000 },
+            of: Count { files: 17_541, bytes: 18_500_000_000 },
+        }),
+        measured: [
+            (Part::Database, measured(1_480, 57_671_680)),
+            (Part::Files, measured(4_210, 112_000_000)),
+            (Part::Records, measured(310, 514_314)),
+        ]
+        .into(),
+        ..proof()
     }
 }
 
@@ -267,7 +291,7 @@ fn events() -> Vec<JournalEvent> {
     vec![
         JournalEvent::Alive,
         JournalEvent::Verified(proof()),
-        JournalEvent::Drilled(proof()),
+        JournalEvent::Drilled(drilled()),
         JournalEvent::Restored { parts: parts.clone() },
         JournalEvent::Hold {
             by: "restore".into(),
@@ -380,6 +404,7 @@ fn the_documents_of_the_format_page_are_what_is_written() {
     is_shown(&Ending::Committed(Box::new(manifest())));
     is_shown(&abandoned());
     is_shown(&entry(JournalEvent::Verified(proof())));
+    is_shown(&entry(JournalEvent::Drilled(drilled())));
     is_shown(&summary());
 }
 

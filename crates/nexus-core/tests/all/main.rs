@@ -5,6 +5,7 @@ mod changes;
 mod conformance;
 mod crash;
 mod damage;
+mod drill;
 mod format;
 mod invariants;
 mod rehearsals;

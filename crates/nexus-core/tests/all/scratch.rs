@@ -129,6 +129,40 @@ async fn scratch_of_a_run_that_is_gone_is_removed_by_the_next_and_that_of_a_livi
     next.remove().await.expect("it is removed");
 }
 
+/// Killed between making it and marking it.
+#[tokio::test]
+async fn scratch_without_a_mark_is_removed_when_it_is_empty_and_nobody_can_be_making_it() {
+    let server = Server::own(DEBIAN);
+    let database = Made::empty(&server, "");
+    let world = World::in_folders();
+    let point = point_of(&world, &database).await;
+    let place = postgres(&database.url());
+    let (empty, filled) = ("nexus_drill_x_20250101_000000", "nexus_rehearse_x_20250101_000000");
+    for name in [empty, filled] {
+        server.sql("postgres", &format!("create database {name}"));
+    }
+    server.sql(filled, "create table theirs (a integer)");
+    // Another run is there, and may be about to mark it.
+    let mut other = server.psql("postgres");
+    other.args(["-c", "select pg_sleep(600)"]).env("PGAPPNAME", "nexus");
+    let other = nexus_testkit::kill::Running::start(other);
+    let there =
+        "select count(*) from pg_stat_activity where application_name = 'nexus' and query like '%pg_sleep(600)'";
+    while server.sql("postgres", there) == "0" {
+        tokio::task::yield_now().await;
+    }
+    made(&world, &point, Some(&place)).await.expect("a scratch database").remove().await.expect("it is removed");
+    assert!(server.databases().contains(&empty.to_owned()), "a living run's was taken away");
+    other.kill();
+    server.sql(
+        "postgres",
+        "select pg_terminate_backend(pid, 10000) from pg_stat_activity where application_name = 'nexus'",
+    );
+    made(&world, &point, Some(&place)).await.expect("a scratch database").remove().await.expect("it is removed");
+    let left = server.databases();
+    assert!(!left.contains(&empty.to_owned()) && left.contains(&filled.to_owned()), "{left:?}");
+}
+
 #[tokio::test]
 async fn a_database_of_that_name_which_is_not_ours_is_left_alone() {
     let server = Server::own(DEBIAN);

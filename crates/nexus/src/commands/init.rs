@@ -158,6 +158,10 @@ impl Found {
             entry("endpoint", self.endpoint.as_deref(), "https://s3.example.com"),
             entry("region", self.region.as_deref(), "eu-central-1"),
             entry("profile", self.profile.as_deref(), "backup"),
+            String::new(),
+            "[hooks]                             # around a restore: `after` also when it fails".to_owned(),
+            "# before-restore = \"systemctl stop app\"".to_owned(),
+            "# after-restore = \"systemctl start app\"".to_owned(),
         ];
         lines.join("\n") + "\n"
     }

@@ -7,7 +7,7 @@ use nexus_core::point::{Part, PointId};
 use nexus_core::vault::{PointState, Standing, Vault};
 use serde::Serialize;
 
-use super::state::{State, expiry, size};
+use super::state::{Checked, State, checked, expiry, size};
 use crate::cli::ListArgs;
 use crate::failure::Outcome;
 use crate::page::Page;
@@ -40,8 +40,15 @@ struct Row {
     expires: std::collections::BTreeMap<Part, Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     proven: Option<Timestamp>,
+    /// The last proof, whatever its depth and verdict.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_proof: Option<Checked>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_drill: Option<Checked>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    #[serde(skip)]
+    checked: String,
     #[serde(skip)]
     first_expiry: String,
 }
@@ -85,6 +92,9 @@ fn row(point: &PointState, now: Timestamp) -> Row {
         expires: parts.iter().filter_map(expires).collect(),
         parts,
         proven: manifest.and_then(|manifest| point.journal.proven(manifest)).map(|(at, _)| at),
+        last_proof: Checked::last(&point.journal),
+        last_drill: Checked::last_drill(&point.journal),
+        checked: if manifest.is_some() { checked(&point.journal, now) } else { "-".to_owned() },
         reason: match &point.standing {
             Standing::Abandoned(reason) | Standing::Unreadable(reason) => Some(reason.clone()),
             Standing::Committed(_) | Standing::Unfinished(_) => None,
@@ -96,7 +106,7 @@ fn row(point: &PointState, now: Timestamp) -> Row {
 fn page(listed: &Listed, now: Timestamp) -> Page {
     let mut page = Page::new();
     if !listed.points.is_empty() {
-        page.columns(["POINT", "STATE", "PARTS", "SIZE", "AGE", "EXPIRES"]);
+        page.columns(["POINT", "STATE", "PARTS", "SIZE", "AGE", "CHECKED", "EXPIRES"]);
     }
     for point in &listed.points {
         let parts: Vec<_> = point.parts.iter().map(|part| part.name()).collect();
@@ -106,6 +116,7 @@ fn page(listed: &Listed, now: Timestamp) -> Page {
             parts.join(",").into(),
             if point.bytes == 0 { "-".into() } else { wording::size(point.bytes).into() },
             wording::distance(point.claimed, now).into(),
+            point.checked.clone().into(),
             point.reason.clone().unwrap_or_else(|| point.first_expiry.clone()).into(),
         ]);
     }

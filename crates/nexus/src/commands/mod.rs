@@ -4,6 +4,7 @@ mod backup;
 mod changed;
 mod completions;
 mod doctor;
+mod drill;
 mod guard;
 mod init;
 mod list;
@@ -63,14 +64,16 @@ pub async fn carry_out(
             let run = prepare(&args.vault, &SourceArgs::default())?;
             run.work(verify::run(&run, &args), interrupt).await
         }
+        Verb::Drill(args) => {
+            let source = SourceArgs { database: args.database.clone(), ..SourceArgs::default() };
+            let run = prepare(&args.vault, &source)?;
+            let work = async |unfinished: &mut _| drill::run(&run, &args, unfinished).await;
+            run.work_and_clear(work, async |unfinished| drill::clear_up(&run, unfinished).await, interrupt).await
+        }
         Verb::Restore(args) => {
             let run = prepare(&args.vault, &SourceArgs::default())?;
-            let mut unfinished = None;
-            let done = run.work(restore::run(&run, &args, &mut unfinished), interrupt).await;
-            if let (Some(unfinished), true) = (unfinished, interrupt.has_come()) {
-                unfinished.remove_unfinished(&run.events).await;
-            }
-            done
+            let work = async |unfinished: &mut restore::Unfinished| restore::run(&run, &args, unfinished).await;
+            run.work_and_clear(work, async |unfinished| unfinished.clear_up(&run).await, interrupt).await
         }
         Verb::Rehearse(args) => {
             let run = prepare(&args.vault, &SourceArgs::default())?;

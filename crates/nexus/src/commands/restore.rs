@@ -8,16 +8,44 @@ pub mod targets;
 use nexus_core::database::postgres::PostgresPlan;
 use nexus_core::error::Result;
 use nexus_core::point::PointId;
-use nexus_core::restore::{RestorePlan, plan, restore};
+use nexus_core::restore::{RestorePlan, RestoreReport, plan, restore};
 
 use super::show::passed_over;
 use crate::cli::RestoreArgs;
 use crate::failure::Outcome;
+use crate::hooks::Hooks;
 use crate::run::Run;
 use targets::Targets;
+pub use targets::own_database;
 
-/// Restores, or shows what would be done; `unfinished` learns what must be removed when this is not polled to its end.
-pub async fn run(run: &Run, args: &RestoreArgs, unfinished: &mut Option<PostgresPlan>) -> Result<Outcome> {
+/// What must be done when a restore is not polled to its end.
+#[derive(Default)]
+pub struct Unfinished {
+    /// A new database on a server.
+    server: Option<PostgresPlan>,
+    /// The app was stopped, or was about to be.
+    stopped: Option<Hooks>,
+}
+
+impl Unfinished {
+    /// Removes what was made on a server, and starts the app again; at once, since there is little time.
+    pub async fn clear_up(self, run: &Run) {
+        let removed = async {
+            if let Some(server) = &self.server {
+                server.remove_unfinished(&run.events).await;
+            }
+        };
+        let started = async {
+            if let Some(hooks) = &self.stopped {
+                hooks.after_interrupt().await;
+            }
+        };
+        futures::join!(removed, started);
+    }
+}
+
+/// Restores, or shows what would be done; `unfinished` learns what is to be done when this is not polled to its end.
+pub async fn run(run: &Run, args: &RestoreArgs, unfinished: &mut Unfinished) -> Result<Outcome> {
     let wish = targets::Wish::of(args)?;
     let vault = run.vault().await?;
     let needs = wish.needs(&vault, &args.point).await?;
@@ -25,19 +53,62 @@ pub async fn run(run: &Run, args: &RestoreArgs, unfinished: &mut Option<Postgres
     passed_over(run, &found);
     let targets = Targets::choose(run, args, &wish, &found.point).await?;
     let plan = plan(found.point, targets.request(run, args)?, run.scratch.path(), &run.clock, &run.events).await?;
+    let hooks = targets.touch_the_app().then(|| Hooks::of(run, plan.point.id())).flatten();
+    let mut page = pages::plan(&plan, &targets, args);
+    if let Some(hooks) = &hooks {
+        hooks.show(&mut page);
+    }
     if args.dry_run {
-        run.terminal.answer(&pages::plan(&plan, &targets, args), &pages::planned(&plan, args));
+        run.terminal.answer(&page, &pages::planned(&plan, args));
         return Ok(Outcome::Done);
     }
-    run.terminal.aside(&pages::plan(&plan, &targets, args));
+    run.terminal.aside(&page);
     consent::ask(run, args, &plan, &targets)?;
-    let (plan, safety) = make_safe(run, args, plan, &targets).await?;
-    let id = plan.point.id().clone();
-    *unfinished = plan.unfinished();
-    let report = restore(plan, safety.clone(), &run.clock, &run.events).await?;
-    *unfinished = None;
+    unfinished.stopped.clone_from(&hooks);
+    let done = stop_and_restore(run, args, plan, &targets, unfinished).await;
+    let started = match &hooks {
+        Some(hooks) => hooks.after(done.is_ok()).await,
+        None => Ok(()),
+    };
+    unfinished.stopped = None;
+    let (id, report, safety) = match (done, &started) {
+        (Ok(done), _) => done,
+        (Err(error), Ok(())) => return Err(error),
+        (Err(error), Err(failed)) => {
+            run.terminal.warn(&failed.to_string());
+            return Err(error);
+        }
+    };
     pages::tell(run, args, &id, &report, safety.as_ref());
-    Ok(Outcome::of(pages::all_equal(&report)))
+    if let Err(failed) = &started {
+        run.terminal.error(&[format!("everything was restored, but {failed}")], Some("start the app by hand"));
+    }
+    Ok(Outcome::of(pages::all_equal(&report) && started.is_ok()))
+}
+
+/// What a restore that was carried out came to.
+type Done = (PointId, RestoreReport, Option<PointId>);
+
+/// Stops the app, makes safe what would be lost, and restores.
+async fn stop_and_restore(
+    run: &Run,
+    args: &RestoreArgs,
+    plan: RestorePlan,
+    targets: &Targets,
+    unfinished: &mut Unfinished,
+) -> Result<Done> {
+    if let Some(hooks) = &unfinished.stopped {
+        hooks.before().await?;
+        if let Some(server) = plan.unfinished() {
+            server.require_calm().await?;
+        }
+    }
+    let (plan, safety) = make_safe(run, args, plan, targets).await?;
+    let id = plan.point.id().clone();
+    unfinished.server = plan.unfinished();
+    let report = restore(plan, safety.clone(), &run.clock, &run.events).await?;
+    unfinished.server = None;
+    Ok((id, report, safety))
 }
 
 /// Takes a point of what would be lost, unless there is one already or none is wanted.

@@ -8,7 +8,7 @@ use nexus_core::point::{JournalEntry, Manifest, Part};
 use nexus_core::vault::{Found, RecoveryPoint};
 use serde::Serialize;
 
-use super::state::{self, State};
+use super::state::{self, Checked, State};
 use super::summary;
 use crate::cli::ShowArgs;
 use crate::failure::Outcome;
@@ -24,6 +24,8 @@ struct Shown<'a> {
     vault: String,
     bytes: u64,
     proven: Option<Timestamp>,
+    last_proof: Option<Checked>,
+    last_drill: Option<Checked>,
     manifest: &'a Manifest,
     journal: &'a [JournalEntry],
     restore_command: String,
@@ -44,6 +46,8 @@ pub async fn run(run: &Run, args: &ShowArgs) -> Result<Outcome> {
         vault: vault.address().to_string(),
         bytes: state::size(manifest),
         proven,
+        last_proof: Checked::last(point.entries()),
+        last_drill: Checked::last_drill(point.entries()),
         manifest,
         journal: &point.entries().read,
         restore_command: summary::restore_command(run, point),
@@ -68,6 +72,7 @@ fn page(run: &Run, point: &RecoveryPoint, state: State) -> Page {
     let mut page = Page::new();
     page.heading(point.id().to_string());
     page.field("state", state.cell());
+    page.field("checked", state::checked(point.entries(), now));
     page.field("app", manifest.app.clone());
     page.field("vault", point.vault().address().to_string());
     page.field(
@@ -115,7 +120,7 @@ fn proofs(page: &mut Page, point: &RecoveryPoint) {
         let parts: Vec<_> = proof.parts.iter().map(|part| part.name()).collect();
         page.row([
             format!("  {}", wording::moment(at)).into(),
-            proof.depth.to_string().into(),
+            state::depth(proof).into(),
             summary::verdict(proof.verdict),
             parts.join(",").into(),
             wording::size(proof.bytes_read).into(),

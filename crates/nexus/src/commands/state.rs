@@ -1,13 +1,13 @@
 //! What a point has come to, in one word, and when what of it ends.
 
 use jiff::Timestamp;
-use nexus_core::point::{Manifest, Part};
+use nexus_core::point::{Depth, Manifest, Part, Proof, Sampled, Verdict};
 use nexus_core::vault::journal::Entries;
 use nexus_core::vault::{PointState, Standing};
 use serde::Serialize;
 
 use crate::page::{Cell, Style};
-use crate::wording::distance;
+use crate::wording::{count, distance};
 
 /// A point's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -71,6 +71,65 @@ impl State {
         };
         Cell::styled(self.word(), style)
     }
+}
+
+/// A proof for programs.
+#[derive(Debug, Serialize)]
+pub struct Checked {
+    at: Timestamp,
+    drill: bool,
+    depth: Depth,
+    verdict: Verdict,
+    parts: Vec<Part>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sampled: Option<Sampled>,
+}
+
+impl Checked {
+    /// The last proof of a point.
+    pub fn last(journal: &Entries) -> Option<Self> {
+        journal.proofs().next_back().map(Self::of)
+    }
+
+    /// The last drill of a point.
+    pub fn last_drill(journal: &Entries) -> Option<Self> {
+        journal.proofs().rev().find(|(_, proof)| is_drill(proof)).map(Self::of)
+    }
+
+    fn of((at, proof): (Timestamp, &Proof)) -> Self {
+        let Proof { depth, verdict, sampled, .. } = *proof;
+        Self { at, drill: is_drill(proof), depth, verdict, parts: proof.parts.clone(), sampled }
+    }
+}
+
+/// A sampled drill counts as default depth and is one all the same.
+fn is_drill(proof: &Proof) -> bool {
+    proof.depth == Depth::Drill || proof.sampled.is_some()
+}
+
+/// How deep a check looked, in words: `default`, `drill`, `drill, sampled 100 of 17,541`.
+pub fn depth(proof: &Proof) -> String {
+    match proof.sampled {
+        Some(sampled) => format!("drill, sampled {} of {}", count(sampled.read.files), count(sampled.of.files)),
+        None => proof.depth.to_string(),
+    }
+}
+
+/// The last proof of a point with its depth and age, then the last drill when that was another: `drill 3 days ago`.
+pub fn checked(journal: &Entries, now: Timestamp) -> String {
+    let told = |(at, proof): (Timestamp, &Proof)| {
+        let verdict = match proof.verdict {
+            Verdict::Verified => String::new(),
+            other => format!(" {other}"),
+        };
+        let sampled = if proof.sampled.is_some() { "," } else { "" };
+        format!("{}{verdict}{sampled} {} ago", depth(proof), distance(at, now))
+    };
+    let last = journal.proofs().next_back();
+    let drill = journal.proofs().rev().find(|(_, proof)| is_drill(proof));
+    let drill = drill.filter(|_| last.is_some_and(|(_, proof)| !is_drill(proof)));
+    let words: Vec<String> = [last, drill].into_iter().flatten().map(told).collect();
+    if words.is_empty() { "never".to_owned() } else { words.join("; ") }
 }
 
 /// The part that ends first, in words: `files in 4 days`.

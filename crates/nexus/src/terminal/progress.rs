@@ -52,9 +52,9 @@ impl Amount {
 /// What a stage counts.
 fn noun(stage: Stage) -> &'static str {
     match stage {
-        Stage::ListFiles | Stage::CopyFiles | Stage::CompareFiles | Stage::RestoreFiles => "file",
-        Stage::ExportRecords | Stage::LoadRecords => "row",
-        Stage::CopyDatabase | Stage::CheckDatabase | Stage::RestoreDatabase => "page",
+        Stage::ListFiles | Stage::CopyFiles | Stage::CompareFiles | Stage::RestoreFiles | Stage::ReadFiles => "file",
+        Stage::ExportRecords | Stage::LoadRecords | Stage::ReadRecords => "row",
+        Stage::CopyDatabase | Stage::CheckDatabase | Stage::RestoreDatabase | Stage::FetchDatabase => "page",
         Stage::UploadDatabase | Stage::UploadRecords | Stage::Verify | Stage::RestoreRecords => "object",
     }
 }

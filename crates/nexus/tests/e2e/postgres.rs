@@ -254,9 +254,32 @@ async fn a_table_that_is_locked_for_long_is_refused_naming_who_holds_it() {
         tokio::task::yield_now().await;
     }
     let (_service, app) = app(&database.url(), DEBIAN).await;
-    let refused = app.run(&["backup"]).refuses(2, "migration");
+    let refused = app.run(&["backup"]).refuses(2, "application migration, from 127.0.0.1, since 20");
     assert!(refused.err.contains("lock wait of 10 s"), "{}", refused.err);
     assert!(app.points().is_empty());
+    holder.kill();
+}
+
+#[tokio::test]
+async fn a_load_that_waits_for_a_table_in_vain_names_who_holds_it() {
+    let server = Server::shared(DEBIAN);
+    let database = Database::empty(&server, "");
+    database.sql("create table held (id integer primary key); insert into held values (1)");
+    let (_service, app) = app(&database.url(), DEBIAN).await;
+    let id = app.back_up(&[]);
+    let text = std::fs::read_to_string(app.path("nexus.toml")).expect("it was written");
+    app.write("nexus.toml", &text.replace("10s", "1s"));
+    let mut command = server.psql(&database.name);
+    command.env("PGAPPNAME", "report");
+    command.args(["-c", "begin; select * from held; select pg_sleep(60)"]);
+    let holder = Running::start(command);
+    let locked = "select count(*) from pg_locks l join pg_stat_activity a using (pid)
+                   where l.relation = 'held'::regclass and a.application_name = 'report'";
+    while database.sql(locked) == "0" {
+        tokio::task::yield_now().await;
+    }
+    let words = ["restore", &id, "--table", "held", "--no-safety-point", "--yes"];
+    app.run(&words).refuses(2, "application report, from 127.0.0.1, since 20");
     holder.kill();
 }
 

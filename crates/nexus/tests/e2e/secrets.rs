@@ -32,9 +32,15 @@ async fn the_secret_key_and_a_password_are_in_no_output_no_log_and_nothing_store
     let url = format!("sqlite:///{}?password={PASSWORD}", app.database.display());
     run(&app, &["backup", "--database", &url]).ends_with(0);
     run(&app, &["backup"]).ends_with(0);
-    for words in
-        [&["list"][..], &["show", "--json"], &["verify", "--full"], &["backup", "--dry-run"], &["backup", "--json"]]
-    {
+    for words in [
+        &["list"][..],
+        &["show", "--json"],
+        &["drill"],
+        &["drill", "--json"],
+        &["verify", "--full"],
+        &["backup", "--dry-run"],
+        &["backup", "--json"],
+    ] {
         run(&app, words).ends_with(0);
     }
     app.wreck().await;

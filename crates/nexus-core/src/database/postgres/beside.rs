@@ -75,6 +75,9 @@ impl Beside {
         (folder, events): (&Scratch, &Events),
     ) -> Result<Self> {
         let session = Session::open(&plan.maintenance).await?;
+        if plan.scratch.is_some() {
+            scratch::require_dead(&session, fresh).await?;
+        }
         lock(&plan.target, &session).await?;
         if plan.scratch.is_some() {
             scratch::require_dead(&session, fresh).await?;
@@ -353,7 +356,7 @@ pub(super) async fn require_ours(target: &PostgresDatabase, session: &Session, f
     }
 }
 
-async fn is_empty(database: &PostgresDatabase) -> bool {
+pub(super) async fn is_empty(database: &PostgresDatabase) -> bool {
     let Ok(session) = Session::open(database).await else { return false };
     catalogue::relations(&session).await.is_ok_and(|relations| relations.is_empty())
 }

@@ -19,6 +19,7 @@ use super::catalogue::{self, Layout, Relation};
 use super::connect::{APPLICATION, Session};
 use super::dump::{Dump, start_dump};
 use super::place::PostgresDatabase;
+use super::requirements::WORDS;
 use super::tools;
 use crate::error::{DatabaseWords, Error, Result};
 use crate::event::Events;
@@ -305,9 +306,8 @@ async fn lock(
 /// Who stands in the way of a session, in words without what they are running: that may hold patients' names.
 async fn blocking(database: &PostgresDatabase, pid: i32) -> String {
     let sql = format!(
-        "select format('process %s (role %s, application %s, %s for %s s)', a.pid, a.usename,
-                       coalesce(nullif(a.application_name, ''), 'unnamed'), a.state,
-                       round(extract(epoch from clock_timestamp() - coalesce(a.xact_start, a.query_start))))
+        "select {WORDS} || ', for ' ||
+                round(extract(epoch from clock_timestamp() - coalesce(a.xact_start, a.query_start))) || ' s'
            from pg_stat_activity a where a.pid = any(pg_blocking_pids({pid})) order by a.pid"
     );
     let Ok(session) = Session::open(database).await else { return String::new() };

@@ -17,6 +17,7 @@ use super::catalogue::{self, Column, Layout, Relation, identifier, literal};
 use super::connect::Session;
 use super::copy_text;
 use super::place::PostgresDatabase;
+use super::requirements::table_holders;
 use super::rows;
 use super::sleepers::{self, Sleepers};
 use crate::database::load::{
@@ -359,13 +360,23 @@ async fn lock(session: &Session, records: &[RecordTable], wait: Duration) -> Res
             let waited = wait.as_secs_f64();
             let place = session.place();
             let words = cause.as_db_error().map(|error| error.message().to_owned()).unwrap_or_default();
+            // Whoever it was may be gone by now, or not be seen.
+            let by = holders(session, &tables).await.unwrap_or_default();
+            let by = if by.is_empty() { String::new() } else { format!("; held by {}", by.join(", ")) };
             return Err(Error::Busy {
-                what: format!("tables in {place} were in use for longer than the lock wait of {waited} s: {words}"),
+                what: format!("tables in {place} were in use for longer than the lock wait of {waited} s: {words}{by}"),
             });
         }
         session.run("rollback", "begin again").await?;
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Who holds a lock on one of the tables, once ours are given up.
+async fn holders(session: &Session, tables: &BTreeMap<String, Table>) -> Result<Vec<String>> {
+    session.run("rollback", "give up the locks").await?;
+    let oids: Vec<String> = oids(tables).iter().map(u32::to_string).collect();
+    table_holders(session, &oids.join(", ")).await
 }
 
 async fn require_temporary(session: &Session) -> Result<()> {

@@ -23,9 +23,12 @@ pub(super) const MAY_BE_ENDED: &str = "exists (
        where me.rolname = current_user
          and (me.rolsuper or not its.rolsuper and (pg_has_role(its.oid, 'USAGE')
                                                    or pg_has_role('pg_signal_backend', 'USAGE'))))";
-/// A session `a` in words, without what it is running.
-const WORDS: &str = "format('process %s (role %s, application %s, %s)', a.pid, coalesce(a.usename, '?'),
-      coalesce(nullif(a.application_name, ''), 'unnamed'), coalesce(a.state, a.backend_type, '?'))";
+/// A session `a` in words, without what it is running: that may hold patients' names. What this role may not see of it is `?`.
+pub(super) const WORDS: &str = "format('process %s (role %s, application %s, from %s, since %s, %s)', a.pid,
+      coalesce(a.usename, '?'), coalesce(nullif(a.application_name, ''), 'unnamed'),
+      case when a.client_addr is not null then host(a.client_addr) when a.client_port = -1 then 'a socket' else '?' end,
+      coalesce(to_char(a.backend_start at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS \"UTC\"'), '?'),
+      coalesce(a.state, a.backend_type, '?'))";
 /// How many names a message lists.
 const NAMED: usize = 10;
 
@@ -232,6 +235,20 @@ pub(super) async fn sessions(session: &Session, name: &str, which: &str) -> Resu
         literal(name)
     );
     let rows = session.rows(&sql, "list the sessions").await?;
+    Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
+}
+
+/// Who holds a lock on one of these tables, in words.
+pub(super) async fn table_holders(session: &Session, oids: &str) -> Result<Vec<String>> {
+    let sql = format!(
+        "select {WORDS} from pg_stat_activity a
+          where a.pid <> pg_backend_pid() and a.pid in (
+                select l.pid from pg_locks l
+                  join pg_database d on d.oid = l.database and d.datname = current_database()
+                 where l.granted and l.locktype = 'relation' and l.relation in ({oids}))
+          order by a.pid"
+    );
+    let rows = session.rows(&sql, "ask who holds a lock").await?;
     Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::beside::{self, Begun, Beside};
 use super::catalogue;
@@ -25,12 +25,26 @@ use crate::point::{PostgresFacts, PostgresSetting};
 const MAINTENANCE: [&str; 2] = ["postgres", "template1"];
 /// How many names a message lists.
 const NAMED: usize = 10;
+/// How often it is looked whether sessions have left.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What becomes of sessions that keep a database from getting another name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Sessions {
+    /// They are in the way, and the plan is refused.
+    #[default]
+    InTheWay,
+    /// They are expected to leave before the restore begins: [`PostgresPlan::require_calm`] then waits for them.
+    Leaving,
+    /// They are ended when the names are swapped.
+    Ended,
+}
 
 /// What a restore may do to the server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Liberties {
-    /// Sessions in the live database are ended; else they are in the way.
-    pub ends_sessions: bool,
+    /// What becomes of sessions in the live database.
+    pub sessions: Sessions,
     /// Everything belongs to the role that restores, and no grants are made.
     pub without_owners: bool,
     /// The live database is emptied and filled in one transaction, instead of making a new one beside it.
@@ -184,8 +198,10 @@ impl PostgresDatabase {
     async fn require_calm(&self, session: &Session, liberties: Liberties) -> Result<Vec<String>> {
         let which = if liberties.in_place { CLIENT } else { HINDERS };
         let there = sessions(session, &self.name, which).await?;
-        if !there.is_empty() && !liberties.ends_sessions {
-            return Err(in_the_way(&self.location(), &there));
+        match liberties.sessions {
+            Sessions::InTheWay if !there.is_empty() => return Err(in_the_way(&self.location(), &there)),
+            Sessions::Leaving => return Ok(there),
+            Sessions::InTheWay | Sessions::Ended => {}
         }
         if !liberties.in_place {
             requirements::require_no_prepared(session, &self.name).await?;
@@ -212,6 +228,27 @@ impl PostgresDatabase {
 }
 
 impl PostgresPlan {
+    /// Waits until nobody is in the live database whom this plan does not end; for as long as locks are waited for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] naming those who are there still.
+    pub async fn require_calm(&self) -> Result<()> {
+        let liberties = match self.liberties.sessions {
+            Sessions::Leaving => Liberties { sessions: Sessions::InTheWay, ..self.liberties },
+            Sessions::InTheWay | Sessions::Ended => self.liberties,
+        };
+        let session = Session::open(&self.maintenance).await?;
+        let until = Instant::now() + self.lock_wait;
+        loop {
+            match self.target.require_calm(&session, liberties).await {
+                Ok(_) => return Ok(()),
+                Err(Error::Usage { .. }) if Instant::now() < until => tokio::time::sleep(LOOK_EVERY).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Where the database goes.
     pub fn target(&self) -> &PostgresDatabase {
         &self.target

@@ -9,9 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::beside::{self, Beside, drop_database};
-use super::catalogue::literal;
-use super::connect::Session;
+use super::beside::{self, Beside, drop_database, is_empty};
+use super::connect::{APPLICATION, Session};
 use super::place::PostgresDatabase;
 use super::requirements;
 use super::restore::{Liberties, Place, PostgresPlan, PostgresRestored, restorer};
@@ -143,7 +142,8 @@ pub(super) async fn mark(purpose: Purpose, point: &str, session: &Session) -> Re
 
 /// Fails when a scratch database of this name belongs to a run that goes on.
 pub(super) async fn require_dead(session: &Session, name: &str) -> Result<()> {
-    let held = marked(session).await?.into_iter().find(|marked| marked.name == name && marked.lives);
+    let is_held = |marked: &Marked| marked.name == name && marked.lives && !marked.comment.is_empty();
+    let held = marked(session).await?.into_iter().find(is_held);
     match held {
         None => Ok(()),
         Some(marked) => Err(Error::Busy {
@@ -157,6 +157,9 @@ async fn sweep(plan: &PostgresPlan, events: &Events) -> Result<()> {
     let session = Session::open(&plan.maintenance).await?;
     for dead in marked(&session).await?.into_iter().filter(|marked| !marked.lives) {
         let name = &dead.name;
+        if dead.comment.is_empty() && !is_empty(&plan.target.with_name(name)).await {
+            continue;
+        }
         match drop_database(&session, name).await {
             Ok(()) => events.note(format!("removed {name}, which a run that was killed had left")),
             // Another run removes it this moment.
@@ -171,39 +174,43 @@ async fn sweep(plan: &PostgresPlan, events: &Events) -> Result<()> {
     Ok(())
 }
 
-/// A database that is marked as scratch.
+/// A database that is called like scratch and marked so, or not yet.
 struct Marked {
     name: String,
+    /// The mark; empty: none.
     comment: String,
     /// The session that holds it is there, as far as this role may see.
     lives: bool,
 }
 
+/// The scratch databases of a server. One without a mark was made a moment ago, or by a run that was killed before it could
+/// mark it.
 async fn marked(session: &Session) -> Result<Vec<Marked>> {
-    let sql = format!(
-        "select d.datname, c.comment from pg_database d,
-                lateral (select shobj_description(d.oid, 'pg_database') as comment) c
-          where d.datname like 'nexus\\_%' and starts_with(c.comment, {})
-          order by 1",
-        literal(MARK)
-    );
-    let rows = session.rows(&sql, "look for scratch databases").await?;
-    // Of a session of another role only the number may be seen: it counts as the one that is meant.
-    let sql = format!("select {SESSION} from pg_stat_activity where pid is not null");
+    let sql = "select d.datname, coalesce(shobj_description(d.oid, 'pg_database'), '') from pg_database d
+                where d.datname ~ '^nexus_(drill|rehearse)_' order by 1";
+    let rows = session.rows(sql, "look for scratch databases").await?;
+    // Asked for afterwards: whoever makes one of those that are listed has a session.
+    let sql = format!("select {SESSION}, application_name from pg_stat_activity where pid <> pg_backend_pid()");
     let sessions = session.rows(&sql, "list the sessions").await?;
-    let lives = |comment: &str| {
-        let Some((_, holder)) = comment.rsplit_once(HELD) else { return true };
-        let pid = |of: &str| of.split(' ').next().unwrap_or_default().to_owned();
-        let same = |of: &str| of == holder || (of.ends_with("of ") && pid(of) == pid(holder));
-        sessions.iter().any(|row| same(row.text(0)))
+    let lives = |comment: &str| match comment.rsplit_once(HELD) {
+        Some((_, holder)) => sessions.iter().any(|row| is_session(row.text(0), holder)),
+        None => !comment.is_empty() || sessions.iter().any(|row| row.text(1).starts_with(APPLICATION)),
     };
+    let ours = |comment: &str| comment.is_empty() || comment.starts_with(MARK);
     Ok(rows
         .iter()
+        .filter(|row| ours(row.text(1)))
         .map(|row| {
             let comment = row.text(1).to_owned();
             Marked { name: row.text(0).to_owned(), lives: lives(&comment), comment }
         })
         .collect())
+}
+
+/// Of a session of another role only the number may be seen: it counts as the one that is meant.
+fn is_session(there: &str, meant: &str) -> bool {
+    let pid = |session: &str| session.split(' ').next().unwrap_or_default().to_owned();
+    there == meant || (there.ends_with("of ") && pid(there) == pid(meant))
 }
 
 /// A dump of the right bytes that `pg_restore` does not take is a point that cannot be restored, not a server in trouble.

@@ -11,6 +11,7 @@ use super::beside::{Beside, end_backend, lock, oid_of};
 use super::catalogue::{identifier, literal};
 use super::connect::Session;
 use super::requirements::{HINDERS, MAY_BE_ENDED, in_the_way, require_no_prepared, sessions, unendable};
+use super::restore::Sessions;
 use crate::error::{DatabaseWords, Error, Result, chain};
 
 /// How often sessions are ended, or waited for, while the names are swapped.
@@ -79,7 +80,7 @@ impl Swap<'_> {
         let mut trouble = None;
         let outcome = {
             let ending = async {
-                if self.beside.plan.liberties.ends_sessions && self.beside.kept.is_some() {
+                if self.beside.plan.liberties.sessions == Sessions::Ended && self.beside.kept.is_some() {
                     self.end_sessions(&mut trouble).await
                 } else {
                     std::future::pending().await

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use super::catalogue::{literal, parts_of};
 use super::connect::Session;
 use super::requirements::CLIENT;
-use super::restore::{PostgresPlan, PostgresRestored};
+use super::restore::{PostgresPlan, PostgresRestored, Sessions};
 use super::script::{self, Around};
 use super::tools::{self, Access};
 use crate::error::{Error, Result};
@@ -66,7 +66,7 @@ impl Within<'_> {
         scratch: &Scratch,
     ) -> Result<PostgresRestored> {
         let what = format!("cannot restore the dump into {}", self.plan.target.location());
-        if self.plan.liberties.ends_sessions {
+        if self.plan.liberties.sessions == Sessions::Ended {
             let session = Session::open(&self.plan.target).await?;
             let sql = format!(
                 "select pg_terminate_backend(pid) from pg_stat_activity

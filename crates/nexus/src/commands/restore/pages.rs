@@ -22,7 +22,7 @@ pub fn plan(plan: &RestorePlan, targets: &Targets, args: &RestoreArgs) -> Page {
         page.field("database", target(&planned.target, goal.own));
         match &planned.way {
             Way::IntoFile(now) => page.field("there now", condition(now)),
-            Way::OnServer(server) => server_fields(&mut page, server),
+            Way::OnServer(server) => server_fields(&mut page, server, args),
         }
         page.field("will have", counted(planned.rows, "row"));
     }
@@ -78,7 +78,7 @@ fn target(place: &str, own: bool) -> Cell {
     if own { place.into() } else { Cell::styled(format!("{place} (not where it came from)"), Style::Doubtful) }
 }
 
-fn server_fields(page: &mut Page, server: &PostgresPlan) {
+fn server_fields(page: &mut Page, server: &PostgresPlan, args: &RestoreArgs) {
     match &server.place {
         Place::Within => {
             let there = format!("a database of {}, which is emptied and filled in one transaction", size(server.size));
@@ -93,7 +93,8 @@ fn server_fields(page: &mut Page, server: &PostgresPlan) {
         page.field("filled as", fresh.clone());
     }
     for session in &server.sessions {
-        page.field("ended", Cell::styled(session.clone(), Style::Doubtful));
+        let label = if args.end_sessions { "ended" } else { "must leave" };
+        page.field(label, Cell::styled(session.clone(), Style::Doubtful));
     }
     for unknown in &server.unknown {
         page.field("not checked", Cell::styled(unknown.clone(), Style::Doubtful));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use nexus_core::bucket::{Address, Reader};
 use nexus_core::database::Database;
 use nexus_core::database::load::{Conflict, LoadMode};
-use nexus_core::database::postgres::Liberties;
+use nexus_core::database::postgres::{Liberties, Sessions};
 use nexus_core::error::{Error, Result};
 use nexus_core::files::restore::{Extra, FilesTarget};
 use nexus_core::files::rules::Selection;
@@ -180,6 +180,23 @@ impl Targets {
         Ok(Self { database, files, records })
     }
 
+    /// True when something goes to where the point came from: then the app there is stopped and started by its hooks.
+    pub fn touch_the_app(&self) -> bool {
+        let files = self.files.as_ref().is_some_and(|files| files.goal.own);
+        files || self.written_database().is_some_and(|goal| goal.own)
+    }
+
+    /// Who is in the database stays in the way unless a hook sends them away, or a flag.
+    fn sessions(&self, run: &Run, args: &RestoreArgs) -> Sessions {
+        if args.end_sessions {
+            Sessions::Ended
+        } else if run.settings.hooks.before.is_some() && self.touch_the_app() {
+            Sessions::Leaving
+        } else {
+            Sessions::InTheWay
+        }
+    }
+
     /// The database that is written to: as a whole, or some of its tables.
     pub fn written_database(&self) -> Option<&Goal<Database>> {
         match &self.records {
@@ -212,7 +229,7 @@ impl Targets {
             }),
             lock_wait: run.settings.lock_wait.duration(),
             liberties: Liberties {
-                ends_sessions: args.end_sessions,
+                sessions: self.sessions(run, args),
                 without_owners: args.no_owner,
                 in_place: args.in_place,
             },
