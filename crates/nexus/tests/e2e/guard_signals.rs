@@ -373,6 +373,30 @@ async fn a_signal_while_the_guard_restores_ends_it_with_the_commands_status_and_
     assert_eq!(app.state().await, before);
 }
 
+#[tokio::test]
+async fn a_signal_during_the_account_changes_nothing_of_what_the_checks_have_found() {
+    let (service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    let body = "touch ready; while [ -e ready ]; do sleep 0.02; done";
+    deed(&app, body);
+    for (check, status, outcome) in [("SELECT 1 WHERE 1 = 0", 0, "succeeded"), ("SELECT 1", 1, "violated")] {
+        let mut running = app.start(&guarded(&["--check", check, "--report", "report.json"]));
+        wait_for(&app, "ready", &mut running);
+        service.reset_counts();
+        service.inject(Fault::Stall, FaultAt::Operation { name: "ListObjectsV2".to_owned(), nth: 1 });
+        std::fs::remove_file(app.path("ready")).expect("it waits for that");
+        assert!(struck(&service, &mut running), "files are listed for the account");
+        send(&running, Signal::TERM);
+        Ended::of(running.wait(GONE)).ends_with(status).says("interrupted after");
+        service.clear_faults();
+        let last = entries(&app, "guard-ended").await.pop().expect("a last word");
+        assert_eq!((&last["outcome"], &last["status"]), (&json!(outcome), &json!(0)));
+        let report = std::fs::read(app.path("report.json")).expect("a report");
+        let report: Value = serde_json::from_slice(&report).expect("JSON");
+        assert_eq!((&report["outcome"], &report["exit_status"]), (&json!(outcome), &json!(status)));
+    }
+}
+
 /// A terminal of its own: presses Ctrl-C once the command is ready, prints what came and the status.
 const TERMINAL: &str = "
 import os, pty, sys
