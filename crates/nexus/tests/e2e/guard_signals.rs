@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 
 use nexus_sandbox::{Fault, FaultAt, Service};
 use nexus_testkit::kill::{self, Running};
+use nexus_testkit::postgres::{Database, Server};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::app::{App, Ended, LIMIT, sandbox};
 use crate::guard::{deed, entries, guarded, put_of, runs};
+use crate::postgres::DEBIAN;
+use crate::postgres_backup;
 
 /// All of ours is gone this long after a signal.
 const GONE: Duration = Duration::from_secs(5);
@@ -84,6 +87,29 @@ async fn after_a_signal_at_any_moment_the_command_never_starts_and_all_is_gone_w
             assert_eq!(runs(&app), Vec::<String>::new(), "{signal:?} at request {at:?}");
             app.assert_no_litter();
         }
+    }
+}
+
+#[tokio::test]
+async fn a_signal_while_a_server_is_dumped_leaves_no_program_of_its_behind() {
+    let server = Server::shared(DEBIAN);
+    let database = Database::empty(&server, "");
+    postgres_backup::fill(&database);
+    let (service, app) = postgres_backup::app(&database.url(), "").await;
+    deed(&app, "");
+    for signal in [Signal::INT, Signal::TERM] {
+        service.reset_counts();
+        service.inject(Fault::Stall, FaultAt::Operation { name: "UploadPart".to_owned(), nth: 2 });
+        let mut running = app.start(&guarded(&["--check", "select 1 where false"]));
+        assert!(struck(&service, &mut running), "no part was stored");
+        let programs = left(&app);
+        assert!(programs.len() > 1, "pg_dump does not run: {programs:?}");
+        send(&running, signal);
+        Ended::of(running.wait(GONE)).ends_with(125).says("it was not run");
+        service.clear_faults();
+        assert_eq!(left(&app), Vec::<u32>::new());
+        assert_eq!(service.store().open_uploads(&app.bucket), 0);
+        assert_eq!(runs(&app), Vec::<String>::new());
     }
 }
 

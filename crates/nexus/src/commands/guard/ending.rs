@@ -72,7 +72,7 @@ impl Aftermath<'_> {
         let violated = !checks.is_empty();
         let mut found =
             Found { asked: Vec::new(), violated, restored: false, said: false, account: None, unfinished: None };
-        self.foresee(interrupt, violated);
+        self.foresee(interrupt, &found);
         // From here on a signal ends this run.
         drop(signals);
         if let Some(gone_by) = self.ended.gone_by {
@@ -87,40 +87,39 @@ impl Aftermath<'_> {
             }
         }
         self.fill(report, &found);
-        Outcome::Passed(self.status(found.violated))
+        Outcome::Passed(self.status(&found))
     }
 
     /// The status to pass on.
-    fn status(&self, violated: bool) -> u8 {
-        if self.ended.well() && violated { DAMAGE } else { self.ended.status }
+    fn status(&self, found: &Found) -> u8 {
+        if self.ended.well() && found.violated { DAMAGE } else { self.ended.status }
     }
 
     /// Says how this run ends when a signal comes from now on.
-    fn foresee(&self, interrupt: &Interrupt, violated: bool) {
+    fn foresee(&self, interrupt: &Interrupt, found: &Found) {
         let words = format!("interrupted after {}; {}", self.words(), self.way_back());
-        interrupt.set_ending(Ending { status: self.status(violated), words });
+        interrupt.set_ending(Ending { status: self.status(found), words });
     }
 
     /// The checks, then the restore or the command for it, then the journal.
     async fn at_leisure(&self, checks: &Checks<'_>, interrupt: &Interrupt, found: &mut Found) {
         found.asked = checks.ask_all().await;
-        let violated = self.tell_checks(&found.asked);
-        found.violated = violated;
-        self.foresee(interrupt, violated);
-        if self.ended.well() && !violated {
+        found.violated = self.tell_checks(&found.asked);
+        self.foresee(interrupt, found);
+        if self.ended.well() && !found.violated {
             let note = format!("{}; {} holds the state before it", self.words(), self.point.id());
             self.run.terminal.note(&note);
         } else if self.args.failing.restore_on_failure {
-            self.tell_failure(violated, &format!("{} is restored now, as asked: wait for it", self.point.id()));
+            self.tell_failure(found, &format!("{} is restored now, as asked: wait for it", self.point.id()));
             found.restored = self.restore(&mut found.unfinished).await;
             if found.restored {
                 let words = format!("{} was restored: the state before the command is back", self.point.id());
                 self.run.terminal.warn(&words);
             }
         } else {
-            self.tell_failure(violated, &self.way_back());
+            self.tell_failure(found, &self.way_back());
         }
-        say(self.run, self.point, self.last_word(violated, found.restored)).await;
+        say(self.run, self.point, self.last_word(found)).await;
         found.said = true;
         // What was restored has changed by nothing.
         if !found.restored && !self.args.no_account {
@@ -148,9 +147,9 @@ impl Aftermath<'_> {
             self.run.terminal.warn("a signal came, so the checks were not made");
         }
         if !self.ended.well() || found.violated {
-            self.tell_failure(found.violated, &self.way_back());
+            self.tell_failure(found, &self.way_back());
         }
-        self.say_by(gone_by, self.last_word(found.violated, false)).await;
+        self.say_by(gone_by, self.last_word(found)).await;
     }
 
     /// A signal came after the command had ended.
@@ -163,7 +162,7 @@ impl Aftermath<'_> {
         };
         let tell = async {
             if !found.said {
-                let word = self.last_word(found.violated, found.restored);
+                let word = self.last_word(found);
                 self.say_by(Instant::now() + LAST_WORD, word).await;
             }
         };
@@ -176,15 +175,15 @@ impl Aftermath<'_> {
         }
     }
 
-    fn last_word(&self, violated: bool, restored: bool) -> JournalEvent {
+    fn last_word(&self, found: &Found) -> JournalEvent {
         let outcome = match self.ended {
             Ended { signal: Some(_), .. } => GuardOutcome::Killed,
             ended if !ended.well() => GuardOutcome::Failed,
-            _ if violated => GuardOutcome::Violated,
+            _ if found.violated => GuardOutcome::Violated,
             _ => GuardOutcome::Succeeded,
         };
         let (started, status) = (self.started.clone(), Some(self.ended.status));
-        JournalEvent::GuardEnded { started, outcome, status, restored }
+        JournalEvent::GuardEnded { started, outcome, status, restored: found.restored }
     }
 
     /// Tells what the checks found; true when one did not hold.
@@ -205,8 +204,8 @@ impl Aftermath<'_> {
         asked.iter().any(|check| !check.holds())
     }
 
-    fn tell_failure(&self, violated: bool, hint: &str) {
-        let words = if self.ended.well() && violated {
+    fn tell_failure(&self, found: &Found, hint: &str) {
+        let words = if self.ended.well() && found.violated {
             format!("{}, and not every check holds", self.words())
         } else {
             self.words()
@@ -281,10 +280,10 @@ impl Aftermath<'_> {
     }
 
     fn fill(&self, report: &mut Report, found: &Found) {
-        if let JournalEvent::GuardEnded { outcome, .. } = self.last_word(found.violated, found.restored) {
+        if let JournalEvent::GuardEnded { outcome, .. } = self.last_word(found) {
             report.say("outcome", json!(outcome));
         }
-        report.say("exit_status", self.status(found.violated).into());
+        report.say("exit_status", self.status(found).into());
         report.say(
             "command",
             json!({
