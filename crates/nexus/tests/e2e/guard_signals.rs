@@ -163,7 +163,7 @@ async fn a_kill_at_any_request_leaves_the_state_before_and_the_command_is_not_ru
         let says = "was started, or just about to be, and does not run any more";
         assert_eq!(told.err.contains(says), announced, "request {at:?}:\n{}", told.err);
     }
-    app.run(&guarded(&[])).ends_with(0).says("never said how its command ended");
+    app.run(&guarded(&[])).ends_with(0).says("has not said how its command ended");
     app.assert_no_litter();
 }
 
@@ -199,7 +199,10 @@ async fn the_next_call_says_whether_the_command_of_a_killed_guard_still_runs_unt
     app.put(&format!("backup/{key}"), &entry[..entry.len() / 2]).await;
     app.run(&["list"]).ends_with(0).says(&format!("a guard of {point} began, and its entry")).says("cannot be read");
     app.put(&format!("backup/{key}"), &entry).await;
-    let still = app.run(&["list"]).ends_with(0).says("never said how its command ended: it still runs, as process ");
+    let still = app
+        .run(&["list"])
+        .ends_with(0)
+        .says("has not said how its command ended: it, or what it has started, still runs as process ");
     let still = still.says(&format!("`nexus restore {point} --vault s3://{}/backup", app.bucket));
     assert!(serde_json::from_str::<Value>(&still.out).is_err() && still.out.contains(&point));
     // The command itself, and what it calls, is not told of its own guard.
@@ -246,7 +249,7 @@ async fn a_guard_that_is_killed_while_it_restores_is_followed_by_both_warnings_a
     running.wait(LIMIT);
     service.clear_faults();
     let point = runs(&app).pop().expect("a run");
-    let told = app.run(&["list"]).ends_with(0).says("never said how its command ended");
+    let told = app.run(&["list"]).ends_with(0).says("has not said how its command ended");
     told.says(&format!("a restore of {point} began")).says(&format!("`nexus restore {point} --vault"));
     let now = app.state().await.database;
     assert!(now == wrecked.database || now == before.database, "the database is mixed");
