@@ -31,7 +31,7 @@ pub async fn tell(run: &Run, vault: &Vault) {
             // Its plan says what the one before it had done.
             Work::Restore { .. } if run.verb == "restore" => {}
             Work::Restore { at } => run.terminal.warn(&format!(
-                "a restore of {} began at {} and never said that it ended: it still runs, or broke off and left a state \
+                "a restore of {} began at {} and has not said that it ended: it still runs, or broke off and left a state \
                  in between; the same command again goes on with it, for example `{}`",
                 found.point,
                 moment(*at),
@@ -54,11 +54,11 @@ fn tell_guard(run: &Run, found: &Unended) {
         [] => "it was started, or just about to be, and does not run any more; how it ended is not known".to_owned(),
         some => {
             let ids: Vec<String> = some.iter().take(MOST_PROCESSES).map(ToString::to_string).collect();
-            format!("it still runs, as process {}", ids.join(", "))
+            format!("it, or what it has started, still runs as process {}", ids.join(", "))
         }
     };
     run.terminal.warn(&format!(
-        "the guard of {point} began at {} on {machine} and never said how its command ended: {where_it_stands}; {point} \
+        "the guard of {point} began at {} on {machine} and has not said how its command ended: {where_it_stands}; {point} \
          holds the state before it, and `{}` brings that back",
         moment(*at),
         restore_command(run, found)

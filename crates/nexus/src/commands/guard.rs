@@ -54,6 +54,7 @@ pub async fn run(
     };
     let checks = Checks::of(run, &args.check)?;
     if args.dry_run {
+        report.say("dry_run", true.into());
         return run.work(preview(run, args, &checks), interrupt).await;
     }
     // It is large: kept off the stack.

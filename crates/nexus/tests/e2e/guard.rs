@@ -188,7 +188,10 @@ async fn what_is_wrong_with_the_words_or_the_settings_keeps_the_command_from_run
         refused(&app, app.run(&guarded(&["--check", check])), check).await;
     }
     app.configure("[retention]\ndatabse = \"30d\"\n");
-    refused(&app, app.run(&guarded(&[])), "unknown key `databse`").await;
+    refused(&app, app.run(&guarded(&["--report", "report.json"])), "unknown key `databse`").await;
+    let report: Value = serde_json::from_slice(&std::fs::read(app.path("report.json")).expect("it")).expect("JSON");
+    assert_eq!((&report["outcome"], &report["exit_status"]), (&json!("not-run"), &json!(125)));
+    assert!(report["error"]["message"].as_str().is_some_and(|words| words.contains("databse")), "{report}");
     app.configure("");
     let mut command = app.command(&guarded(&[]));
     command.env("TMPDIR", app.path("nexus.toml"));

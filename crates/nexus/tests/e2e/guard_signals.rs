@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 
 use nexus_sandbox::{Fault, FaultAt, Service};
 use nexus_testkit::kill::{self, Running};
+use nexus_testkit::postgres::{Database, Server};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::app::{App, Ended, LIMIT, sandbox};
 use crate::guard::{deed, entries, guarded, put_of, runs};
+use crate::postgres::DEBIAN;
+use crate::postgres_backup;
 
 /// All of ours is gone this long after a signal.
 const GONE: Duration = Duration::from_secs(5);
@@ -87,6 +90,29 @@ async fn after_a_signal_at_any_moment_the_command_never_starts_and_all_is_gone_w
     }
 }
 
+#[tokio::test]
+async fn a_signal_while_a_server_is_dumped_leaves_no_program_of_its_behind() {
+    let server = Server::shared(DEBIAN);
+    let database = Database::empty(&server, "");
+    postgres_backup::fill(&database);
+    let (service, app) = postgres_backup::app(&database.url(), "").await;
+    deed(&app, "");
+    for signal in [Signal::INT, Signal::TERM] {
+        service.reset_counts();
+        service.inject(Fault::Stall, FaultAt::Operation { name: "UploadPart".to_owned(), nth: 2 });
+        let mut running = app.start(&guarded(&["--check", "select 1 where false"]));
+        assert!(struck(&service, &mut running), "no part was stored");
+        let programs = left(&app);
+        assert!(programs.len() > 1, "pg_dump does not run: {programs:?}");
+        send(&running, signal);
+        Ended::of(running.wait(GONE)).ends_with(125).says("it was not run");
+        service.clear_faults();
+        assert_eq!(left(&app), Vec::<u32>::new());
+        assert_eq!(service.store().open_uploads(&app.bucket), 0);
+        assert_eq!(runs(&app), Vec::<String>::new());
+    }
+}
+
 /// The announcement is made while the signal comes, and all that is left to do is to start the command.
 #[tokio::test]
 async fn a_signal_that_comes_while_the_command_is_announced_is_seen_before_it_is_started() {
@@ -137,7 +163,7 @@ async fn a_kill_at_any_request_leaves_the_state_before_and_the_command_is_not_ru
         let says = "was started, or just about to be, and does not run any more";
         assert_eq!(told.err.contains(says), announced, "request {at:?}:\n{}", told.err);
     }
-    app.run(&guarded(&[])).ends_with(0).says("never said how its command ended");
+    app.run(&guarded(&[])).ends_with(0).says("has not said how its command ended");
     app.assert_no_litter();
 }
 
@@ -173,7 +199,10 @@ async fn the_next_call_says_whether_the_command_of_a_killed_guard_still_runs_unt
     app.put(&format!("backup/{key}"), &entry[..entry.len() / 2]).await;
     app.run(&["list"]).ends_with(0).says(&format!("a guard of {point} began, and its entry")).says("cannot be read");
     app.put(&format!("backup/{key}"), &entry).await;
-    let still = app.run(&["list"]).ends_with(0).says("never said how its command ended: it still runs, as process ");
+    let still = app
+        .run(&["list"])
+        .ends_with(0)
+        .says("has not said how its command ended: it, or what it has started, still runs as process ");
     let still = still.says(&format!("`nexus restore {point} --vault s3://{}/backup", app.bucket));
     assert!(serde_json::from_str::<Value>(&still.out).is_err() && still.out.contains(&point));
     // The command itself, and what it calls, is not told of its own guard.
@@ -220,7 +249,7 @@ async fn a_guard_that_is_killed_while_it_restores_is_followed_by_both_warnings_a
     running.wait(LIMIT);
     service.clear_faults();
     let point = runs(&app).pop().expect("a run");
-    let told = app.run(&["list"]).ends_with(0).says("never said how its command ended");
+    let told = app.run(&["list"]).ends_with(0).says("has not said how its command ended");
     told.says(&format!("a restore of {point} began")).says(&format!("`nexus restore {point} --vault"));
     let now = app.state().await.database;
     assert!(now == wrecked.database || now == before.database, "the database is mixed");
@@ -371,6 +400,30 @@ async fn a_signal_while_the_guard_restores_ends_it_with_the_commands_status_and_
     app.run(&["list"]).ends_with(0).says(&format!("a restore of {point} began"));
     app.restore(&[&point, "--delete-extra"]);
     assert_eq!(app.state().await, before);
+}
+
+#[tokio::test]
+async fn a_signal_during_the_account_changes_nothing_of_what_the_checks_have_found() {
+    let (service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    let body = "touch ready; while [ -e ready ]; do sleep 0.02; done";
+    deed(&app, body);
+    for (check, status, outcome) in [("SELECT 1 WHERE 1 = 0", 0, "succeeded"), ("SELECT 1", 1, "violated")] {
+        let mut running = app.start(&guarded(&["--check", check, "--report", "report.json"]));
+        wait_for(&app, "ready", &mut running);
+        service.reset_counts();
+        service.inject(Fault::Stall, FaultAt::Operation { name: "ListObjectsV2".to_owned(), nth: 1 });
+        std::fs::remove_file(app.path("ready")).expect("it waits for that");
+        assert!(struck(&service, &mut running), "files are listed for the account");
+        send(&running, Signal::TERM);
+        Ended::of(running.wait(GONE)).ends_with(status).says("interrupted after");
+        service.clear_faults();
+        let last = entries(&app, "guard-ended").await.pop().expect("a last word");
+        assert_eq!((&last["outcome"], &last["status"]), (&json!(outcome), &json!(0)));
+        let report = std::fs::read(app.path("report.json")).expect("a report");
+        let report: Value = serde_json::from_slice(&report).expect("JSON");
+        assert_eq!((&report["outcome"], &report["exit_status"]), (&json!(outcome), &json!(status)));
+    }
 }
 
 /// A terminal of its own: presses Ctrl-C once the command is ready, prints what came and the status.

@@ -12,7 +12,7 @@ use crate::app::{App, sandbox};
 /// The version that Debian brings, with all its extensions.
 const DEBIAN: u32 = 15;
 
-async fn app(url: &str, more: &str) -> (Service, App) {
+pub async fn app(url: &str, more: &str) -> (Service, App) {
     let (service, endpoint) = sandbox();
     let app = App::bare(endpoint).await;
     let (programs, bucket) = (programs(DEBIAN), &app.bucket);
@@ -86,7 +86,7 @@ async fn nothing_is_left(service: &Service, app: &App) {
 }
 
 /// Fills a database with so much that cannot be compressed that its dump has several parts.
-fn fill(database: &Database<'_>) {
+pub fn fill(database: &Database<'_>) {
     database.sql("create table blob (id integer primary key, body bytea)");
     database.sql(
         "insert into blob select g, decode(string_agg(md5(random()::text), ''), 'hex')

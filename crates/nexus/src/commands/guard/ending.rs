@@ -38,9 +38,10 @@ pub struct Aftermath<'a> {
 }
 
 /// What came of it.
-#[derive(Default)]
 struct Found {
     asked: Vec<Asked>,
+    /// True when a check did not hold, and until all were made.
+    violated: bool,
     restored: bool,
     said: bool,
     account: Option<Account>,
@@ -68,53 +69,62 @@ impl Aftermath<'_> {
         (interrupt, signals): (&Interrupt, Taken),
         report: &mut Report,
     ) -> Outcome {
-        let unchecked = self.ended.well() && !checks.is_empty();
-        let cut_off = if unchecked { DAMAGE } else { self.ended.status };
-        let words = format!("interrupted after {}; {}", self.words(), self.way_back());
-        interrupt.set_ending(Ending { status: cut_off, words });
+        let violated = !checks.is_empty();
+        let mut found =
+            Found { asked: Vec::new(), violated, restored: false, said: false, account: None, unfinished: None };
+        self.foresee(interrupt, &found);
         // From here on a signal ends this run.
         drop(signals);
-        let mut found = Found::default();
-        let status = if let Some(gone_by) = self.ended.gone_by {
-            self.in_a_hurry(unchecked, gone_by).await;
-            cut_off
+        if let Some(gone_by) = self.ended.gone_by {
+            self.in_a_hurry(&found, gone_by).await;
         } else {
-            let work = async { Ok(self.at_leisure(checks, &mut found).await) };
-            if let Ok(status) = self.run.work(work, interrupt).await {
-                status
-            } else {
-                self.broken_off(&mut found, unchecked).await;
-                cut_off
+            let work = async {
+                self.at_leisure(checks, interrupt, &mut found).await;
+                Ok(())
+            };
+            if self.run.work(work, interrupt).await.is_err() {
+                self.broken_off(&mut found).await;
             }
-        };
-        self.fill(report, &found, status);
-        Outcome::Passed(status)
+        }
+        self.fill(report, &found);
+        Outcome::Passed(self.status(&found))
+    }
+
+    /// The status to pass on.
+    fn status(&self, found: &Found) -> u8 {
+        if self.ended.well() && found.violated { DAMAGE } else { self.ended.status }
+    }
+
+    /// Says how this run ends when a signal comes from now on.
+    fn foresee(&self, interrupt: &Interrupt, found: &Found) {
+        let words = format!("interrupted after {}; {}", self.words(), self.way_back());
+        interrupt.set_ending(Ending { status: self.status(found), words });
     }
 
     /// The checks, then the restore or the command for it, then the journal.
-    async fn at_leisure(&self, checks: &Checks<'_>, found: &mut Found) -> u8 {
+    async fn at_leisure(&self, checks: &Checks<'_>, interrupt: &Interrupt, found: &mut Found) {
         found.asked = checks.ask_all().await;
-        let violated = self.tell_checks(&found.asked);
-        if self.ended.well() && !violated {
+        found.violated = self.tell_checks(&found.asked);
+        self.foresee(interrupt, found);
+        if self.ended.well() && !found.violated {
             let note = format!("{}; {} holds the state before it", self.words(), self.point.id());
             self.run.terminal.note(&note);
         } else if self.args.failing.restore_on_failure {
-            self.tell_failure(violated, &format!("{} is restored now, as asked: wait for it", self.point.id()));
+            self.tell_failure(found, &format!("{} is restored now, as asked: wait for it", self.point.id()));
             found.restored = self.restore(&mut found.unfinished).await;
             if found.restored {
                 let words = format!("{} was restored: the state before the command is back", self.point.id());
                 self.run.terminal.warn(&words);
             }
         } else {
-            self.tell_failure(violated, &self.way_back());
+            self.tell_failure(found, &self.way_back());
         }
-        say(self.run, self.point, self.last_word(violated, found.restored)).await;
+        say(self.run, self.point, self.last_word(found)).await;
         found.said = true;
         // What was restored has changed by nothing.
         if !found.restored && !self.args.no_account {
             found.account = self.account(checks).await;
         }
-        if self.ended.well() && violated { DAMAGE } else { self.ended.status }
     }
 
     async fn account(&self, checks: &Checks<'_>) -> Option<Account> {
@@ -132,24 +142,31 @@ impl Aftermath<'_> {
     }
 
     /// This process was asked to end while the command ran: only what cannot be left out.
-    async fn in_a_hurry(&self, unchecked: bool, gone_by: Instant) {
-        if unchecked {
+    async fn in_a_hurry(&self, found: &Found, gone_by: Instant) {
+        if found.violated {
             self.run.terminal.warn("a signal came, so the checks were not made");
         }
-        if !self.ended.well() || unchecked {
-            self.tell_failure(unchecked, &self.way_back());
+        if !self.ended.well() || found.violated {
+            self.tell_failure(found, &self.way_back());
         }
-        self.say_by(gone_by, self.last_word(unchecked, false)).await;
+        self.say_by(gone_by, self.last_word(found)).await;
     }
 
     /// A signal came after the command had ended.
-    async fn broken_off(&self, found: &mut Found, unchecked: bool) {
-        if let Some(unfinished) = found.unfinished.take() {
-            unfinished.remove_unfinished(&self.run.events).await;
-        }
-        if !found.said {
-            self.say_by(Instant::now() + LAST_WORD, self.last_word(unchecked, false)).await;
-        }
+    async fn broken_off(&self, found: &mut Found) {
+        let unfinished = found.unfinished.take();
+        let remove = async {
+            if let Some(unfinished) = unfinished {
+                unfinished.remove_unfinished(&self.run.events).await;
+            }
+        };
+        let tell = async {
+            if !found.said {
+                let word = self.last_word(found);
+                self.say_by(Instant::now() + LAST_WORD, word).await;
+            }
+        };
+        futures::join!(remove, tell);
     }
 
     async fn say_by(&self, when: Instant, event: JournalEvent) {
@@ -158,15 +175,15 @@ impl Aftermath<'_> {
         }
     }
 
-    fn last_word(&self, violated: bool, restored: bool) -> JournalEvent {
+    fn last_word(&self, found: &Found) -> JournalEvent {
         let outcome = match self.ended {
             Ended { signal: Some(_), .. } => GuardOutcome::Killed,
             ended if !ended.well() => GuardOutcome::Failed,
-            _ if violated => GuardOutcome::Violated,
+            _ if found.violated => GuardOutcome::Violated,
             _ => GuardOutcome::Succeeded,
         };
         let (started, status) = (self.started.clone(), Some(self.ended.status));
-        JournalEvent::GuardEnded { started, outcome, status, restored }
+        JournalEvent::GuardEnded { started, outcome, status, restored: found.restored }
     }
 
     /// Tells what the checks found; true when one did not hold.
@@ -187,8 +204,8 @@ impl Aftermath<'_> {
         asked.iter().any(|check| !check.holds())
     }
 
-    fn tell_failure(&self, violated: bool, hint: &str) {
-        let words = if self.ended.well() && violated {
+    fn tell_failure(&self, found: &Found, hint: &str) {
+        let words = if self.ended.well() && found.violated {
             format!("{}, and not every check holds", self.words())
         } else {
             self.words()
@@ -262,12 +279,11 @@ impl Aftermath<'_> {
         }
     }
 
-    fn fill(&self, report: &mut Report, found: &Found, status: u8) {
-        let violated = self.ended.well() && status != 0;
-        if let JournalEvent::GuardEnded { outcome, .. } = self.last_word(violated, found.restored) {
+    fn fill(&self, report: &mut Report, found: &Found) {
+        if let JournalEvent::GuardEnded { outcome, .. } = self.last_word(found) {
             report.say("outcome", json!(outcome));
         }
-        report.say("exit_status", status.into());
+        report.say("exit_status", self.status(found).into());
         report.say(
             "command",
             json!({
