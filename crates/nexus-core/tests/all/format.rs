@@ -6,9 +6,9 @@ use std::path::Path;
 use nexus_core::listing::{FileEntry, FileKind, Place, ProofKind, Side, Unix};
 use nexus_core::point::{
     Abandoned, Abandonment, CategoryRule, Claim, Copies, Count, DatabaseKind, DatabasePart, Depth, Ending, FORMAT,
-    FileHash, FileRules, FilesPart, Finding, FindingKind, GuardOutcome, JournalEntry, JournalEvent, Manifest, Measured, Part, Parts,
-    PointId, PostgresExtension, PostgresFacts, PostgresGrant, PostgresSetting, Proof, RecordColumn, RecordTable,
-    RecordsPart, Sampled, SqliteFacts, StoredObject, VaultDescriptor, Verdict, document, parse,
+    FileHash, FileRules, FilesPart, Finding, FindingKind, GuardOutcome, JournalEntry, JournalEvent, Manifest, Measured,
+    Part, Parts, PointId, PostgresExtension, PostgresFacts, PostgresGrant, PostgresSetting, Proof, RecordColumn,
+    RecordTable, RecordsPart, Sampled, SqliteFacts, StoredObject, VaultDescriptor, Verdict, document, parse,
 };
 use nexus_core::records::export::Summary;
 use serde::Serialize;

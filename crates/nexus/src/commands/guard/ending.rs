@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use nexus_core::database::postgres::PostgresPlan;
 use nexus_core::point::{GuardOutcome, JournalEvent};
 use nexus_core::vault::RecoveryPoint;
 use serde_json::{Value, json};
@@ -45,8 +44,8 @@ struct Found {
     restored: bool,
     said: bool,
     account: Option<Account>,
-    /// What must be removed from a server when the restore is broken off.
-    unfinished: Option<PostgresPlan>,
+    /// What must be done when the restore is broken off.
+    unfinished: restore::Unfinished,
 }
 
 /// The entry of a guard whose command was not run after all.
@@ -70,8 +69,14 @@ impl Aftermath<'_> {
         report: &mut Report,
     ) -> Outcome {
         let violated = !checks.is_empty();
-        let mut found =
-            Found { asked: Vec::new(), violated, restored: false, said: false, account: None, unfinished: None };
+        let mut found = Found {
+            asked: Vec::new(),
+            violated,
+            restored: false,
+            said: false,
+            account: None,
+            unfinished: restore::Unfinished::default(),
+        };
         self.foresee(interrupt, &found);
         // From here on a signal ends this run.
         drop(signals);
@@ -154,12 +159,8 @@ impl Aftermath<'_> {
 
     /// A signal came after the command had ended.
     async fn broken_off(&self, found: &mut Found) {
-        let unfinished = found.unfinished.take();
-        let remove = async {
-            if let Some(unfinished) = unfinished {
-                unfinished.remove_unfinished(&self.run.events).await;
-            }
-        };
+        let unfinished = std::mem::take(&mut found.unfinished);
+        let remove = unfinished.clear_up(self.run);
         let tell = async {
             if !found.said {
                 let word = self.last_word(found);
@@ -240,7 +241,7 @@ impl Aftermath<'_> {
     }
 
     /// Restores the point; true when all of it is as it was.
-    async fn restore(&self, unfinished: &mut Option<PostgresPlan>) -> bool {
+    async fn restore(&self, unfinished: &mut restore::Unfinished) -> bool {
         let again = format!("`{}` goes on with it", self.restore_command());
         match restore::run(self.run, &self.restore_args(), unfinished).await {
             Ok(Outcome::Done) => true,
