@@ -10,12 +10,12 @@
 use std::collections::VecDeque;
 use std::io::{self, BufRead};
 
-use super::press::{LEVEL, Press};
+use super::press::{Press, QUICK};
 
 /// How many first bytes tell what an archive is.
 pub(super) const HEAD: usize = 16;
 /// What the manifest says of it.
-pub(super) const COMPRESSION: &str = "gzip:2";
+pub(super) const COMPRESSION: &str = "gzip";
 /// Entries of one archive: a table has about five. Of each that has data four bytes are kept.
 const ENTRIES: u32 = 1 << 24;
 
@@ -107,7 +107,7 @@ impl<R: BufRead> Passage<R> {
         self.copied::<11>()?;
         if layout.version == Version::V14 {
             self.taken::<INTEGER>()?;
-            self.write(&integer(LEVEL.into()))?;
+            self.write(&integer(QUICK.into()))?;
         } else {
             self.taken::<1>()?;
             self.write(&[GZIP])?;
@@ -467,7 +467,7 @@ mod tests {
     fn compressed_head(sample: &Sample, minor: u8) -> Vec<u8> {
         let mut head = sample.head.clone();
         if minor == 14 {
-            head[11..16].copy_from_slice(&integer(LEVEL.into()));
+            head[11..16].copy_from_slice(&integer(QUICK.into()));
         } else {
             head[11] = GZIP;
         }
