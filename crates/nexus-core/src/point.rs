@@ -386,7 +386,7 @@ pub struct PostgresFacts {
     pub server: String,
     /// What made the dump, with its version; empty when none was made.
     pub client: String,
-    /// The dump's compression: `zstd:3`, `gzip:1`.
+    /// The dump's compression: `zstd:3`, `gzip`, `none`.
     pub compression: String,
     /// The encoding: `UTF8`.
     pub encoding: String,

@@ -3,6 +3,7 @@
 //! Dumps are made and read by PostgreSQL's own `pg_dump` and `pg_restore`; everything around them is ours: the moment, the
 //! locks, the way into the vault, the checks, the swap.
 
+mod archive;
 mod beside;
 pub(crate) mod catalogue;
 pub(crate) mod connect;
@@ -16,6 +17,7 @@ mod load;
 mod look;
 mod merge;
 mod place;
+mod press;
 mod requirements;
 mod restore;
 pub(crate) mod rows;

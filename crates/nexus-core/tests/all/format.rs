@@ -191,7 +191,7 @@ fn postgres() -> DatabasePart {
     let facts = PostgresFacts {
         server: "15.18 (Debian 15.18-0+deb12u1)".into(),
         client: "pg_dump 15.18".into(),
-        compression: "gzip:1".into(),
+        compression: "gzip".into(),
         encoding: "UTF8".into(),
         collate: "cs_CZ.UTF-8".into(),
         ctype: "cs_CZ.UTF-8".into(),

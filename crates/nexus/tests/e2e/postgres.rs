@@ -133,6 +133,54 @@ async fn stock_pg_restore_reads_the_dump_as_it_lies_in_the_vault() {
     assert_eq!(rows(&server, &empty.name), rows(&server, &database.name));
 }
 
+/// What a dump is made of: many tables, some of them empty, rows of several pieces of an archive, and large objects.
+const OF_MANY_KINDS: &str = "
+    do $$ begin for n in 1..40 loop
+        execute format('create table many_%s (id integer primary key, said text)', n);
+        execute format('insert into many_%s select g, md5(g::text) from generate_series(1, %s) g', n, n % 3 * n);
+    end loop; end $$;
+    create table wide (id integer primary key, same text, random bytea);
+    insert into wide select n, repeat('the same ' || n, n * 100000),
+        (select decode(string_agg(md5(random()::text), ''), 'hex') from generate_series(1, 20000) where n > 0)
+      from generate_series(1, 3) n;
+    create table long as select n as id, 'visit ' || n || ' of ' || md5(n::text) as said from generate_series(1, 30000) n;
+    select lo_from_bytea(0, ''), lo_from_bytea(4294967295, '\\x00'), lo_from_bytea(2147483648, '\\x01'),
+        lo_from_bytea(0, decode(repeat('0102ff00', 200000), 'hex')),
+        lo_from_bytea(0, (select decode(string_agg(md5(random()::text), ''), 'hex') from generate_series(1, 30000)))";
+
+#[tokio::test]
+async fn stock_pg_restore_of_every_version_reads_a_dump_that_was_compressed_on_the_way() {
+    let servers: Vec<Server> = majors().into_iter().map(Server::shared).collect();
+    for (number, server) in servers.iter().enumerate() {
+        let major = majors()[number];
+        let database = Database::empty(server, "");
+        database.sql(OF_MANY_KINDS);
+        let (_service, app) = app(&database.url(), major).await;
+        let id = app.back_up(&["--only", "database"]);
+        let told = manifest(&app, &id)["parts"]["database"].clone();
+        assert_eq!(told["postgres"]["compression"], "gzip", "{told}");
+        let dump = fetched(&app, &id).await;
+        let (there, objects) = (rows(server, &database.name), database.digest()["large objects"].clone());
+        assert_eq!(objects.split(", ").count(), 5);
+        let plain = server.program("pg_dump").args(["-Fc", "-Z0", "-d", &database.name]).output().expect("pg_dump");
+        let (bytes, plain) = (std::fs::metadata(&dump).expect("a file").len(), plain.stdout.len() as u64);
+        assert!(bytes < plain / 2, "{bytes} bytes of {plain} were left");
+        let listed = server.program("pg_restore").arg("-l").arg(&dump).output().expect("pg_restore");
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let named = if major < 16 { "Compression: 1" } else { "Compression: gzip" };
+        assert!(listed.contains(named), "{listed}");
+        for newer in &servers[number..] {
+            let empty = Database::empty(newer, "");
+            let mut restore = newer.program("pg_restore");
+            let restored = restore.args(["--exit-on-error", "--jobs=2", "-d", &empty.name]).arg(&dump).output();
+            let restored = restored.expect("pg_restore");
+            assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+            assert_eq!(rows(newer, &empty.name), there);
+            assert_eq!(empty.digest()["large objects"], objects);
+        }
+    }
+}
+
 /// Moves money between accounts and counts the moves in two tables, some hundred times a second.
 fn bank(server: &Server, database: &Database<'_>) -> Vec<Running> {
     database.sql(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nexus_sandbox::{Fault, FaultAt, Service};
 use nexus_testkit::kill::Running;
-use nexus_testkit::postgres::{Database, Server, programs, unique};
+use nexus_testkit::postgres::{Database, Server, programs, rows, unique};
 use serde_json::Value;
 
 use crate::app::{App, sandbox};
@@ -127,6 +127,65 @@ async fn a_pg_dump_that_is_killed_fails_the_backup() {
     let ended = crate::app::Ended::of(running.wait(Duration::from_mins(2)));
     ended.ends_with(2).says("signal: 9").says("hint: ");
     nothing_is_left(&service, &app).await;
+}
+
+/// Has a `pg_dump` in the way of the real one, whose archive goes through a command of the shell; it always ends well.
+fn put_in_the_way(app: &App, through: &str) {
+    let (real, folder) = (programs(DEBIAN), app.path("programs"));
+    std::fs::create_dir(&folder).expect("a folder");
+    for name in ["pg_dumpall", "pg_restore", "psql"] {
+        std::os::unix::fs::symlink(real.join(name), folder.join(name)).expect("a link");
+    }
+    let real = real.display();
+    let script = format!(
+        "#!/bin/sh\nPATH=/usr/bin:/bin\n[ \"$1\" = --version ] && exec {real}/pg_dump --version\n\
+         {real}/pg_dump \"$@\" | {{ {through}; }}\nexit 0\n"
+    );
+    app.write("programs/pg_dump", &script);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(folder.join("pg_dump"), mode).expect("it is ours");
+    let config = std::fs::read_to_string(app.path("nexus.toml")).expect("it was written");
+    app.write("nexus.toml", &config.replace(&real.to_string(), &folder.display().to_string()));
+}
+
+#[tokio::test]
+async fn an_archive_that_is_cut_or_breaks_its_rules_fails_the_backup_though_pg_dump_ended_well() {
+    let server = Server::shared(DEBIAN);
+    let database = Database::empty(&server, "");
+    database.sql("create table t as select n as id, md5(n::text) as said from generate_series(1, 9000) n");
+    let in_the_data = "head -c 200000";
+    // A byte is lost: what follows is no length, or one of more than there is.
+    let a_byte_less = "dd bs=1 count=100000 2>/dev/null; dd bs=1 count=1 of=/dev/null 2>/dev/null; cat";
+    for (through, told) in [(in_the_data, "in the middle of its archive"), (a_byte_less, "archive")] {
+        let (service, app) = app(&database.url(), "").await;
+        put_in_the_way(&app, through);
+        let ended = app.run(&["backup", "--only", "database"]);
+        assert_eq!(ended.status, Some(1), "{through}: {}", ended.err);
+        assert!(ended.err.contains(told), "{through}: {}", ended.err);
+        nothing_is_left(&service, &app).await;
+    }
+}
+
+#[tokio::test]
+async fn an_archive_of_a_version_that_is_not_known_is_stored_as_it_is() {
+    let server = Server::shared(DEBIAN);
+    let database = Database::empty(&server, "");
+    database.sql("create table t as select n as id, md5(n::text) as said from generate_series(1, 9000) n");
+    let (_service, app) = app(&database.url(), "").await;
+    put_in_the_way(&app, "dd bs=1 count=6 2>/dev/null; dd bs=1 count=1 of=/dev/null 2>/dev/null; printf '\\021'; cat");
+    let id = app.back_up(&["--only", "database"]);
+    let part = manifest(&app, &id)["parts"]["database"].clone();
+    assert_eq!(part["postgres"]["compression"], "none");
+    let mut dump = app.vault().await[part["object"]["key"].as_str().expect("a key")].clone();
+    assert_eq!(&dump[..7], b"PGDMP\x01\x11");
+    // But for the version it is what 15 writes.
+    dump[6] = 14;
+    std::fs::write(app.path("fetched.dump"), dump).expect("room on the disk");
+    let empty = Database::empty(&server, "");
+    let mut restore = server.program("pg_restore");
+    let restored = restore.args(["--exit-on-error", "-d", &empty.name]).arg(app.path("fetched.dump")).output();
+    assert!(restored.expect("pg_restore").status.success());
+    assert_eq!(rows(&server, &empty.name), rows(&server, &database.name));
 }
 
 #[tokio::test]
