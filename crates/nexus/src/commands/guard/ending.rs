@@ -243,7 +243,7 @@ impl Aftermath<'_> {
     /// Restores the point; true when all of it is as it was.
     async fn restore(&self, unfinished: &mut restore::Unfinished) -> bool {
         let again = format!("`{}` goes on with it", self.restore_command());
-        match restore::run(self.run, &self.restore_args(), unfinished).await {
+        match Box::pin(restore::run(self.run, &self.restore_args(), unfinished)).await {
             Ok(Outcome::Done) => true,
             Ok(Outcome::Bad | Outcome::Passed(_)) => {
                 let line = format!("{} was restored, and not everything is as it was", self.point.id());
