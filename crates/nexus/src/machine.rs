@@ -4,6 +4,9 @@ use std::fs;
 
 /// The number of SIGHUP.
 const HANGUP: u32 = 1;
+/// The field of `/proc/<pid>/stat` that says when the process began, counted from the one after the name
+/// (<https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html>).
+const BEGUN: usize = 19;
 /// How much of a process's environment is looked at.
 const MOST_ENVIRONMENT: usize = 4 << 20;
 
@@ -26,13 +29,19 @@ pub fn ignores_hangups() -> bool {
 pub fn runs_this_program(process: u32) -> bool {
     let program = |process: &str| fs::read_to_string(format!("/proc/{process}/comm")).ok();
     let theirs = program(&process.to_string());
-    theirs.is_some() && theirs == program("self") && !is_over(process)
+    theirs.is_some() && theirs == program("self") && begun(process).is_some()
 }
 
-/// A process that has ended and was not waited for is a zombie: state `Z`.
-fn is_over(process: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+/// When a process began, in ticks since the machine did; `None` when it has ended, even if nobody has waited for it yet.
+pub fn begun(process: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name may hold blanks and brackets.
+    let (_, after) = stat.rsplit_once(") ")?;
+    let fields: Vec<&str> = after.split(' ').collect();
+    if fields.first() == Some(&"Z") {
+        return None;
+    }
+    fields.get(BEGUN)?.parse().ok()
 }
 
 /// The processes that may be looked at and whose environment holds `NAME=value` as a whole, lowest id first.

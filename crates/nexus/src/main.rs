@@ -11,6 +11,7 @@ mod hooks;
 mod interrupt;
 mod machine;
 mod page;
+mod program;
 mod run;
 mod settings;
 mod span;

@@ -8,6 +8,9 @@ use nexus_core::changes::{Basis, Change, Example, Presence, TableChanges};
 use crate::page::{Cell, Page, Style};
 use crate::wording::{count, counted, size};
 
+/// Tables listed at most; the others are counted, and in the JSON.
+const MOST_TABLES: usize = 40;
+
 /// Adds the tables that differ.
 pub fn tables(page: &mut Page, changes: &[TableChanges]) {
     if changes.is_empty() {
@@ -15,7 +18,7 @@ pub fn tables(page: &mut Page, changes: &[TableChanges]) {
         return;
     }
     page.columns(["  TABLE", "ADDED", "CHANGED", "REMOVED", "ROWS", ""]);
-    for table in changes {
+    for table in changes.iter().take(MOST_TABLES) {
         let number =
             |number: u64, style: Style| Cell::styled(count(number), if number > 0 { style } else { Style::Faint });
         page.row([
@@ -27,7 +30,10 @@ pub fn tables(page: &mut Page, changes: &[TableChanges]) {
             Cell::styled(remarks(table).join("; "), Style::Doubtful),
         ]);
     }
-    for table in changes {
+    if changes.len() > MOST_TABLES {
+        page.line(format!("  … and {} more", count((changes.len() - MOST_TABLES) as u64)));
+    }
+    for table in changes.iter().take(MOST_TABLES) {
         for example in &table.examples {
             page.line(format!("  {} {}", table.table, shown(example)));
         }

@@ -7,7 +7,6 @@ mod account;
 mod checks;
 mod child;
 mod ending;
-mod program;
 mod report;
 
 use std::time::Instant;
@@ -24,13 +23,13 @@ use crate::cli::GuardArgs;
 use crate::failure::{NOT_RUN, Outcome};
 use crate::interrupt::{Ending, Interrupt};
 use crate::machine;
-use crate::run::Run;
+use crate::program::{Program, Unfit};
+use crate::run::{GUARD_VARIABLE, POINT_VARIABLE, Run};
 use crate::settings::Environment;
 use crate::wording::command_line;
 use checks::Checks;
 use child::Others;
 use ending::Aftermath;
-use program::{Program, Unfit};
 pub use report::Report;
 
 /// Makes the point, runs the command, and tells how it ended; an error means that the command was not run.
@@ -82,7 +81,10 @@ async fn once(
     };
     run.terminal.clear();
     let begun = Instant::now();
-    let child = match program.start(point.id(), &started) {
+    let named = |command: &mut tokio::process::Command| {
+        command.env(POINT_VARIABLE, point.id().to_string()).env(GUARD_VARIABLE, &started);
+    };
+    let child = match program.start(&named) {
         Ok(child) => child,
         Err(unfit) => {
             drop(signals);

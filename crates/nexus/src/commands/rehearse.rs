@@ -150,8 +150,8 @@ impl Work<'_> {
         let before = self.look(&place, ground, Rows::Kept).await?;
         let own_before = self.look_at_own(own, ground).await?;
         let begun = std::time::Instant::now();
-        let output = run.terminal.for_children();
-        let started = command.insert(child::start(&self.args.command, (&variables, self.environment), output)?);
+        let output = || run.terminal.for_children();
+        let started = command.insert(child::start(&self.args.command, (&variables, self.environment), &output)?);
         let status = child::wait(started).await?;
         *command = None;
         let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);

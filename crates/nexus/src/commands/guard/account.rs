@@ -4,22 +4,19 @@ use std::collections::BTreeMap;
 
 use nexus_core::changes::files::{CategoryChanges, Likeness};
 use nexus_core::changes::point::{files_since, tables_since};
-use nexus_core::changes::{Basis, Presence, State, TableChanges};
+use nexus_core::changes::{State, TableChanges};
 use nexus_core::database::Database;
 use nexus_core::error::Result;
 use nexus_core::local::Scratch;
-use nexus_core::point::{Count, Part};
+use nexus_core::point::Part;
 use nexus_core::records::export::Export;
 use nexus_core::records::now::export_now;
 use nexus_core::vault::RecoveryPoint;
 use serde_json::{Value, json};
 
-use crate::page::{Cell, Page, Style};
+use super::super::changed;
+use crate::page::Page;
 use crate::run::Run;
-use crate::wording::count;
-
-/// Tables listed at most; the rest is counted, and in the report.
-const MOST_TABLES: usize = 40;
 
 /// What changed: tables and categories that did not are left out.
 #[derive(Debug)]
@@ -75,23 +72,10 @@ impl Account {
             page.line("  nothing: every row and every file is as it was");
         }
         if !self.tables.is_empty() {
-            page.columns(["  TABLE", "ROWS BEFORE", "NOW", "ADDED", "CHANGED", "REMOVED", ""]);
-            for table in self.tables.iter().take(MOST_TABLES) {
-                let numbers = [table.rows_before, table.rows_after, table.added, table.changed, table.removed];
-                let [before, now, added, changed, removed] = numbers.map(|number| Cell::from(count(number)));
-                page.row([format!("  {}", table.table).into(), before, now, added, changed, removed, remark(table)]);
-            }
-            if self.tables.len() > MOST_TABLES {
-                page.line(format!("  … and {} more", count((self.tables.len() - MOST_TABLES) as u64)));
-            }
+            changed::tables(&mut page, &self.tables);
         }
         if !self.files.is_empty() {
-            page.columns(["  FILES", "ADDED", "CHANGED", "REMOVED"]);
-            for (category, changes) in &self.files {
-                let files = |of: Count| Cell::from(count(of.files));
-                let [added, changed, removed] = [changes.added, changes.changed, changes.removed].map(files);
-                page.row([format!("  {category}").into(), added, changed, removed]);
-            }
+            changed::files(&mut page, &self.files);
         }
         page
     }
@@ -100,19 +84,4 @@ impl Account {
     pub fn json(&self) -> Value {
         json!({ "tables": self.tables, "files": self.files })
     }
-}
-
-fn remark(table: &TableChanges) -> Cell {
-    let mut words = Vec::new();
-    match table.presence {
-        Presence::New => words.push("new".to_owned()),
-        Presence::Gone => words.push("gone".to_owned()),
-        Presence::Both => {}
-    }
-    let columns = [("+", &table.columns_added), ("-", &table.columns_removed), ("~", &table.columns_retyped)];
-    words.extend(columns.iter().flat_map(|(sign, names)| names.iter().map(move |name| format!("{sign}{name}"))));
-    if table.basis == Basis::Counts {
-        words.push("rows were counted, not compared".to_owned());
-    }
-    Cell::styled(words.join(", "), Style::Doubtful)
 }

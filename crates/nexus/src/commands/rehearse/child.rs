@@ -1,10 +1,8 @@
 //! The probe and the command: started, waited for, ended.
 
 use std::collections::BTreeMap;
-use std::env::split_paths;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -13,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
+use crate::program::Program;
 use crate::settings::Environment;
 
 /// How long the command may take to end after it was told to.
@@ -79,34 +78,26 @@ pub async fn probe(
 ///
 /// [`Error::Usage`] naming it.
 pub fn require(words: &[OsString], environment: &Environment) -> Result<()> {
-    let program = Path::new(words.first().map_or(OsStr::new(""), OsString::as_os_str));
-    let is_path = program.components().count() > 1 || program.is_absolute();
-    let path = environment.variable("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> = if is_path { vec![environment.folder.clone()] } else { split_paths(path).collect() };
-    if folders.iter().any(|folder| environment.folder.join(folder).join(program).is_file()) {
-        return Ok(());
-    }
-    let place = if is_path { "there" } else { "in PATH" };
-    Err(Error::usage_hint(
-        format!("cannot run `{}`: no such program is {place}", program.display()),
-        "after -- come a program and its arguments; a line for a shell goes to `sh -c '…'`",
-    ))
+    Program::find(words, environment).map(drop).map_err(|unfit| unfit.error())
 }
 
-/// Starts the command with this terminal, its standard output going to `output`.
+/// Starts the command with this terminal, its standard output going to where `output` says.
 ///
 /// # Errors
 ///
-/// [`Error::Missing`] when there is no such program; what else the system says.
+/// [`Error::Usage`] when there is no such program, or it cannot be run.
 pub fn start(
     words: &[OsString],
     (variables, environment): (&BTreeMap<String, String>, &Environment),
-    output: Stdio,
+    output: &dyn Fn() -> Stdio,
 ) -> Result<Child> {
-    let (program, arguments) = words.split_first().ok_or_else(|| Error::usage("no command was named"))?;
-    let mut command = Command::new(program);
-    command.args(arguments).envs(variables).current_dir(&environment.folder).stdout(output);
-    command.spawn().map_err(|cause| Error::local(format!("cannot run `{}`", program.display()), cause))
+    let mut around = environment.clone();
+    around.variables.extend(variables.clone());
+    let program = Program::find(words, &around).map_err(|unfit| unfit.error())?;
+    let set_up = |command: &mut Command| {
+        command.envs(variables).current_dir(&environment.folder).stdout(output());
+    };
+    program.start(&set_up).map_err(|unfit| unfit.error())
 }
 
 /// Waits for its end.

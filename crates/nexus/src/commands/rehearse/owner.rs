@@ -4,17 +4,15 @@ use std::fs;
 
 use nexus_core::files::scratch::{Life, Owner};
 
-/// The field of `/proc/<pid>/stat` that says when the process began, counted from the one after the name
-/// (<https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html>).
-const BEGUN: usize = 19;
+use crate::machine::{self, begun};
 
 /// This process.
 pub fn here() -> Owner {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let process = std::process::id();
     Owner {
-        machine: read("/proc/sys/kernel/hostname"),
-        boot: read("/proc/sys/kernel/random/boot_id"),
+        machine: machine::name(),
+        boot: boot.trim().to_owned(),
         process,
         begun: begun(process).unwrap_or_default(),
     }
@@ -26,18 +24,6 @@ pub fn life(of: &Owner, here: &Owner) -> Life {
         return Life::Elsewhere;
     }
     if of.boot == here.boot && begun(of.process) == Some(of.begun) { Life::Lives } else { Life::Dead }
-}
-
-/// When a process began; `None` when it has ended, even if nobody has waited for it yet.
-fn begun(process: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name may hold blanks and brackets.
-    let (_, after) = stat.rsplit_once(") ")?;
-    let fields: Vec<&str> = after.split(' ').collect();
-    if fields.first() == Some(&"Z") {
-        return None;
-    }
-    fields.get(BEGUN)?.parse().ok()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The command that is guarded: whether it can be found, and its one start.
+//! A command that somebody named: whether it can be found, and its start.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
@@ -6,11 +6,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use nexus_core::point::PointId;
+use nexus_core::error::Error;
 use tokio::process::{Child, Command};
 
 use crate::failure::Failure;
-use crate::run::{GUARD_VARIABLE, POINT_VARIABLE};
 use crate::settings::Environment;
 use crate::wording::shell_quoted;
 
@@ -64,11 +63,13 @@ impl Program {
         Err(Unfit::of(name, &refused.unwrap_or_else(|| io::Error::from(ErrorKind::NotFound))))
     }
 
-    /// Starts it, once, with the streams, the process group and the environment of this process.
-    pub fn start(&self, point: &PointId, nonce: &str) -> Result<Child, Unfit> {
+    /// Starts it, once, with the streams, the process group and the environment of this process, but for what `set_up`
+    /// changes.
+    pub fn start(&self, set_up: &dyn Fn(&mut Command)) -> Result<Child, Unfit> {
         let command = |program: &OsStr, arguments: &[OsString]| {
             let mut command = Command::new(program);
-            command.args(arguments).env(POINT_VARIABLE, point.to_string()).env(GUARD_VARIABLE, nonce);
+            command.args(arguments);
+            set_up(&mut command);
             command
         };
         let name = &self.words[0];
@@ -89,6 +90,11 @@ impl Unfit {
     /// It for programs.
     pub fn failure(&self) -> Failure {
         Failure { status: self.status, lines: self.lines.clone(), hint: Some(self.hint.clone()) }
+    }
+
+    /// It as what was not done.
+    pub fn error(&self) -> Error {
+        Error::usage_hint(self.lines.join(": "), self.hint.clone())
     }
 
     fn of(name: &OsStr, cause: &io::Error) -> Self {
