@@ -214,7 +214,9 @@ async fn a_service_that_fails_at_any_request_makes_no_verdict_that_was_not_looke
             break;
         }
         if ended.status == Some(0) {
-            assert_eq!(ended.json()["recorded"], false, "request {nth}: {}", ended.err);
+            // What an earlier run left open is no part of a verdict: that it was not seen is said.
+            let unseen = ended.err.contains("broke off could not be seen");
+            assert!(unseen || ended.json()["recorded"] == false, "request {nth}: {}", ended.err);
         } else {
             let ended = ended.ends_with(2).says("hint: ");
             could_not += u32::from(ended.err.contains("could not verify"));
