@@ -85,7 +85,7 @@ def ways(server, url, ours, aws):
             f"pg_dump -Fc -Z0 DATABASE | zstd -T2 | {cp}", lambda _: KEY, "zstd -dcq",
         ),
         Way(
-            # As nexus has a pg_dump of this version write.
+            # The quickest that a pg_dump of this version compresses by itself.
             "pg_dump", lambda _: bare, "pg_dump -Fc -Z1 DATABASE >/dev/null", lambda _: None,
         ),
     ]
