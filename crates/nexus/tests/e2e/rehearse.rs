@@ -481,7 +481,7 @@ async fn what_is_left_by_a_kill_at_any_request_is_removed_by_the_next_rehearsal(
             }
         }
     }
-    assert!(left.len() > 4 && left.contains(&42), "they were not killed where it matters: {left:?}");
+    assert!(left.len() > 2 && left.contains(&42), "they were not killed where it matters: {left:?}");
     assert_eq!(shop.app.state().await, before);
 }
 
