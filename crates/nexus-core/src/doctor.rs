@@ -113,6 +113,5 @@ pub async fn glance(plan: &DoctorPlan, clock: &Clock) -> Vec<Line> {
     let mut lines = machine::records_folder(plan);
     lines.extend(machine::room_for_copy(plan));
     lines.extend(machine::clock(plan, clock).await);
-    lines.extend(retention::lines(plan));
     lines
 }

@@ -167,15 +167,12 @@ fn forecast(page: &mut Page, estimate: &Estimate) {
         page.field("requests", format!("{}: {puts} that write or list, {gets} that read", count(requests)));
     }
     let bytes = &estimate.bytes;
-    page.field(
-        "bytes",
-        format!(
-            "{} sent, {} copied by the service, {} read back",
-            size(bytes.sent),
-            size(bytes.copied),
-            size(bytes.received)
-        ),
-    );
+    let ways = [(bytes.sent, "sent"), (bytes.copied, "copied by the service"), (bytes.received, "read back")];
+    let ways: Vec<String> =
+        ways.into_iter().filter(|(bytes, _)| *bytes > 0).map(|(bytes, way)| format!("{} {way}", size(bytes))).collect();
+    if !ways.is_empty() {
+        page.field("bytes", ways.join(", "));
+    }
     page.field("stored", format!("{} more", size(bytes.stored)));
     page.field("time", format!("{:.0} s", estimate.seconds.max(1.0)));
     if let Some(cost) = &estimate.cost {

@@ -49,7 +49,7 @@ pub fn run(args: &InitArgs, environment: &Environment, terminal: &Terminal) -> R
 
 fn next(output: &Path, complete: bool) -> String {
     let output = output.display().to_string();
-    let mut words = vec!["nexus", "backup", "--dry-run"];
+    let mut words = vec!["nexus", "doctor"];
     if output != crate::settings::CONFIG_NAME {
         words.extend(["--config", &output]);
     }
