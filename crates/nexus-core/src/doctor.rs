@@ -24,6 +24,7 @@ use crate::vault::StoreRules;
 pub use estimate::{Basis, Bytes, Cost, Estimate, Requests};
 pub use line::{Line, Standing, Step};
 pub use prices::{Prices, Storage};
+pub use rights::Unfinished;
 
 /// What is looked at.
 #[derive(Debug, Clone)]
@@ -69,12 +70,18 @@ impl Checklist {
 
 /// Looks at everything.
 ///
-/// What is wrong is a line, never an error.
+/// What is wrong is a line, never an error. `unfinished` learns what must be removed when this is not polled to its end.
 ///
 /// # Errors
 ///
 /// Those of this machine's scratch folder: without one nothing can be looked at.
-pub async fn examine(plan: &DoctorPlan, prices: &Prices, clock: &Clock, events: &Events) -> Result<Checklist> {
+pub async fn examine(
+    plan: &DoctorPlan,
+    prices: &Prices,
+    clock: &Clock,
+    events: &Events,
+    unfinished: &mut Option<Unfinished>,
+) -> Result<Checklist> {
     let scratch = Scratch::create(&plan.backup.scratch)?;
     let mut lines: Vec<Line> = machine::clock(plan, clock).await.into_iter().collect();
     lines.extend(database::look(plan).await);
@@ -85,10 +92,10 @@ pub async fn examine(plan: &DoctorPlan, prices: &Prices, clock: &Clock, events: 
     if reached {
         lines.extend(service::lines(plan).await);
         if plan.trying == Trying::Rights {
-            lines.extend(rights::lines(plan, &probe).await);
+            lines.extend(rights::lines(plan, &probe, clock, unfinished).await);
         }
     }
-    lines.extend(files::look(plan, &probe).await);
+    lines.extend(files::look(plan, &probe, clock).await);
     lines.extend(vault::place(plan));
     lines.extend(retention::lines(plan));
     let estimate = match estimate::estimate(plan, prices, &scratch, clock, events).await {

@@ -6,7 +6,9 @@ mod steps;
 use std::path::Path;
 
 use nexus_core::backup::BackupPlan;
-use nexus_core::doctor::{Basis, Checklist, DoctorPlan, Estimate, Line, Prices, Standing, Trying, examine, glance};
+use nexus_core::doctor::{
+    Basis, Checklist, DoctorPlan, Estimate, Line, Prices, Standing, Trying, Unfinished, examine, glance,
+};
 use nexus_core::error::{Error, Result};
 use serde::Serialize;
 
@@ -35,8 +37,8 @@ struct Shown<'a> {
     next: Vec<Told>,
 }
 
-/// Looks, and says what was seen.
-pub async fn run(run: &Run, args: &DoctorArgs) -> Result<Outcome> {
+/// Looks, and says what was seen; `unfinished` learns what must be removed when this is not polled to its end.
+pub async fn run(run: &Run, args: &DoctorArgs, unfinished: &mut Option<Unfinished>) -> Result<Outcome> {
     let prices = match &args.prices {
         Some(path) => prices(&run.folder.join(path))?,
         None => Prices::default(),
@@ -46,7 +48,7 @@ pub async fn run(run: &Run, args: &DoctorArgs) -> Result<Outcome> {
     match plan(run, trying).await {
         Ok(plan) => {
             list.lines.push(configuration(run, &plan.backup));
-            let looked = Box::pin(examine(&plan, &prices, &run.clock, &run.events)).await?;
+            let looked = Box::pin(examine(&plan, &prices, &run.clock, &run.events, unfinished)).await?;
             list.lines.extend(looked.lines);
             list.lines.extend(git::line(&plan.backup));
             list.estimate = looked.estimate;
@@ -60,6 +62,13 @@ pub async fn run(run: &Run, args: &DoctorArgs) -> Result<Outcome> {
     };
     run.terminal.answer(&page(&answer), &answer);
     Ok(Outcome::of(answer.fit))
+}
+
+/// Removes what a look that was broken off has stored.
+pub async fn clear_up(unfinished: Option<Unfinished>) {
+    if let Some(unfinished) = unfinished {
+        unfinished.give_up().await;
+    }
 }
 
 /// The quick half, before a backup: what fails ends it, what is doubtful is said.
