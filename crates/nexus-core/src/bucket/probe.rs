@@ -9,15 +9,16 @@ use jiff::Timestamp;
 use super::failure::{Failure, FailureKind, failure};
 use super::questions::{Answer, Versioning};
 use super::s3::{S3, listed, stored, timestamp};
-use super::transfer::copy_source;
-use super::upload::part_size;
-use super::{Bucket, Reader, Remover, Writer};
+use super::transfer::{copy_part_size, copy_source};
+use super::{Bucket, Reader, Remover, Writer, upload};
 use crate::error::{Error, Result};
 
 /// Pages of versions of one key that are looked at: a probe has two versions at most.
 const PAGES: usize = 10;
 /// The version id of what a bucket keeps no versions of.
 const NO_VERSION: &str = "null";
+/// Requests that look, around the parts of a copy: the object before and after, and its tags.
+const LOOKS: u64 = 3;
 /// An ETag that no object has.
 const NO_ETAG: &str = "\"00000000000000000000000000000000\"";
 
@@ -39,11 +40,11 @@ impl Reader {
         }
     }
 
-    /// Bytes above which an object is copied in parts, and how large these are for one of `bytes`.
-    pub(crate) fn parts(&self, bytes: u64) -> u64 {
+    /// Requests that bring a file of so many bytes from here into a bucket: those that write, and those that look.
+    pub(crate) fn requests_to_copy(&self, bytes: u64) -> (u64, u64) {
         match self.bucket() {
-            Bucket::S3(s3) if bytes > s3.limits().copy_cutoff => bytes.div_ceil(part_size(bytes)),
-            _ => 1,
+            Bucket::S3(s3) => in_parts(bytes, s3.limits().copy_cutoff).map_or((1, 0), |parts| (parts + 2, LOOKS)),
+            Bucket::Folder(_) => (upload::requests(bytes), 0),
         }
     }
 
@@ -222,7 +223,7 @@ impl S3 {
         let page = listed.map_err(|failure| failure.into_error(what()))?;
         let encoded = page.encoding_type() == Some(&EncodingType::Url);
         let objects = page.contents().iter().filter_map(|object| listed_as(object, encoded));
-        Ok(objects.filter(|(_, size)| *size > 0).min_by_key(|(_, size)| *size))
+        Ok(objects.filter(|(_, size)| (1..=self.limits().copy_cutoff).contains(size)).min_by_key(|(_, size)| *size))
     }
 
     /// Asks as somebody without credentials would; what is refused, or not answered, is not open.
@@ -353,4 +354,23 @@ fn listed_as(object: &aws_sdk_s3::types::Object, encoded: bool) -> Option<(Strin
     let object = listed(object, encoded)?;
     // What lies in an archive can be neither read nor copied.
     object.side.class.is_none().then_some((object.key, object.side.size))
+}
+
+/// The parts that an object is copied in; `None` when it goes in one request.
+fn in_parts(bytes: u64, cutoff: u64) -> Option<u64> {
+    (bytes > cutoff).then(|| bytes.div_ceil(copy_part_size(bytes, cutoff)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pace::Limits;
+    use super::*;
+
+    #[test]
+    fn a_large_object_is_foretold_in_the_parts_that_it_is_copied_in() {
+        let cutoff = Limits::default().copy_cutoff;
+        assert_eq!(in_parts(cutoff, cutoff), None);
+        assert_eq!(in_parts(10 << 30, cutoff), Some(160));
+        assert_eq!(in_parts(6 << 20, 5 << 20), Some(1));
+    }
 }
