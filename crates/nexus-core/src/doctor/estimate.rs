@@ -50,6 +50,8 @@ pub struct Estimate {
     pub basis: Basis,
     /// Bytes that scratch needs meanwhile.
     pub scratch_bytes: u64,
+    /// Bytes that the folder of records needs.
+    pub records_bytes: u64,
 }
 
 /// Requests by what they are billed as.
@@ -138,6 +140,7 @@ pub(super) async fn estimate(
         cost: (!plan.vault.is_folder()).then(|| cost(plan, prices, &requests, &bytes, (&sizes, &kept))),
         basis: sizes.basis.unwrap_or(Basis::Tried),
         scratch_bytes: sizes.scratch + 3 * kept.listing_bytes + scratch_of_records(plan, &sizes),
+        records_bytes: sizes.records,
     })
 }
 

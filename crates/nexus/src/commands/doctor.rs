@@ -71,16 +71,14 @@ pub async fn clear_up(unfinished: Option<Unfinished>) {
     }
 }
 
-/// The quick half, before a backup: what fails ends it, what is doubtful is said.
+/// The quick half, before a backup: what would make it fail ends it, what is doubtful is said.
 ///
 /// # Errors
 ///
 /// The first line that failed.
 pub async fn before_backup(run: &Run, backup: &BackupPlan) -> Result<()> {
     let plan = around(run, backup.clone(), Trying::Nothing).await?;
-    let mut lines = glance(&plan, &run.clock).await;
-    lines.extend(git::line(backup));
-    for line in lines {
+    for line in glance(&plan, &run.clock).await {
         let told = steps::told(run, &line);
         let next: Vec<String> = told.iter().map(Told::sentence).collect();
         match (line.standing, line.cause) {
@@ -89,6 +87,11 @@ pub async fn before_backup(run: &Run, backup: &BackupPlan) -> Result<()> {
             (Standing::Failed, Some(error)) => return Err(error),
             (Standing::Failed, None) => return Err(Error::usage_hint(line.what, next.join("; "))),
         }
+    }
+    // Records in git are bad, and no backup is worse.
+    if let Some(line) = git::line(backup).filter(|line| line.standing != Standing::Passed) {
+        let next: Vec<String> = steps::told(run, &line).iter().map(Told::sentence).collect();
+        run.terminal.warn(&format!("{}; {}", line.what, next.join("; ")));
     }
     Ok(())
 }
