@@ -147,10 +147,8 @@ async fn whole_copies_without_records_in_the_vault_take_what_was_foretold() {
 async fn tables_of_very_different_sizes_take_what_was_foretold() {
     let (service, endpoint) = sandbox();
     let app = App::clinic(endpoint).await;
-    let mut tables = String::new();
-    for table in 0..20 {
-        tables.push_str(&format!("CREATE TABLE small_{table} (id INTEGER PRIMARY KEY, text);"));
-    }
+    let tables: Vec<_> = (0..20).map(|n| format!("CREATE TABLE small_{n} (id INTEGER PRIMARY KEY, text);")).collect();
+    let tables = tables.concat();
     app.sql(&format!(
         "{tables} CREATE TABLE large (id INTEGER PRIMARY KEY, text);
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200)
