@@ -251,6 +251,9 @@ async fn a_vault_in_the_bucket_of_the_files_is_moved_out_as_the_next_steps_say()
     app.back_up(&[]);
     let folder = app.path("vault").display().to_string();
     look(&app, &["--vault", &folder]).stands("place", "warned");
+    std::fs::create_dir(app.path("media")).expect("room on the disk");
+    let seen = look(&app, &["--files", "media", "--vault", "media/vault"]);
+    assert!(seen.stands("place", "warned")["what"].to_string().contains("among the files"), "{:#}", seen.0);
 }
 
 #[tokio::test]
@@ -258,6 +261,11 @@ async fn what_is_kept_for_too_short_a_time_is_named_and_the_next_step_mends_it()
     let (_service, endpoint) = sandbox();
     let app = App::clinic(endpoint).await;
     app.configure("[retention]\ndatabase = \"10d\"\nfiles = \"7d\"\n");
+    // The configuration is named as it was found.
+    std::fs::rename(app.path("nexus.toml"), app.path("other.toml")).expect("it is there");
+    let told = app.run(&["doctor", "--config", "other.toml"]).ends_with(0).out;
+    assert!(told.contains("/other.toml, under [retention]: "), "{told}");
+    std::fs::rename(app.path("other.toml"), app.path("nexus.toml")).expect("it is there");
     let seen = look(&app, &[]);
     mend(&app, seen.stands("retention", "warned"), "");
     look(&app, &[]).stands("retention", "passed");
