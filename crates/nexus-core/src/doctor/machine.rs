@@ -7,6 +7,7 @@ use super::{DoctorPlan, Estimate, Line, Step};
 use crate::bucket::{Address, Reader};
 use crate::clock::Clock;
 use crate::database::Database;
+use crate::error::Result;
 use crate::event::size;
 use crate::local::free_bytes;
 use crate::point::Part;
@@ -18,18 +19,25 @@ const APART: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>, `RequestTimeTooSkewed`).
 const REFUSED: jiff::SignedDuration = jiff::SignedDuration::from_mins(15);
 
-/// This machine's clock beside the service's.
-pub(super) async fn clock(plan: &DoctorPlan, clock: &Clock) -> Option<Line> {
-    let name = "clock";
+/// This machine's clock beside the service's; nothing where there is no service, or one that does not say.
+///
+/// # Errors
+///
+/// What the service could not be asked for.
+pub(super) async fn clock(plan: &DoctorPlan, clock: &Clock) -> Result<Option<Line>> {
     let source = plan.backup.files.as_ref().map(|files| &files.source);
-    let service: &Reader = if plan.vault.is_folder() { source? } else { &plan.vault };
-    // A service that does not answer has a line of its own.
-    let theirs = service.service_time().await.ok()??;
-    let ours = clock.now();
+    let service = if plan.vault.is_folder() { source } else { Some(&plan.vault) };
+    let Some(service) = service else { return Ok(None) };
+    let theirs = service.service_time().await?;
+    Ok(theirs.map(|theirs| beside(service, theirs, clock.now())))
+}
+
+fn beside(service: &Reader, theirs: jiff::Timestamp, ours: jiff::Timestamp) -> Line {
+    let name = "clock";
     let apart = ours.duration_since(theirs);
     let seconds = apart.as_secs();
     if apart.abs() <= APART {
-        return Some(Line::passed(name, format!("{} s from that of {}", seconds.abs(), service.place())));
+        return Line::passed(name, format!("{} s from that of {}", seconds.abs(), service.place()));
     }
     let way = if seconds > 0 { "ahead of" } else { "behind" };
     let what = format!(
@@ -38,7 +46,7 @@ pub(super) async fn clock(plan: &DoctorPlan, clock: &Clock) -> Option<Line> {
         service.place()
     );
     let next = vec![Step::Shell("timedatectl set-ntp true".to_owned())];
-    Some(if apart.abs() <= REFUSED { Line::warned(name, what, next) } else { Line::failed(name, what, next) })
+    if apart.abs() <= REFUSED { Line::warned(name, what, next) } else { Line::failed(name, what, next) }
 }
 
 /// What takes room on this machine.

@@ -382,6 +382,17 @@ async fn a_disk_without_room_for_records_or_vault_is_named() {
 }
 
 #[tokio::test]
+async fn a_service_that_does_not_answer_is_waited_for_once_by_a_backup() {
+    let (service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    app.configure("[s3]\nattempts = 2\n");
+    service.reset_counts();
+    service.inject(nexus_sandbox::Fault::Reset, nexus_sandbox::FaultAt::From(1));
+    app.run(&["backup"]).refuses(2, "cannot list the bucket");
+    assert_eq!(service.requests(), 2);
+}
+
+#[tokio::test]
 async fn what_a_role_may_not_ask_has_not_passed() {
     let (service, endpoint) = sandbox();
     let app = App::clinic(endpoint).await;
