@@ -17,13 +17,14 @@ mod vault;
 use crate::backup::BackupPlan;
 use crate::bucket::{Address, Reader};
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::local::Scratch;
 use crate::vault::StoreRules;
 pub use estimate::{Basis, Bytes, Cost, Estimate, Requests};
 pub use line::{Line, Standing, Step};
 pub use prices::{Prices, Storage};
+pub use rights::Unfinished;
 
 /// What is looked at.
 #[derive(Debug, Clone)]
@@ -69,14 +70,21 @@ impl Checklist {
 
 /// Looks at everything.
 ///
-/// What is wrong is a line, never an error.
+/// What is wrong is a line, never an error. `unfinished` learns what must be removed when this is not polled to its end.
 ///
 /// # Errors
 ///
 /// Those of this machine's scratch folder: without one nothing can be looked at.
-pub async fn examine(plan: &DoctorPlan, prices: &Prices, clock: &Clock, events: &Events) -> Result<Checklist> {
+pub async fn examine(
+    plan: &DoctorPlan,
+    prices: &Prices,
+    clock: &Clock,
+    events: &Events,
+    unfinished: &mut Option<Unfinished>,
+) -> Result<Checklist> {
     let scratch = Scratch::create(&plan.backup.scratch)?;
-    let mut lines: Vec<Line> = machine::clock(plan, clock).await.into_iter().collect();
+    // A service that does not answer has a line of its own.
+    let mut lines: Vec<Line> = machine::clock(plan, clock).await.ok().flatten().into_iter().collect();
     lines.extend(database::look(plan).await);
     lines.extend(database::hold(plan, &scratch, clock, events).await);
     let (more, reached) = vault::reach(plan, &scratch).await;
@@ -85,15 +93,19 @@ pub async fn examine(plan: &DoctorPlan, prices: &Prices, clock: &Clock, events: 
     if reached {
         lines.extend(service::lines(plan).await);
         if plan.trying == Trying::Rights {
-            lines.extend(rights::lines(plan, &probe).await);
+            lines.extend(rights::lines(plan, &probe, clock, unfinished).await);
         }
     }
-    lines.extend(files::look(plan, &probe).await);
+    lines.extend(files::look(plan, &probe, clock).await);
     lines.extend(vault::place(plan));
     lines.extend(retention::lines(plan));
-    let estimate = match estimate::estimate(plan, prices, &scratch, clock, events).await {
-        Ok(estimate) => Some(estimate),
-        Err(error) => {
+    // What cannot be reached is not waited for again.
+    let lost = lines.iter().any(|line| line.standing == Standing::Failed && ["vault", "files"].contains(&line.name));
+    let estimated = if lost { None } else { Some(estimate::estimate(plan, prices, &scratch, clock, events).await) };
+    let estimate = match estimated {
+        None => None,
+        Some(Ok(estimate)) => Some(estimate),
+        Some(Err(error)) => {
             // Whatever stands in its way has a line of its own, as a rule.
             if lines.iter().all(|line| line.standing != Standing::Failed) {
                 lines.push(Line::of_error("estimate", error));
@@ -112,6 +124,11 @@ pub async fn examine(plan: &DoctorPlan, prices: &Prices, clock: &Clock, events: 
 pub async fn glance(plan: &DoctorPlan, clock: &Clock) -> Vec<Line> {
     let mut lines = machine::records_folder(plan);
     lines.extend(machine::room_for_copy(plan));
-    lines.extend(machine::clock(plan, clock).await);
+    match machine::clock(plan, clock).await {
+        Ok(line) => lines.extend(line),
+        // Waited for once is long enough: nothing that follows would be answered.
+        Err(error @ Error::Unreachable { .. }) => lines.push(Line::of_error("service", error)),
+        Err(_) => {}
+    }
     lines
 }

@@ -50,7 +50,7 @@ impl Access {
         self.blocked.load(Ordering::Relaxed)
     }
 
-    fn denies(&self, operation: &str) -> bool {
+    pub fn denies(&self, operation: &str) -> bool {
         let only = self.only.lock().unwrap_or_else(PoisonError::into_inner);
         only.as_ref().is_some_and(|only| !only.contains(operation))
             || self.denied.lock().unwrap_or_else(PoisonError::into_inner).contains(operation)

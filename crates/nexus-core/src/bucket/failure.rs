@@ -46,6 +46,12 @@ impl Failure {
         Self { kind: FailureKind::Fatal, cause: cause.into() }
     }
 
+    /// What became of one object of many, of which the whole request's status says nothing.
+    pub(crate) fn of_one(code: Option<&str>, message: Option<&str>) -> Self {
+        let kind = if code == Some("AccessDenied") { FailureKind::Denied } else { FailureKind::Fatal };
+        Self { kind, cause: format!("{}: {}", code.unwrap_or("?"), message.unwrap_or("")).into() }
+    }
+
     pub(crate) fn gone(cause: impl Into<Cause>) -> Self {
         Self { kind: FailureKind::Gone, cause: cause.into() }
     }

@@ -108,6 +108,25 @@ impl Folder {
         sorter.finish()
     }
 
+    /// What lies in one folder by names that begin so, and nothing below it.
+    pub(crate) fn begun_so(&self, beginning: &str) -> Result<Vec<Object>> {
+        let folder = beginning.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let path = self.root.join(folder);
+        let what = || format!("cannot list `{}`", path.display());
+        let mut objects = Vec::new();
+        for entry in fs::read_dir(&path).map_err(|cause| Error::local(what(), cause))? {
+            let entry = entry.map_err(|cause| Error::local(what(), cause))?;
+            let named = entry.file_name().to_str().is_some_and(|name| {
+                let cut = if folder.is_empty() { 0 } else { folder.len() + 1 };
+                name.starts_with(&beginning[cut..])
+            });
+            if named && let Some(object) = Self::object(folder, &entry)? {
+                objects.push(object);
+            }
+        }
+        Ok(objects)
+    }
+
     fn object(folder: &str, entry: &fs::DirEntry) -> Result<Option<Object>> {
         let path = entry.path();
         let Some(name) = entry.file_name().to_str().map(str::to_owned) else {

@@ -1,16 +1,24 @@
 //! What a service makes of one small object: tried by the checklist only.
 
-use aws_sdk_s3::types::{EncodingType, ObjectIdentifier};
+use std::collections::BTreeMap;
+
+use aws_sdk_s3::primitives::DateTime;
+use aws_sdk_s3::types::EncodingType;
+use jiff::Timestamp;
 
 use super::failure::{Failure, FailureKind, failure};
-use super::s3::{S3, listed, stored};
-use super::transfer::copy_source;
-use super::upload::part_size;
-use super::{Bucket, Reader, Remover, Writer};
+use super::questions::{Answer, Versioning};
+use super::s3::{S3, listed, stored, timestamp};
+use super::transfer::{copy_part_size, copy_source};
+use super::{Bucket, Reader, Remover, Writer, upload};
 use crate::error::{Error, Result};
 
 /// Pages of versions of one key that are looked at: a probe has two versions at most.
 const PAGES: usize = 10;
+/// The version id of what a bucket keeps no versions of.
+const NO_VERSION: &str = "null";
+/// Requests that look, around the parts of a copy: the object before and after, and its tags.
+const LOOKS: u64 = 3;
 /// An ETag that no object has.
 const NO_ETAG: &str = "\"00000000000000000000000000000000\"";
 
@@ -32,11 +40,11 @@ impl Reader {
         }
     }
 
-    /// Bytes above which an object is copied in parts, and how large these are for one of `bytes`.
-    pub(crate) fn parts(&self, bytes: u64) -> u64 {
+    /// Requests that bring a file of so many bytes from here into a bucket: those that write, and those that look.
+    pub(crate) fn requests_to_copy(&self, bytes: u64) -> (u64, u64) {
         match self.bucket() {
-            Bucket::S3(s3) if bytes > s3.limits().copy_cutoff => bytes.div_ceil(part_size(bytes)),
-            _ => 1,
+            Bucket::S3(s3) => in_parts(bytes, s3.limits().copy_cutoff).map_or((1, 0), |parts| (parts + 2, LOOKS)),
+            Bucket::Folder(_) => (upload::requests(bytes), 0),
         }
     }
 
@@ -106,14 +114,101 @@ impl Writer {
 }
 
 impl Remover {
-    /// Removes an object with every version and delete marker of it.
-    pub async fn erase(&self, key: &str) -> Result<()> {
-        self.remove(&[key.to_owned()]).await?;
+    /// Finds out whether objects could be removed, by the key of one that is not there; nothing is left of that either.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Denied`] when the role may not.
+    pub async fn may_remove(&self, key: &str) -> Result<()> {
         match self.writer().reader().bucket() {
-            Bucket::S3(s3) => s3.erase_versions(key).await,
-            Bucket::Folder(_) => Ok(()),
+            Bucket::S3(s3) => {
+                s3.versions(key).await?;
+                match s3.versioning().await? {
+                    Answer::Known(Versioning::Off) | Answer::Unsupported => self.remove(&[key.to_owned()]).await,
+                    // Removing what is not there would leave a marker that says so; a version that is not there leaves none.
+                    Answer::Known(_) | Answer::Denied => match s3.remove_version(key, NO_VERSION).await {
+                        Err(failure)
+                            if failure.kind == FailureKind::Denied || failure.kind == FailureKind::Transient =>
+                        {
+                            Err(failure.into_error(format!("cannot remove versions from s3://{}", s3.name())))
+                        }
+                        // Services differ in what they say of a version that is not there.
+                        _ => Ok(()),
+                    },
+                }
+            }
+            Bucket::Folder(_) => self.remove(&[key.to_owned()]).await,
         }
     }
+
+    /// Removes an object with every version and delete marker of it.
+    pub async fn erase(&self, key: &str) -> Result<()> {
+        match self.writer().reader().bucket() {
+            Bucket::S3(s3) => self.erase_versions(s3, key).await,
+            Bucket::Folder(_) => self.remove(&[key.to_owned()]).await,
+        }
+    }
+
+    /// Erases the objects whose keys begin so and that were stored before a moment; counts them.
+    pub async fn sweep(&self, beginning: &str, before: Timestamp) -> Result<usize> {
+        let stored = match self.writer().reader().bucket() {
+            Bucket::S3(s3) => s3.begun_so(beginning).await?,
+            Bucket::Folder(folder) => {
+                let objects = folder.begun_so(beginning)?.into_iter();
+                objects.map(|object| (object.key, object.side.modified)).collect()
+            }
+        };
+        let mut newest = BTreeMap::<String, Option<Timestamp>>::new();
+        for (key, modified) in stored {
+            let known = newest.entry(key).or_insert(modified);
+            // One whose age is not known is somebody's who may be at work.
+            *known = known.zip(modified).map(|(one, other)| one.max(other));
+        }
+        let old = newest.into_iter().filter(|(_, modified)| modified.is_some_and(|modified| modified < before));
+        let mut swept = 0;
+        for (key, _) in old {
+            self.erase(&key).await?;
+            swept += 1;
+        }
+        Ok(swept)
+    }
+
+    /// An object of a bucket that keeps versions is removed version by version, so that no marker takes its place.
+    async fn erase_versions(&self, s3: &S3, key: &str) -> Result<()> {
+        let what = || format!("cannot remove the versions of s3://{}/{key}", s3.name());
+        let plainly = || async { self.remove(&[key.to_owned()]).await };
+        for round in 0..PAGES {
+            let versions = match s3.versions(key).await {
+                Ok(versions) => versions.into_iter().filter(|version| version.key == key).collect::<Vec<_>>(),
+                Err(error) => {
+                    // What can be done is done.
+                    plainly().await?;
+                    return Err(error);
+                }
+            };
+            if versions.is_empty() {
+                let unseen = round == 0 && !matches!(s3.head(key).await, Ok(None));
+                return if unseen { plainly().await } else { Ok(()) };
+            }
+            for version in versions {
+                if version.id == NO_VERSION && !version.marker && round == 0 {
+                    plainly().await?;
+                    continue;
+                }
+                let removed = s3.remove_version(key, &version.id).await;
+                removed.map_err(|failure| failure.into_error(what()))?;
+            }
+        }
+        Err(Error::Unsupported { what: format!("{}: they stay", what()) })
+    }
+}
+
+/// One version of an object, or a marker that it was removed.
+struct Version {
+    key: String,
+    id: String,
+    marker: bool,
+    modified: Option<Timestamp>,
 }
 
 impl S3 {
@@ -128,7 +223,7 @@ impl S3 {
         let page = listed.map_err(|failure| failure.into_error(what()))?;
         let encoded = page.encoding_type() == Some(&EncodingType::Url);
         let objects = page.contents().iter().filter_map(|object| listed_as(object, encoded));
-        Ok(objects.filter(|(_, size)| *size > 0).min_by_key(|(_, size)| *size))
+        Ok(objects.filter(|(_, size)| (1..=self.limits().copy_cutoff).contains(size)).min_by_key(|(_, size)| *size))
     }
 
     /// Asks as somebody without credentials would; what is refused, or not answered, is not open.
@@ -202,49 +297,56 @@ impl S3 {
         .await
     }
 
-    /// Removes what versions of a key are left; where none are kept, there are none to see.
-    async fn erase_versions(&self, key: &str) -> Result<()> {
-        let what = || format!("cannot remove the versions of s3://{}/{key}", self.name());
-        for _ in 0..PAGES {
-            let listed = self
-                .attempt(0, async || {
-                    let asked = self.client().list_object_versions().bucket(self.name()).prefix(key).send().await;
-                    asked.map_err(failure)
-                })
-                .await;
-            let page = match listed {
-                Ok(page) => page,
-                Err(failure) if failure.kind == FailureKind::Unsupported => return Ok(()),
-                Err(failure) => return Err(failure.into_error(what())),
-            };
-            let versions = page.versions().iter().map(|version| (version.key(), version.version_id()));
-            let markers = page.delete_markers().iter().map(|marker| (marker.key(), marker.version_id()));
-            let left: Vec<ObjectIdentifier> = versions
-                .chain(markers)
-                .filter(|(name, _)| *name == Some(key))
-                .filter_map(|(name, id)| {
-                    ObjectIdentifier::builder()
-                        .set_key(name.map(str::to_owned))
-                        .set_version_id(id.map(str::to_owned))
-                        .build()
-                        .ok()
-                })
-                .collect();
-            if left.is_empty() {
-                return Ok(());
+    /// One page of the versions of keys that begin so; none where a service knows no versions.
+    async fn versions(&self, beginning: &str) -> Result<Vec<Version>> {
+        let listed = self
+            .attempt(0, async || {
+                let asked = self.client().list_object_versions().bucket(self.name()).prefix(beginning).send().await;
+                asked.map_err(failure)
+            })
+            .await;
+        let page = match listed {
+            Ok(page) => page,
+            Err(failure) if failure.kind == FailureKind::Unsupported => return Ok(Vec::new()),
+            Err(failure) => {
+                return Err(failure.into_error(format!("cannot list versions in s3://{}/{beginning}", self.name())));
             }
-            for version in left {
-                let removed = self
-                    .attempt(0, async || {
-                        let asked = self.client().delete_object().bucket(self.name()).key(key);
-                        let asked = asked.set_version_id(version.version_id().map(str::to_owned));
-                        asked.send().await.map(|_| ()).map_err(failure)
-                    })
-                    .await;
-                removed.map_err(|failure| failure.into_error(what()))?;
-            }
-        }
-        Err(Error::Unsupported { what: format!("{}: they stay", what()) })
+        };
+        let version = |(key, id, marker, modified): (Option<&str>, Option<&str>, bool, Option<&DateTime>)| {
+            let (key, id) = (key?.to_owned(), id.unwrap_or(NO_VERSION).to_owned());
+            Some(Version { key, id, marker, modified: modified.and_then(timestamp) })
+        };
+        let versions = page.versions().iter();
+        let versions = versions.map(|one| (one.key(), one.version_id(), false, one.last_modified()));
+        let markers = page.delete_markers().iter();
+        let markers = markers.map(|one| (one.key(), one.version_id(), true, one.last_modified()));
+        Ok(versions.chain(markers).filter_map(version).collect())
+    }
+
+    async fn remove_version(&self, key: &str, id: &str) -> std::result::Result<(), Failure> {
+        self.attempt(0, async || {
+            let asked = self.client().delete_object().bucket(self.name()).key(key).version_id(id).send().await;
+            asked.map(|_| ()).map_err(failure)
+        })
+        .await
+    }
+
+    /// Objects and versions whose keys begin so, a page of each, with when they were stored.
+    async fn begun_so(&self, beginning: &str) -> Result<Vec<(String, Option<Timestamp>)>> {
+        let versions = self.versions(beginning).await?.into_iter();
+        let mut stored: Vec<_> = versions.map(|version| (version.key, version.modified)).collect();
+        let asked = self
+            .attempt(0, async || {
+                let request = self.client().list_objects_v2().bucket(self.name()).prefix(beginning);
+                request.encoding_type(EncodingType::Url).send().await.map_err(failure)
+            })
+            .await;
+        let page =
+            asked.map_err(|failure| failure.into_error(format!("cannot list s3://{}/{beginning}", self.name())))?;
+        let encoded = page.encoding_type() == Some(&EncodingType::Url);
+        let objects = page.contents().iter().filter_map(|object| listed(object, encoded));
+        stored.extend(objects.map(|object| (object.key, object.side.modified)));
+        Ok(stored)
     }
 }
 
@@ -252,4 +354,23 @@ fn listed_as(object: &aws_sdk_s3::types::Object, encoded: bool) -> Option<(Strin
     let object = listed(object, encoded)?;
     // What lies in an archive can be neither read nor copied.
     object.side.class.is_none().then_some((object.key, object.side.size))
+}
+
+/// The parts that an object is copied in; `None` when it goes in one request.
+fn in_parts(bytes: u64, cutoff: u64) -> Option<u64> {
+    (bytes > cutoff).then(|| bytes.div_ceil(copy_part_size(bytes, cutoff)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pace::Limits;
+    use super::*;
+
+    #[test]
+    fn a_large_object_is_foretold_in_the_parts_that_it_is_copied_in() {
+        let cutoff = Limits::default().copy_cutoff;
+        assert_eq!(in_parts(cutoff, cutoff), None);
+        assert_eq!(in_parts(10 << 30, cutoff), Some(160));
+        assert_eq!(in_parts(6 << 20, 5 << 20), Some(1));
+    }
 }

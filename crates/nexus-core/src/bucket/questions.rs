@@ -158,7 +158,7 @@ impl S3 {
         }
     }
 
-    async fn versioning(&self) -> Result<Answer<Versioning>> {
+    pub(super) async fn versioning(&self) -> Result<Answer<Versioning>> {
         let what = format!("cannot ask for the versioning of s3://{}", self.name());
         let asked = self
             .attempt(0, async || {

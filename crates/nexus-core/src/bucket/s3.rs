@@ -475,7 +475,10 @@ impl S3 {
     }
 
     async fn remove_batch(&self, keys: &[&String]) -> Result<()> {
-        let what = || format!("cannot remove {} objects from s3://{}", keys.len(), self.name);
+        let what = || match keys {
+            [key] => format!("cannot remove s3://{}/{key}", self.name),
+            keys => format!("cannot remove {} objects from s3://{}", keys.len(), self.name),
+        };
         let mut delete = Delete::builder().quiet(true);
         for key in keys {
             let object = ObjectIdentifier::builder().key(key.as_str()).build();
@@ -489,8 +492,7 @@ impl S3 {
             .await
             .map_err(|failure| failure.into_error(what()))?;
         if let Some(error) = answer.errors().first() {
-            let said = format!("{}: {}", error.code().unwrap_or("?"), error.message().unwrap_or(""));
-            return Err(Failure::fatal(said).into_error(format!(
+            return Err(Failure::of_one(error.code(), error.message()).into_error(format!(
                 "cannot remove s3://{}/{} and {} more",
                 self.name,
                 error.key().unwrap_or("?"),

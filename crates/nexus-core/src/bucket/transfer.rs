@@ -307,6 +307,11 @@ async fn begin(
     .inspect(|id| into.begun(&target.key, id))
 }
 
+/// The size of the parts that an object of so many bytes is copied in.
+pub(super) fn copy_part_size(bytes: u64, cutoff: u64) -> u64 {
+    part_size(bytes).max(cutoff.min(64 * 1024 * 1024))
+}
+
 async fn copy_parts(
     from: &S3,
     object: &Object,
@@ -314,7 +319,7 @@ async fn copy_parts(
     target: &Target,
     upload: &str,
 ) -> std::result::Result<Vec<CompletedPart>, Failure> {
-    let size = part_size(object.side.size).max(into.limits().copy_cutoff.min(64 * 1024 * 1024));
+    let size = copy_part_size(object.side.size, into.limits().copy_cutoff);
     let source = copy_source(from, &object.key, object.side.version.as_deref());
     let condition = object.side.etag.as_ref().map(|etag| format!("\"{etag}\""));
     stream::iter(0..object.side.size.div_ceil(size))

@@ -43,6 +43,11 @@ pub(crate) fn part_size(bytes: u64) -> u64 {
     PART.max(bytes.div_ceil(PARTS - 1).next_multiple_of(1024 * 1024))
 }
 
+/// Requests that store one object of so many bytes.
+pub(crate) fn requests(bytes: u64) -> u64 {
+    if bytes <= SINGLE { 1 } else { bytes.div_ceil(part_size(bytes)) + 2 }
+}
+
 impl S3 {
     pub(crate) async fn upload_new(
         &self,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::sizes::{Sizes, newest, sizes};
 use super::{DoctorPlan, Prices};
 use crate::backup;
-use crate::bucket::upload::{SINGLE, part_size};
+use crate::bucket::upload;
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::error::{Error, Result};
@@ -21,9 +21,15 @@ use crate::vault::{RecoveryPoint, Vault};
 
 /// Bytes a second between this machine and a service, where nothing better is known.
 const RATE: u64 = 50 * 1024 * 1024;
+/// Bytes a second onto a disk of this machine.
+const DISK: u64 = 100 * 1024 * 1024;
 /// Bytes of the documents of a point, and for each table.
 const DOCUMENTS: u64 = 4_000;
 const DOCUMENT_TABLE: u64 = 600;
+/// How often the base's documents are read, and bytes of its claim and of an entry of its journal.
+const LOOKS_AT_BASE: u64 = 3;
+const CLAIM: u64 = 300;
+const ENTRY: u64 = 700;
 
 /// What the next backup takes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -44,6 +50,8 @@ pub struct Estimate {
     pub basis: Basis,
     /// Bytes that scratch needs meanwhile.
     pub scratch_bytes: u64,
+    /// Bytes that the folder of records needs.
+    pub records_bytes: u64,
 }
 
 /// Requests by what they are billed as.
@@ -128,10 +136,11 @@ pub(super) async fn estimate(
         bytes,
         files_to_copy: kept.to_copy.files,
         files: kept.total.files,
-        seconds: seconds(&requests, &bytes, &kept, latency),
+        seconds: seconds(plan, &requests, &bytes, &kept, latency),
         cost: (!plan.vault.is_folder()).then(|| cost(plan, prices, &requests, &bytes, (&sizes, &kept))),
         basis: sizes.basis.unwrap_or(Basis::Tried),
         scratch_bytes: sizes.scratch + 3 * kept.listing_bytes + scratch_of_records(plan, &sizes),
+        records_bytes: sizes.records,
     })
 }
 
@@ -152,17 +161,14 @@ async fn opened(plan: &DoctorPlan, scratch: &Scratch) -> Result<Option<Vault>> {
     }
 }
 
-/// Requests that store one object of so many bytes.
-fn put(bytes: u64) -> u64 {
-    if bytes <= SINGLE { 1 } else { bytes.div_ceil(part_size(bytes)) + 2 }
-}
-
 /// Requests of a backup, in the order in which it makes them.
 fn requests(plan: &DoctorPlan, made: bool, base: Option<&RecoveryPoint>, sizes: &Sizes, files: &Foreseen) -> Requests {
     let (mut lists, mut puts, mut gets) = (0, 0, 0);
     let has = |part: Part| plan.backup.parts.contains(&part);
     let in_vault = !plan.vault.is_folder();
     let in_source = plan.backup.files.as_ref().is_some_and(|files| has(Part::Files) && !files.source.is_folder());
+    // The clock is asked for.
+    lists += u64::from(in_vault || in_source);
     if in_vault {
         // The vault is opened, or made: looked at once more, and its descriptor written.
         gets += 1;
@@ -177,8 +183,8 @@ fn requests(plan: &DoctorPlan, made: bool, base: Option<&RecoveryPoint>, sizes: 
         if let Some(base) = base {
             let entries = base.entries().read.len() as u64;
             // When it is found, when it is opened, and when the claim names it: claim, manifest, journal each time.
-            lists += 1 + 3;
-            gets += 3 * (2 + entries);
+            lists += 1 + LOOKS_AT_BASE;
+            gets += LOOKS_AT_BASE * (2 + entries);
             // Its listing.
             gets += 1;
         }
@@ -188,11 +194,11 @@ fn requests(plan: &DoctorPlan, made: bool, base: Option<&RecoveryPoint>, sizes: 
         puts += 1;
         // Listing and script, stored and read again.
         if has(Part::Files) {
-            puts += put(files.listing_bytes) + 1;
+            puts += upload::requests(files.listing_bytes) + 1;
             gets += 2;
         }
         if has(Part::Database) {
-            puts += put(sizes.copy);
+            puts += upload::requests(sizes.copy);
             gets += 1;
             if matches!(plan.backup.database, Some(Database::Postgres(_))) {
                 puts += 1;
@@ -200,8 +206,7 @@ fn requests(plan: &DoctorPlan, made: bool, base: Option<&RecoveryPoint>, sizes: 
             }
         }
         if has(Part::Records) && plan.backup.records.as_ref().is_some_and(|records| records.in_vault) {
-            let each = sizes.records / sizes.tables.max(1);
-            puts += sizes.tables * put(each) + 1;
+            puts += sizes.record_puts + 1;
             gets += sizes.tables + 1;
         }
         // The commit, read back; the journal before and after the proof; the claim, looked at by the proof.
@@ -229,12 +234,11 @@ fn bytes(plan: &DoctorPlan, base: Option<&RecoveryPoint>, sizes: &Sizes, files: 
     let from_service = plan.backup.files.as_ref().is_some_and(|files| !files.source.is_folder());
     let to_service = !plan.vault.is_folder();
     let copied = files.to_copy.bytes;
-    let base_listing =
-        base.and_then(|base| base.manifest().parts.files.as_ref()).map_or(0, |files| files.listing.bytes);
+    let of_base = base.map_or(0, of_base);
     Bytes {
         sent: if to_service { own + documents + if from_service { 0 } else { copied } } else { 0 },
         received: if to_service {
-            own + documents + base_listing
+            own + documents + of_base
         } else if from_service {
             copied
         } else {
@@ -245,13 +249,21 @@ fn bytes(plan: &DoctorPlan, base: Option<&RecoveryPoint>, sizes: &Sizes, files: 
     }
 }
 
+/// What is read of the base: its listing, and its documents as often as they are asked for.
+fn of_base(base: &RecoveryPoint) -> u64 {
+    let listing = base.manifest().parts.files.as_ref().map_or(0, |files| files.listing.bytes);
+    let manifest = serde_json::to_vec_pretty(base.manifest()).map_or(0, |bytes| bytes.len() as u64);
+    listing + LOOKS_AT_BASE * (manifest + CLAIM + ENTRY * base.entries().read.len() as u64)
+}
+
 /// Copies go many at once, the rest one after the other, and bytes as fast as the way to the service is.
-fn seconds(requests: &Requests, bytes: &Bytes, files: &Foreseen, latency: Duration) -> f64 {
+fn seconds(plan: &DoctorPlan, requests: &Requests, bytes: &Bytes, files: &Foreseen, latency: Duration) -> f64 {
     let at_once = 64.0;
     let copies = files.copy_requests + files.look_requests;
     let others = (requests.puts + requests.gets).saturating_sub(copies);
     let waits = latency.as_secs_f64() * (number(others) + number(copies) / at_once);
-    waits + number(bytes.sent + bytes.received) / number(RATE)
+    let on_disk = if plan.vault.is_folder() { bytes.stored } else { 0 };
+    waits + number(bytes.sent + bytes.received) / number(RATE) + number(on_disk) / number(DISK)
 }
 
 /// A count as a number to reckon with; beyond 2^53 it is off by less than anybody could tell.

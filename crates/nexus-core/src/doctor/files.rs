@@ -1,13 +1,14 @@
 //! The files: can they be listed and read, and could they be put back.
 
-use super::rights::Probe;
+use super::rights::{self, Probe};
 use super::{DoctorPlan, Line, Step, Trying};
 use crate::bucket::Address;
+use crate::clock::Clock;
 use crate::error::{self, Error};
 use crate::point::Part;
 
 /// Reach, and the right to put files back.
-pub(super) async fn look(plan: &DoctorPlan, probe: &Probe) -> Vec<Line> {
+pub(super) async fn look(plan: &DoctorPlan, probe: &Probe, clock: &Clock) -> Vec<Line> {
     let Some(files) = plan.backup.files.as_ref().filter(|_| plan.backup.parts.contains(&Part::Files)) else {
         return Vec::new();
     };
@@ -30,6 +31,7 @@ pub(super) async fn look(plan: &DoctorPlan, probe: &Probe) -> Vec<Line> {
     }
     let prefix = files.address.prefix();
     let name = "putting back";
+    rights::sweep_uploads(&files.source, prefix, clock).await;
     let back = match files.source.writer(prefix).may_store(&format!("{prefix}{}", probe.name)).await {
         Ok(()) => Line::passed(name, "this role may store files where they came from, as restore needs"),
         Err(error @ Error::Denied { .. }) => Line::warned(

@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use super::service::block;
 use super::{DoctorPlan, Line, Step};
-use crate::bucket::{StoreOptions, Writer};
+use crate::bucket::questions::{Answer, Lock, Versioning};
+use crate::bucket::{Reader, Remover, StoreOptions, Writer};
 use crate::clock::Clock;
 use crate::error::{self, Error, Result};
 use crate::point::Part;
@@ -16,9 +17,16 @@ pub(super) struct Probe {
     pub(super) name: String,
 }
 
+/// How all of them begin.
+const BEGINNING: &str = ".nexus-probe-";
+/// Those of a look that was broken off are this old; younger ones may be another's at work.
+const LEFT: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
+/// What is added to the name of a probe, for each that may be stored.
+const ENDINGS: [&str; 3] = ["", "-class", "-copy"];
+
 impl Probe {
     pub(super) fn of(clock: &Clock) -> Self {
-        Self { name: format!(".nexus-probe-{}", clock.nonce()) }
+        Self { name: format!("{BEGINNING}{}", clock.nonce()) }
     }
 
     fn key(&self, plan: &DoctorPlan, ending: &str) -> String {
@@ -26,37 +34,103 @@ impl Probe {
     }
 }
 
+/// What must be removed when a look is not carried to its end.
+#[derive(Debug)]
+pub struct Unfinished {
+    remover: Remover,
+    keys: Vec<String>,
+}
+
+impl Unfinished {
+    /// Removes what was stored. What comes to lie there later still, and what cannot be removed now, goes with the next look.
+    pub async fn give_up(self) {
+        // Nobody is left to be told.
+        let _ = futures::future::join_all(self.keys.iter().map(|key| self.remover.erase(key))).await;
+    }
+}
+
 /// What the role may do, tried on objects of its own; they are gone afterwards, or were never made.
-pub(super) async fn lines(plan: &DoctorPlan, probe: &Probe) -> Vec<Line> {
+pub(super) async fn lines(
+    plan: &DoctorPlan,
+    probe: &Probe,
+    clock: &Clock,
+    unfinished: &mut Option<Unfinished>,
+) -> Vec<Line> {
     let writer = plan.vault.writer(plan.address.prefix());
+    let remover = writer.clone().remover();
     // Whatever could not be removed again is not written.
-    let removing = may_remove(plan, probe, &writer).await;
-    let mut lines = vec![removal(plan, &removing)];
-    if removing.is_err() {
+    let mut removing = remover.may_remove(&probe.key(plan, "")).await.map(|()| 0);
+    sweep_uploads(&plan.vault, plan.address.prefix(), clock).await;
+    if let (Ok(swept), Some(before)) = (&mut removing, left_before(&plan.vault, clock).await) {
+        match remover.sweep(&format!("{}{BEGINNING}", plan.address.prefix()), before).await {
+            Ok(count) => *swept = count,
+            Err(error) => removing = Err(error),
+        }
+    }
+    let untried = match &removing {
+        Ok(_) => locked(plan).await,
+        Err(_) => Some("how they lie there was not tried".to_owned()),
+    };
+    let mut lines = vec![removal(plan, removing)];
+    if let Some(untried) = untried {
         lines.push(match writer.may_store(&probe.key(plan, "")).await {
-            Ok(()) => Line::passed("writing", "objects may be stored; how they lie there was not tried"),
+            Ok(()) => Line::passed("writing", format!("objects may be stored; {untried}")),
             Err(error) => refused("writing", error, plan, "s3:PutObject"),
         });
         return lines;
     }
+    let keys = ENDINGS.iter().map(|ending| probe.key(plan, ending)).collect();
+    *unfinished = Some(Unfinished { remover: remover.clone(), keys });
     lines.extend(try_all(plan, probe, &writer).await);
-    for ending in ["", "-class", "-copy"] {
+    for ending in ENDINGS {
         let key = probe.key(plan, ending);
-        if let Err(error) = writer.clone().remover().erase(&key).await {
-            lines.push(Line::of_error("removing", error));
+        if let Err(error) = remover.erase(&key).await {
+            let what = format!("{key:?} may still lie in {}: {}", plan.vault.place(), error::chain(&error));
+            let again = "run `nexus doctor` again in a quarter of an hour: it removes what this one has left";
+            lines.push(Line::failed("removing", what, vec![Step::Say(again.to_owned())]));
         }
     }
+    *unfinished = None;
     lines
 }
 
-async fn may_remove(plan: &DoctorPlan, probe: &Probe, writer: &Writer) -> Result<()> {
-    writer.clone().remover().erase(&probe.key(plan, "")).await
+/// Gives up the uploads that looks which were broken off have begun below a prefix.
+pub(super) async fn sweep_uploads(reader: &Reader, prefix: &str, clock: &Clock) {
+    if let Some(before) = left_before(reader, clock).await {
+        reader.writer(&format!("{prefix}{BEGINNING}")).sweep_uploads(before).await;
+    }
 }
 
-fn removal(plan: &DoctorPlan, removing: &Result<()>) -> Line {
+/// What is older was left behind, by the service's own clock.
+async fn left_before(reader: &Reader, clock: &Clock) -> Option<jiff::Timestamp> {
+    let now = if reader.is_folder() { Some(clock.now()) } else { reader.service_time().await.ok().flatten() };
+    now?.checked_sub(LEFT).ok()
+}
+
+/// Why nothing is stored where it could not be removed again for as long as it is locked.
+async fn locked(plan: &DoctorPlan) -> Option<String> {
+    match plan.vault.object_lock().await {
+        Ok(Answer::Known(Some(Lock { mode: Some(_), days }))) => {
+            Some(format!("each is locked for {days} days, so how they lie there was not tried"))
+        }
+        Ok(Answer::Known(_) | Answer::Unsupported) => None,
+        // Only a bucket that keeps versions can lock them.
+        Ok(Answer::Denied) => match plan.vault.versioning().await {
+            Ok(Answer::Known(Versioning::Off) | Answer::Unsupported) => None,
+            _ => Some("this role may not ask whether they are locked, so how they lie there was not tried".to_owned()),
+        },
+        Err(_) => Some("how they lie there was not tried".to_owned()),
+    }
+}
+
+fn removal(plan: &DoctorPlan, removing: Result<usize>) -> Line {
     let name = "removing";
     match removing {
-        Ok(()) => Line::passed(name, "objects may be removed, as prune needs"),
+        Ok(0) => Line::passed(name, "objects may be removed, as prune needs"),
+        Ok(swept) => Line::passed(
+            name,
+            format!("objects may be removed, as prune needs; {swept} of a look that was broken off went as well"),
+        ),
         Err(Error::Denied { .. }) => Line::warned(
             name,
             format!(
@@ -68,7 +142,7 @@ fn removal(plan: &DoctorPlan, removing: &Result<()>) -> Line {
                 "s3:DeleteObject, s3:DeleteObjectVersion and s3:ListBucketVersions",
             )],
         ),
-        Err(error) => Line::failed(name, error::chain(error), Vec::new()),
+        Err(error) => Line::of_error(name, error),
     }
 }
 

@@ -40,10 +40,16 @@ pub(super) async fn lines(plan: &DoctorPlan) -> Vec<Line> {
     lines
 }
 
-/// What could not be asked is no failure: the role may be right not to have that right.
+/// What could not be asked is no failure: the role may be right not to have that right. Nor has it passed.
 fn unasked<T>(name: &'static str, answer: &Answer<T>) -> Option<Line> {
     match answer {
-        Answer::Denied => Some(Line::passed(name, "this role may not ask")),
+        Answer::Denied => Some(Line::warned(
+            name,
+            "not looked at: this role may not ask",
+            vec![Step::Say(
+                "ask as another role, or let this one; docs/permissions.md has the policies whole".to_owned(),
+            )],
+        )),
         Answer::Unsupported | Answer::Known(_) => None,
     }
 }

@@ -4,6 +4,7 @@ use futures::StreamExt;
 
 use super::DoctorPlan;
 use super::estimate::Basis;
+use crate::bucket::upload;
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::database::postgres::Wanted;
@@ -29,6 +30,8 @@ pub(super) struct Sizes {
     pub(super) copy: u64,
     pub(super) records: u64,
     pub(super) tables: u64,
+    /// Requests that store the tables' records, without their summary.
+    pub(super) record_puts: u64,
     /// The bytes of a private copy beside it.
     pub(super) scratch: u64,
     pub(super) basis: Option<Basis>,
@@ -74,6 +77,7 @@ pub(super) async fn sizes(
         sizes.copy = if file { live } else { grown(part.object.bytes) };
         sizes.records = grown(bytes);
         sizes.tables = records.tables.len() as u64;
+        sizes.record_puts = records.tables.iter().map(|table| upload::requests(grown(table.bytes))).sum();
         sizes.basis = Some(Basis::LastPoint);
     } else if live <= TRIED {
         try_out(plan, database, &mut sizes, live, scratch, (clock, events)).await?;
@@ -81,10 +85,11 @@ pub(super) async fn sizes(
         sizes.copy = if file { live } else { scaled(live, DUMP, 100) };
         sizes.records = scaled(live, RECORDS, 100);
         sizes.tables = 50;
+        sizes.record_puts = sizes.tables * upload::requests(sizes.records / sizes.tables);
         sizes.basis = Some(Basis::Rough);
     }
     if !plan.backup.parts.contains(&Part::Records) {
-        (sizes.records, sizes.tables) = (0, 0);
+        (sizes.records, sizes.tables, sizes.record_puts) = (0, 0, 0);
     }
     if !plan.backup.parts.contains(&Part::Database) {
         sizes.copy = 0;
@@ -149,6 +154,7 @@ async fn try_out(
     let exported = export_now(database, export, wait, scratch, (clock, &Events::none())).await?;
     sizes.records = exported.tables.iter().map(|table| table.bytes).sum::<u64>() + exported.summary.bytes;
     sizes.tables = exported.tables.len() as u64;
+    sizes.record_puts = exported.tables.iter().map(|table| upload::requests(table.bytes)).sum();
     std::fs::remove_dir_all(&folder)
         .map_err(|cause| Error::local(format!("cannot remove `{}`", folder.display()), cause))
 }

@@ -59,17 +59,22 @@ pub(super) fn place(plan: &DoctorPlan) -> Vec<Line> {
             )
         }
         (Address::S3 { .. }, _) => Line::passed(name, "the vault has a bucket of its own"),
+        (Address::Folder(_), Some(source)) if source.prefix_of(&plan.address).is_some() => {
+            Line::warned(name, format!("the vault lies among the files, in {source}: it goes with them"), elsewhere())
+        }
         (Address::Folder(folder), source) => match same_disk(folder, plan, source) {
-            Some(what) => Line::warned(
-                name,
-                format!("the vault lies on the disk of {what}: it goes with it"),
-                vec![Step::Say("give it another disk, or a bucket, with --vault or as `url` under [vault]".to_owned())],
-            ),
+            Some(what) => {
+                Line::warned(name, format!("the vault lies on the disk of {what}: it goes with it"), elsewhere())
+            }
             None => Line::passed(name, "the vault has a disk of its own"),
         },
     };
     debug_assert!(line.standing != Standing::Failed, "a backup beside the files is better than none");
     vec![line]
+}
+
+fn elsewhere() -> Vec<Step> {
+    vec![Step::Say("give it another disk, or a bucket, with --vault or as `url` under [vault]".to_owned())]
 }
 
 /// What of the app lies on the same disk as a folder.

@@ -7,7 +7,7 @@ use super::capture::{FilesPlan, Job, SCRIPT, Tally, sort_out};
 use super::rules::Rules;
 use crate::error::{Error, Result};
 use crate::event::Events;
-use crate::listing::{FileEntry, FileKind, ListingWriter, Place, proof_of};
+use crate::listing::{FileEntry, FileKind, ListingWriter, Place, Side, hex, proof_of};
 use crate::local::Scratch;
 use crate::point::{Count, PointId};
 use crate::vault::{RecoveryPoint, layout};
@@ -16,8 +16,6 @@ use crate::vault::{RecoveryPoint, layout};
 const PAGE: u64 = 1_000;
 /// Folders up to this many are listed each on its own, as the bucket does it.
 const FOLDERS: usize = 16;
-/// Requests around the parts of a copy in parts: two looks, the tags, begin, complete.
-const AROUND_PARTS: u64 = 5;
 
 /// What a capture would take.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -112,22 +110,31 @@ impl Foreseen {
         if is_file {
             let class = object.side.class.clone().unwrap_or_else(|| "STANDARD".to_owned());
             self.by_class.entry(class).or_default().add(size);
-            let parts = plan.source.parts(size);
-            self.copy_requests += if parts > 1 { parts } else { 1 };
-            self.look_requests += if parts > 1 { AROUND_PARTS } else { 0 };
+            let (writing, looking) = plan.source.requests_to_copy(size);
+            self.copy_requests += writing;
+            self.look_requests += looking;
         }
         let key = layout::copy(prefix, point, &category, &object.key);
+        let (source, copy) =
+            if plan.source.is_folder() { read(&object.key, object.side) } else { (object.side.clone(), object.side) };
         FileEntry {
             key: object.key,
             category,
             kind: object.kind,
-            copy: is_file.then(|| object.side.clone()),
+            proof: proof_of(&source, &copy).filter(|_| is_file),
+            copy: is_file.then_some(copy),
             at: is_file.then(|| Place::Vault { point: point.clone(), key }),
-            proof: proof_of(&object.side, &object.side).filter(|_| is_file),
-            source: object.side,
+            source,
             headers: BTreeMap::new(),
         }
     }
+}
+
+/// The two sides of a file of a folder that was read: hashes that are as long, and as hard to compress, as the true ones.
+fn read(key: &str, source: Side) -> (Side, Side) {
+    let hash = hex(&<sha2::Sha256 as sha2::Digest>::digest(key));
+    let copy = Side { size: source.size, etag: Some(hash[..32].to_owned()), ..Side::default() };
+    (Side { checksum: Some(format!("sha256:{hash}")), ..source }, copy)
 }
 
 fn earlier_as(mut earlier: FileEntry, category: String) -> Box<FileEntry> {

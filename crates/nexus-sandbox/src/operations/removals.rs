@@ -40,7 +40,16 @@ impl Operations {
         self.store.with_bucket(&input.bucket, |bucket| {
             for wanted in input.delete.objects {
                 if only_null_version(wanted.version_id.as_deref()).is_err() {
-                    output.errors.get_or_insert_default().push(no_such_version(wanted.key));
+                    output.errors.get_or_insert_default().push(error(
+                        "NoSuchVersion",
+                        "The specified version does not exist.",
+                        wanted.key,
+                    ));
+                    continue;
+                }
+                // The request is let in; each object is refused on its own, as Amazon S3 does it.
+                if self.store.access.denies("DeleteObject") {
+                    output.errors.get_or_insert_default().push(error("AccessDenied", "Access Denied", wanted.key));
                     continue;
                 }
                 bucket.objects.remove(&wanted.key);
@@ -57,11 +66,6 @@ impl Operations {
     }
 }
 
-fn no_such_version(key: String) -> s3s::dto::Error {
-    s3s::dto::Error {
-        code: Some("NoSuchVersion".to_owned()),
-        message: Some("The specified version does not exist.".to_owned()),
-        key: Some(key),
-        version_id: None,
-    }
+fn error(code: &str, message: &str, key: String) -> s3s::dto::Error {
+    s3s::dto::Error { code: Some(code.to_owned()), message: Some(message.to_owned()), key: Some(key), version_id: None }
 }

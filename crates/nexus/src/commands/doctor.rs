@@ -6,7 +6,9 @@ mod steps;
 use std::path::Path;
 
 use nexus_core::backup::BackupPlan;
-use nexus_core::doctor::{Basis, Checklist, DoctorPlan, Estimate, Line, Prices, Standing, Trying, examine, glance};
+use nexus_core::doctor::{
+    Basis, Checklist, DoctorPlan, Estimate, Line, Prices, Standing, Trying, Unfinished, examine, glance,
+};
 use nexus_core::error::{Error, Result};
 use serde::Serialize;
 
@@ -35,8 +37,8 @@ struct Shown<'a> {
     next: Vec<Told>,
 }
 
-/// Looks, and says what was seen.
-pub async fn run(run: &Run, args: &DoctorArgs) -> Result<Outcome> {
+/// Looks, and says what was seen; `unfinished` learns what must be removed when this is not polled to its end.
+pub async fn run(run: &Run, args: &DoctorArgs, unfinished: &mut Option<Unfinished>) -> Result<Outcome> {
     let prices = match &args.prices {
         Some(path) => prices(&run.folder.join(path))?,
         None => Prices::default(),
@@ -46,7 +48,7 @@ pub async fn run(run: &Run, args: &DoctorArgs) -> Result<Outcome> {
     match plan(run, trying).await {
         Ok(plan) => {
             list.lines.push(configuration(run, &plan.backup));
-            let looked = Box::pin(examine(&plan, &prices, &run.clock, &run.events)).await?;
+            let looked = Box::pin(examine(&plan, &prices, &run.clock, &run.events, unfinished)).await?;
             list.lines.extend(looked.lines);
             list.lines.extend(git::line(&plan.backup));
             list.estimate = looked.estimate;
@@ -62,16 +64,21 @@ pub async fn run(run: &Run, args: &DoctorArgs) -> Result<Outcome> {
     Ok(Outcome::of(answer.fit))
 }
 
-/// The quick half, before a backup: what fails ends it, what is doubtful is said.
+/// Removes what a look that was broken off has stored.
+pub async fn clear_up(unfinished: Option<Unfinished>) {
+    if let Some(unfinished) = unfinished {
+        unfinished.give_up().await;
+    }
+}
+
+/// The quick half, before a backup: what would make it fail ends it, what is doubtful is said.
 ///
 /// # Errors
 ///
 /// The first line that failed.
 pub async fn before_backup(run: &Run, backup: &BackupPlan) -> Result<()> {
     let plan = around(run, backup.clone(), Trying::Nothing).await?;
-    let mut lines = glance(&plan, &run.clock).await;
-    lines.extend(git::line(backup));
-    for line in lines {
+    for line in glance(&plan, &run.clock).await {
         let told = steps::told(run, &line);
         let next: Vec<String> = told.iter().map(Told::sentence).collect();
         match (line.standing, line.cause) {
@@ -80,6 +87,11 @@ pub async fn before_backup(run: &Run, backup: &BackupPlan) -> Result<()> {
             (Standing::Failed, Some(error)) => return Err(error),
             (Standing::Failed, None) => return Err(Error::usage_hint(line.what, next.join("; "))),
         }
+    }
+    // Records in git are bad, and no backup is worse.
+    if let Some(line) = git::line(backup).filter(|line| line.standing != Standing::Passed) {
+        let next: Vec<String> = steps::told(run, &line).iter().map(Told::sentence).collect();
+        run.terminal.warn(&format!("{}; {}", line.what, next.join("; ")));
     }
     Ok(())
 }

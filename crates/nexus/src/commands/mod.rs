@@ -58,7 +58,8 @@ pub async fn carry_out(
         }
         Verb::Doctor(args) => {
             let run = prepare(&args.vault, &args.source)?;
-            run.work(doctor::run(&run, &args), interrupt).await
+            let work = async |unfinished: &mut _| doctor::run(&run, &args, unfinished).await;
+            run.work_and_clear(work, async |unfinished| doctor::clear_up(unfinished).await, interrupt).await
         }
         Verb::Verify(args) => {
             let run = prepare(&args.vault, &SourceArgs::default())?;

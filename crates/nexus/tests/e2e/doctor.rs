@@ -251,6 +251,9 @@ async fn a_vault_in_the_bucket_of_the_files_is_moved_out_as_the_next_steps_say()
     app.back_up(&[]);
     let folder = app.path("vault").display().to_string();
     look(&app, &["--vault", &folder]).stands("place", "warned");
+    std::fs::create_dir(app.path("media")).expect("room on the disk");
+    let seen = look(&app, &["--files", "media", "--vault", "media/vault"]);
+    assert!(seen.stands("place", "warned")["what"].to_string().contains("among the files"), "{:#}", seen.0);
 }
 
 #[tokio::test]
@@ -258,6 +261,11 @@ async fn what_is_kept_for_too_short_a_time_is_named_and_the_next_step_mends_it()
     let (_service, endpoint) = sandbox();
     let app = App::clinic(endpoint).await;
     app.configure("[retention]\ndatabase = \"10d\"\nfiles = \"7d\"\n");
+    // The configuration is named as it was found.
+    std::fs::rename(app.path("nexus.toml"), app.path("other.toml")).expect("it is there");
+    let told = app.run(&["doctor", "--config", "other.toml"]).ends_with(0).out;
+    assert!(told.contains("/other.toml, under [retention]: "), "{told}");
+    std::fs::rename(app.path("other.toml"), app.path("nexus.toml")).expect("it is there");
     let seen = look(&app, &[]);
     mend(&app, seen.stands("retention", "warned"), "");
     look(&app, &[]).stands("retention", "passed");
@@ -307,9 +315,93 @@ async fn a_records_folder_that_is_none_or_that_git_tracks_is_mended_as_the_next_
     let init = "git init -q . && git -c user.name=a -c user.email=a@b add -f backups";
     shell(&app, init).ends_with(0);
     let seen = look(&app, &[]);
-    app.run(&["backup"]).refuses(2, "tracked by git");
+    app.run(&["backup"]).ends_with(0).says("tracked by git");
     mend(&app, seen.stands("records in git", "failed"), "");
     look(&app, &[]).stands("records in git", "passed");
+}
+
+#[tokio::test]
+async fn a_file_that_keeps_the_records_folder_in_git_is_no_record_and_a_strange_repository_is_not_passed_over() {
+    let (_service, endpoint) = sandbox();
+    let mut app = App::clinic(endpoint).await;
+    std::fs::create_dir(app.path("backups")).expect("room on the disk");
+    app.write("backups/.gitkeep", "");
+    shell(&app, "git init -q . && git add -f backups").ends_with(0);
+    look(&app, &[]).stands("records in git", "passed");
+    let home = app.path("tmp").display().to_string();
+    app.set("HOME", &home);
+    app.set("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1");
+    let seen = look(&app, &[]);
+    mend(&app, seen.stands("records in git", "warned"), "");
+    look(&app, &[]).stands("records in git", "passed");
+}
+
+#[tokio::test]
+async fn files_alone_need_no_room_for_a_copy_of_the_database() {
+    let (_service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    let database = std::fs::OpenOptions::new().write(true).open(&app.database).expect("a database");
+    let whole = database.metadata().expect("a size").len();
+    // Larger than the disk, and none of it is there.
+    database.set_len(8 << 40).expect("a sparse file");
+    app.run(&["backup"]).refuses(2, "are needed");
+    app.back_up(&["--only", "files"]);
+    database.set_len(whole).expect("a file");
+    app.back_up(&[]);
+}
+
+#[tokio::test]
+async fn a_disk_without_room_for_records_or_vault_is_named() {
+    let (_service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    app.sql(
+        "CREATE TABLE large (id INTEGER PRIMARY KEY, text);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60)
+         INSERT INTO large SELECT i, hex(randomblob(30000)) FROM n",
+    );
+    for (folder, words, name) in [
+        ("backups", vec!["doctor", "--json"], "room for records"),
+        ("vault", vec!["doctor", "--json", "--vault", "vault"], "room in the vault"),
+    ] {
+        let script = format!("mkdir -p {folder} && mount -t tmpfs -o size=2m none {folder} && exec \"$0\" \"$@\"");
+        for namespace in [&["--mount"][..], &["--user", "--map-root-user", "--mount"]] {
+            let mut command = app.tool(Path::new("unshare"));
+            command.args(namespace).args(["sh", "-c", &script, env!("CARGO_BIN_EXE_nexus")]).args(&words);
+            let ended = Ended::of(nexus_testkit::kill::run(command, crate::app::LIMIT));
+            // Not every machine lets a test mount something.
+            if ended.out.is_empty() {
+                continue;
+            }
+            let line = Seen(ended.json());
+            let told = line.stands(name, "failed");
+            assert!(told["what"].as_str().expect("words").contains("MB are needed"), "{told:#}");
+            assert!(told["next"].to_string().contains("df -h"), "{told:#}");
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_answer_is_waited_for_once_by_a_backup() {
+    let (service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    app.configure("[s3]\nattempts = 2\n");
+    service.reset_counts();
+    service.inject(nexus_sandbox::Fault::Reset, nexus_sandbox::FaultAt::From(1));
+    app.run(&["backup"]).refuses(2, "cannot list the bucket");
+    assert_eq!(service.requests(), 2);
+}
+
+#[tokio::test]
+async fn what_a_role_may_not_ask_has_not_passed() {
+    let (service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    service.deny("GetBucketVersioning");
+    service.deny("GetPublicAccessBlock");
+    let seen = look(&app, &[]);
+    seen.stands("versioning", "warned");
+    seen.stands("public access", "warned");
+    assert_eq!(seen.0["fit"], true);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod app;
 mod bad_input;
 mod disasters;
 mod doctor;
+mod doctor_probe;
 mod drill;
 mod drill_postgres;
 mod estimate;

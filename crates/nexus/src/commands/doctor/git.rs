@@ -12,7 +12,13 @@ use crate::wording::{counted, shell_quoted};
 pub fn line(plan: &BackupPlan) -> Option<Line> {
     let name = "records in git";
     let folder = plan.records.as_ref()?.folder.as_deref().filter(|folder| folder.is_dir())?;
-    let tracked = tracked(folder)?;
+    let tracked = match tracked(folder)? {
+        Ok(tracked) => tracked,
+        Err(trust) => {
+            let what = format!("not looked at: the repository around {} belongs to another user", folder.display());
+            return Some(Line::warned(name, what, vec![Step::Shell(trust)]));
+        }
+    };
     if tracked == 0 {
         return Some(Line::passed(name, "none is tracked"));
     }
@@ -27,10 +33,19 @@ pub fn line(plan: &BackupPlan) -> Option<Line> {
     Some(Line::failed(name, format!("{} in {} are tracked by git", counted(tracked, "file"), folder.display()), next))
 }
 
-/// Files below a folder that git tracks.
-fn tracked(folder: &Path) -> Option<u64> {
+/// Files below a folder that git tracks, those for git itself left out; or the command by which git comes to trust the
+/// repository of another user, which it will not even read as it is.
+fn tracked(folder: &Path) -> Option<Result<u64, String>> {
     let mut command = Command::new("git");
-    command.arg("-C").arg(folder).args(["ls-files", "-z", "--", "."]);
-    let output = command.stdin(Stdio::null()).output().ok().filter(|output| output.status.success())?;
-    Some(output.stdout.split(|byte| *byte == 0).filter(|path| !path.is_empty()).count() as u64)
+    command.arg("-C").arg(folder).args(["ls-files", "-z", "--", "."]).env("LC_ALL", "C");
+    let output = command.stdin(Stdio::null()).output().ok()?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let trust =
+            said.lines().map(str::trim).find(|line| line.starts_with("git config ") && line.contains("safe.directory"));
+        return trust.map(|trust| Err(trust.to_owned()));
+    }
+    let paths = output.stdout.split(|byte| *byte == 0).filter(|path| !path.is_empty());
+    let own = |path: &&[u8]| path.rsplit(|byte| *byte == b'/').next().is_some_and(|name| name.starts_with(b".git"));
+    Some(Ok(paths.filter(|path| !own(path)).count() as u64))
 }

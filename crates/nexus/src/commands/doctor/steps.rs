@@ -15,8 +15,10 @@ pub enum Told {
     Say(String),
     /// A command, as it is typed.
     Run(String),
-    /// A line of nexus.toml, and its table.
+    /// A line of the configuration, and its table.
     Set {
+        /// The configuration.
+        file: String,
         /// The table.
         table: &'static str,
         /// The line.
@@ -30,7 +32,7 @@ impl Told {
         match self {
             Self::Say(words) => words.clone(),
             Self::Run(command) => format!("$ {command}"),
-            Self::Set { table, line } => format!("in nexus.toml, under [{table}]: {line}"),
+            Self::Set { file, table, line } => format!("in {file}, under [{table}]: {line}"),
         }
     }
 }
@@ -41,6 +43,8 @@ pub fn told(run: &Run, line: &Line) -> Vec<Told> {
     if let (Some(error), true) = (&line.cause, line.next.is_empty()) {
         return Failure::of(error, &at).hint.into_iter().map(Told::Say).collect();
     }
+    let config = run.settings.config.as_ref();
+    let file = config.map_or_else(|| "nexus.toml".to_owned(), |path| path.display().to_string());
     let aws = |words: &[String]| at.aws(&words.iter().map(String::as_str).collect::<Vec<_>>());
     let tell = |step: &Step| match step {
         Step::Say(words) => Told::Say(words.clone()),
@@ -52,7 +56,7 @@ pub fn told(run: &Run, line: &Line) -> Vec<Told> {
             let reach = run.reach();
             Told::Run(command_line(words.chain(reach.iter().map(String::as_str))))
         }
-        Step::Setting { table, line } => Told::Set { table, line: line.clone() },
+        Step::Setting { table, line } => Told::Set { file: file.clone(), table, line: line.clone() },
     };
     line.next.iter().map(tell).collect()
 }
