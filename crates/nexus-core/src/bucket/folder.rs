@@ -365,6 +365,25 @@ impl Folder {
         }
         Ok(())
     }
+
+    /// Removes what a key ending with `/` names, with all that is in it, whatever it is by now: of a link the link alone.
+    pub(crate) fn remove_whole(&self, key: &str) -> Result<()> {
+        let Some(path) = relative(key.trim_end_matches('/')) else { return Ok(()) };
+        let dir = match self.dir() {
+            Ok(dir) => dir,
+            Err(Error::Missing { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let removed = match dir.symlink_metadata(&path) {
+            Ok(meta) if meta.is_dir() => dir.remove_dir_all(&path),
+            Ok(_) => dir.remove_file(&path),
+            Err(cause) => Err(cause),
+        };
+        match removed {
+            Err(cause) if !absent(&cause) => Err(Error::local(self.what("remove", key), cause)),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What to do when something is already there.

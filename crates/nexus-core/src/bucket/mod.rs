@@ -344,4 +344,12 @@ impl Remover {
             Bucket::Folder(folder) => folder.remove(keys),
         }
     }
+
+    /// Removes the folder that the prefix is, with all that is in it, also what no listing shows; a bucket has no folders.
+    pub fn remove_folder(&self) -> Result<()> {
+        match self.0.reader.bucket() {
+            Bucket::S3(_) => Ok(()),
+            Bucket::Folder(folder) => folder.remove_whole(&self.0.prefix),
+        }
+    }
 }
