@@ -37,7 +37,8 @@ struct Prepared {
 struct Rehearsed {
     status: ExitStatus,
     milliseconds: u64,
-    changes: Changes,
+    /// An error: the command left something there that cannot be looked at.
+    changes: Result<Changes>,
     application: Application,
 }
 
@@ -79,11 +80,21 @@ pub async fn run(run: &Run, args: &RehearseArgs, environment: &Environment, inte
     for place in &left {
         run.terminal.warn(&format!("scratch could not be removed; the next rehearsal does it: {place}"));
     }
-    let rehearsed = done?;
+    let Rehearsed { status, milliseconds, changes, application } = done?;
+    let (about, status) = ((args, &application), (status, milliseconds));
+    let changes = match changes {
+        Ok(changes) => changes,
+        Err(error) => {
+            pages::warn(run, about, status.0);
+            // Whatever it is, it is the command's work and no damage of the point.
+            let what = "what the command changed cannot be seen".to_owned();
+            return Err(Error::Local { what, cause: Some(error.into()) });
+        }
+    };
     let removed = if left.is_empty() { pages::Removed::Whole } else { pages::Removed::Partly };
-    pages::tell(run, args, &scratch, &rehearsed, removed);
-    let alone = !args.exclusive || rehearsed.application.is_unchanged();
-    Ok(Outcome::of(rehearsed.status.success() && left.is_empty() && alone))
+    pages::tell(run, about, &scratch, (status, &changes), removed);
+    let alone = !args.exclusive || application.is_unchanged();
+    Ok(Outcome::of(status.0.success() && left.is_empty() && alone))
 }
 
 /// Finds the point and looks at every place that has a part in it.
@@ -156,8 +167,11 @@ impl Work<'_> {
         *command = None;
         let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let application = self.compare_own(own_before, ground).await;
-        let after = self.look(&place, ground, Rows::Kept).await?;
-        let changes = compare(before, after, Likeness::Content, &run.scratch).await?;
+        let changes = async {
+            let after = self.look(&place, ground, Rows::Kept).await?;
+            compare(before, after, Likeness::Content, &run.scratch).await
+        };
+        let changes = changes.await;
         Ok(Rehearsed { status, milliseconds, changes, application })
     }
 

@@ -7,7 +7,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use nexus_core::error::{Error, Result};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
@@ -42,8 +42,9 @@ pub async fn probe(
     let cannot = |cause| Error::local("cannot run the probe", cause);
     let mut command = Command::new("/bin/sh");
     command.arg("-c").arg(probe).envs(variables).current_dir(&environment.folder);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
     let mut child = command.spawn().map_err(cannot)?;
+    let group = Group::of(&child);
     let mut printed = Vec::new();
     let ended = tokio::time::timeout(PROBE_WAIT, async {
         if let Some(output) = child.stdout.take() {
@@ -56,6 +57,7 @@ pub async fn probe(
         Error::usage_hint(what, PROBE_HINT)
     };
     let status = ended.await.map_err(late)?.map_err(cannot)?;
+    group.ended();
     if !status.success() {
         return Err(Error::usage_hint(
             format!("the probe failed ({}); the command was not run", told(status)),
@@ -70,6 +72,33 @@ pub async fn probe(
         ),
         PROBE_HINT,
     ))
+}
+
+/// The processes of a probe; dropped, all that are still there are ended.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        Self(pid(child))
+    }
+
+    /// The leader has ended by itself: its number may be another's by now.
+    fn ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            // One that is gone already is what is wanted.
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
+fn pid(child: &Child) -> Option<Pid> {
+    child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?))
 }
 
 /// Fails when there is no such program, before anything is restored for it.
@@ -111,8 +140,7 @@ pub async fn wait(child: &mut Child) -> Result<ExitStatus> {
 
 /// Tells it to end, and ends it when it does not.
 pub async fn end(child: &mut Child) {
-    let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-    let Some(pid) = pid else { return };
+    let Some(pid) = pid(child) else { return };
     // One that has ended meanwhile is not there to be told: the wait shows it.
     let _ = kill_process(pid, Signal::TERM);
     if tokio::time::timeout(LAST_WAIT, child.wait()).await.is_err() {

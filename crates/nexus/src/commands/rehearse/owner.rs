@@ -10,12 +10,7 @@ use crate::machine::{self, begun};
 pub fn here() -> Owner {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let process = std::process::id();
-    Owner {
-        machine: machine::name(),
-        boot: boot.trim().to_owned(),
-        process,
-        begun: begun(process).unwrap_or_default(),
-    }
+    Owner { machine: machine::name(), boot: boot.trim().to_owned(), process, begun: begun(process).unwrap_or_default() }
 }
 
 /// Whether an owner still works, as far as `here` can see.
