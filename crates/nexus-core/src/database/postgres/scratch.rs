@@ -25,10 +25,9 @@ pub(super) const MARK: &str = "nexus: scratch of ";
 /// Before the session that holds it.
 const HELD: &str = ", held by session ";
 /// Parts of what `pg_restore` says when it is ended, or the server has not what it takes, or the role may not.
-const ELSEWHERE: [&str; 11] = [
+const ELSEWHERE: [&str; 10] = [
     "signal: 9 ",
     "signal: 15 ",
-    "worker process died",
     "out of memory",
     "out of shared memory",
     "Cannot allocate memory",
@@ -143,7 +142,11 @@ impl PostgresScratch {
     pub(crate) async fn remove(self) -> Result<()> {
         // Its mark names the session that ends afterwards: one that could not be removed is the next run's to remove.
         let session = Session::open(&self.beside.plan.maintenance).await?;
-        drop_database(&session, &self.beside.fresh).await
+        match drop_database(&session, &self.beside.fresh).await {
+            // Whoever worked in it has removed it.
+            Err(Error::Missing { .. }) => Ok(()),
+            removed => removed,
+        }
     }
 }
 
@@ -243,7 +246,9 @@ fn is_elsewhere(words: &str) -> bool {
     // What was to be run is told after the error, and may hold any word.
     let said: Vec<&str> = words.lines().take_while(|line| !line.trim_start().starts_with("Command was:")).collect();
     let lacks_role = |line: &&str| line.contains("role \"") && line.contains("does not exist");
-    said.iter().any(|line| ELSEWHERE.iter().any(|words| line.contains(words))) || said.iter().any(lacks_role)
+    // A worker that met damage said so before it died.
+    let was_killed = said.len() == 1 && said[0].contains("a worker process died unexpectedly");
+    was_killed || said.iter().any(|line| lacks_role(line) || ELSEWHERE.iter().any(|words| line.contains(words)))
 }
 
 /// What to do where a role may not make databases.
@@ -283,6 +288,7 @@ mod tests {
         for words in [
             "exit status: 1: pg_restore: error: could not read from input file: end of file",
             "exit status: 1: ERROR:  relation \"superb\" does not exist\nCommand was: ALTER TABLE superb ADD note text DEFAULT 'out of memory, superuser'",
+            "exit status: 1: pg_restore: error: could not uncompress data\npg_restore: error: a worker process died unexpectedly",
             "signal: 11 (SIGSEGV)",
         ] {
             assert!(matches!(judged(words), Error::Damaged { .. }), "{words}");

@@ -224,7 +224,9 @@ fn ending(
     page.field(
         "application",
         match application {
-            Application::Seen(changes) if changes.is_none() => Cell::styled("the same before and after", Style::Good),
+            Application::Seen(changes) if changes.is_none() => {
+                Cell::styled("the same rows and files before and after", Style::Good)
+            }
             Application::Seen(_) => Cell::styled("changed meanwhile", Style::Bad),
             Application::Unseen(_) => Cell::styled("not looked at", Style::Doubtful),
         },
