@@ -23,6 +23,9 @@ use crate::run::Run;
 use crate::settings::Environment;
 use variables::Variables;
 
+/// Tells what a rehearsal has started from all other processes.
+const MARK: &str = "NEXUS_REHEARSAL_ID";
+
 /// What a rehearsal works with, all of it looked at and nothing made.
 struct Prepared {
     plan: RehearsePlan,
@@ -70,10 +73,17 @@ pub async fn run(run: &Run, args: &RehearseArgs, environment: &Environment, inte
     let Prepared { plan, variables, probe, own } = prepared;
     let mut ground = Ground::new(plan);
     let mut command = None;
-    let work = Work { run, args, environment, variables: &variables, probe: probe.as_deref() };
+    let mark = run.clock.nonce();
+    let work = Work { run, args, environment, variables: &variables, probe: probe.as_deref(), mark: &mark };
     let done = run.work(Box::pin(work.carry_out(own, &mut ground, &mut command)), interrupt).await;
+    let mark = format!("{MARK}={mark}");
     if let Some(mut command) = command {
-        child::end(&mut command).await;
+        child::end(&mut command, &mark).await;
+    }
+    let running: Vec<String> = child::left(&mark).iter().map(ToString::to_string).collect();
+    if !running.is_empty() {
+        let ids = running.join(", ");
+        run.terminal.warn(&format!("what the command started still runs as process {ids}, and its scratch goes now"));
     }
     let scratch = pages::Scratch::of(&ground);
     let left = ground.clear(&run.scratch, (&run.clock, &run.events)).await;
@@ -141,6 +151,7 @@ struct Work<'a> {
     environment: &'a Environment,
     variables: &'a Variables,
     probe: Option<&'a str>,
+    mark: &'a str,
 }
 
 impl Work<'_> {
@@ -154,7 +165,8 @@ impl Work<'_> {
         self.sweep(ground).await?;
         ground.make(&owner::here(), &run.scratch, tools).await?;
         let place = ground.place().ok_or_else(|| Error::usage("no database was made"))?;
-        let variables = self.variables.of(ground)?;
+        let mut variables = self.variables.of(ground)?;
+        variables.insert(MARK.to_owned(), self.mark.to_owned());
         if let Some(probe) = self.probe {
             child::probe(probe, (&variables, self.environment), &variables::expected(ground)).await?;
         }

@@ -616,6 +616,24 @@ async fn a_signal_ends_the_command_and_removes_the_scratch() {
     assert_eq!(shop.app.state().await, before);
 }
 
+/// What goes on writing would leave files that no later rehearsal knows of.
+#[tokio::test]
+async fn a_signal_ends_what_the_command_has_started_as_well() {
+    let (shop, _, staging) = in_a_folder().await;
+    let stubborn = "(trap '' TERM; while :; do mkdir -p \"$MEDIA\"; date > \"$MEDIA/x\"; sleep 0.05; done) & \
+                    echo $! > child.new; mv child.new child;";
+    let (running, started, _) = lasting(&shop, stubborn);
+    running.interrupt();
+    assert_eq!(running.wait(LIMIT).status.code(), Some(130));
+    assert!(is_gone(&shop.app, "child"), "what the command started runs on");
+    assert_empty(&staging);
+    // One that ended by itself has its scratch removed all the same, and it is said what still runs.
+    std::fs::remove_file(started).expect("it was written");
+    let lasting = ["/bin/sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $! > child"];
+    shop.rehearse(&[], &lasting).ends_with(0).says("still runs as process");
+    shop.app.shell("kill $(cat child)").ends_with(0);
+}
+
 #[tokio::test]
 async fn a_password_reaches_the_command_and_nothing_that_is_shown() {
     let server = Server::shared(16);
