@@ -138,7 +138,7 @@ impl ScratchFiles {
                 });
             }
         }
-        remover.remove_folder()?;
+        remover.remove_folder().await?;
         if !self.base.is_made() {
             return Ok(());
         }

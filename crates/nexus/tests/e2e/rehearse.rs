@@ -634,6 +634,29 @@ async fn a_signal_ends_what_the_command_has_started_as_well() {
     shop.app.shell("kill $(cat child)").ends_with(0);
 }
 
+/// Copies that are on their way when the signal comes end after it.
+#[tokio::test]
+async fn a_signal_while_files_are_copied_into_a_folder_leaves_none_of_them() {
+    let (shop, media, staging) = in_a_folder().await;
+    for number in 0..2_000 {
+        std::fs::write(media.join(format!("{number}.txt")), number.to_string()).expect("room");
+    }
+    shop.app.back_up(&[]);
+    let copied = || {
+        let folders = staging.read_dir().into_iter().flatten().filter_map(Result::ok);
+        folders.filter_map(|folder| Some(folder.path().read_dir().ok()?.count())).max().unwrap_or(0)
+    };
+    for least in [1, 200, 1_000] {
+        let mut running = shop.app.start(&["rehearse", "--trust-env", "--", "false"]);
+        while copied() < least {
+            assert!(running.ended_within(Duration::from_millis(1)).is_none(), "it ended before it copied {least}");
+        }
+        running.interrupt();
+        assert_eq!(running.wait(LIMIT).status.code(), Some(130));
+        assert_empty(&staging);
+    }
+}
+
 #[tokio::test]
 async fn a_password_reaches_the_command_and_nothing_that_is_shown() {
     let server = Server::shared(16);
