@@ -18,7 +18,7 @@ use crate::files::scratch::{Owner, ScratchFiles};
 use crate::local::Scratch;
 use crate::point::{Count, JournalEvent, Part};
 use crate::vault::RecoveryPoint;
-use look::{FilesPlace, Place};
+use look::{Absent, FilesPlace, Place};
 
 /// What is to be restored where.
 #[derive(Debug, Clone)]
@@ -29,6 +29,19 @@ pub struct RehearseRequest {
     pub files: Option<FilesGround>,
     /// How long to wait for a database's locks.
     pub lock_wait: Duration,
+}
+
+impl RehearseRequest {
+    /// Whether the point's files are copied.
+    fn copies(&self) -> bool {
+        self.files.as_ref().is_some_and(|ground| ground.content == Content::Copied)
+    }
+
+    /// One of these parts that is needed.
+    fn needs(&self, parts: &[Part]) -> Option<Part> {
+        let needed = |part: &&Part| **part == Part::Database || (**part == Part::Files && self.copies());
+        parts.iter().find(needed).copied()
+    }
 }
 
 /// Where scratch files go.
@@ -72,9 +85,8 @@ impl RehearsePlan {
         let part = parts.database.as_ref();
         let part = part.ok_or_else(|| Error::missing(format!("{} has no database to rehearse on", point.id())))?;
         let going = point.entries().going();
-        let copies = request.files.as_ref().is_some_and(|ground| ground.content == Content::Copied);
-        let needs = [(Part::Database, true), (Part::Files, copies)];
-        if let Some((part, _)) = needs.iter().find(|(part, needed)| *needed && going.contains(part)) {
+        let copies = request.copies();
+        if let Some(part) = request.needs(&going) {
             return Err(Error::usage_hint(
                 format!("the {part} of {} expired", point.id()),
                 "choose another point with --point, or with --no-files leave the files out",
@@ -195,14 +207,8 @@ impl Ground {
     async fn hold(&mut self, clock: &Clock, events: &Events) -> Result<()> {
         let journal = self.plan.point.journal();
         let announced = JournalEvent::Hold { by: Purpose::Rehearse.word().to_owned(), safety: None, target: None };
-        match journal.add(announced, clock).await {
-            Ok(entry) => self.hold = Some(entry.nonce),
-            Err(error @ Error::Denied { .. }) => {
-                events.warn(format!("{error}: a prune that runs now would not know of this rehearsal"));
-            }
-            Err(error) => return Err(error),
-        }
-        match journal.entries().await?.going().first() {
+        self.hold = journal.hold(announced, clock, events).await?;
+        match self.plan.request.needs(&journal.entries().await?.going()) {
             None => Ok(()),
             Some(part) => {
                 Err(Error::usage(format!("the {part} of {} are being pruned this moment", self.plan.point.id())))
@@ -211,10 +217,7 @@ impl Ground {
     }
 
     async fn release(&mut self, clock: &Clock) -> Result<()> {
-        if let Some(hold) = self.hold.take() {
-            self.plan.point.journal().add(JournalEvent::Released { hold }, clock).await?;
-        }
-        Ok(())
+        self.plan.point.journal().release(self.hold.take(), clock).await
     }
 
     /// Removes everything that was made; what cannot be removed is named, and the next rehearsal removes it.
@@ -249,6 +252,7 @@ impl Ground {
             reader: files.reader(),
             lies_at: files.address().prefix().to_owned(),
             rules: rules.unwrap_or_default(),
+            absent: Absent::Empty,
         });
         Some(Place { database: Some(self.database.as_ref()?.database().clone()), files })
     }

@@ -44,8 +44,7 @@ impl Address {
         }
         let joined = base.join(path);
         // The path is resolved as far as it exists, so that two spellings of one folder are one address.
-        let resolved = joined.canonicalize().unwrap_or_else(|_| plain(&joined));
-        Ok(Self::Folder(resolved))
+        Ok(Self::Folder(resolved(&joined)))
     }
 
     fn parse_s3(text: &str, rest: &str) -> Result<Self> {
@@ -85,6 +84,16 @@ impl Address {
             _ => None,
         }
     }
+}
+
+/// A path without links, as far as it exists; what is not there yet goes by its text alone.
+fn resolved(path: &Path) -> PathBuf {
+    for there in path.ancestors() {
+        if let (Ok(real), Ok(rest)) = (there.canonicalize(), path.strip_prefix(there)) {
+            return plain(&real.join(rest));
+        }
+    }
+    plain(path)
 }
 
 /// Removes `.` and `..` from a path that does not exist yet, by its text alone.
@@ -132,6 +141,18 @@ mod tests {
         assert_eq!(parse("s3://clinic/media").prefix_of(&parse("s3://clinic/backup")), None);
         assert_eq!(parse("/srv/a").prefix_of(&parse("/srv/a/b")).as_deref(), Some("b/"));
         assert_eq!(parse("/srv/a").prefix_of(&parse("/srv/ab")), None);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_yet_is_found_below_what_a_link_leads_to() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let real = folder.path().canonicalize().expect("it is there").join("media");
+        std::fs::create_dir(&real).expect("room");
+        std::os::unix::fs::symlink(&real, folder.path().join("link")).expect("room");
+        let parse = |text: &str| Address::parse(text, folder.path()).expect("an address");
+        assert_eq!(parse("link/new/deep"), Address::Folder(real.join("new/deep")));
+        assert_eq!(parse("link/none/../new"), Address::Folder(real.join("new")));
+        assert_eq!(parse("media").prefix_of(&parse("link/new")).as_deref(), Some("new/"));
     }
 
     #[test]

@@ -22,6 +22,8 @@ use crate::point::FileHash;
 
 /// How the names of files begin that are not whole yet; listings leave them out.
 pub(crate) const UNFINISHED: &str = ".nexus-unfinished-";
+/// How the name of a folder ends that is being removed.
+const GONE: &str = ".gone";
 /// How much is read at once.
 const CHUNK: usize = 256 * 1024;
 /// The longest name most file systems take, in bytes.
@@ -383,6 +385,43 @@ impl Folder {
             }
         }
         Ok(())
+    }
+
+    /// Removes what a key ending with `/` names, with all that is in it, whatever it is by now: of a link the link alone.
+    /// False when something is there still, since others write into it.
+    pub(crate) fn remove_whole(&self, key: &str) -> Result<bool> {
+        let name = key.trim_end_matches('/');
+        let gone = format!("{name}{GONE}");
+        let (Some(path), Some(gone)) = (relative(name), relative(&gone)) else { return Ok(true) };
+        let dir = match self.dir() {
+            Ok(dir) => dir,
+            Err(Error::Missing { .. }) => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        let failed = |cause| Error::local(self.what("remove", key), cause);
+        // Under another name whoever looks for it later finds no folder to write into.
+        if remove_tree(&dir, &gone).map_err(failed)? {
+            match dir.rename(&path, &dir, &gone) {
+                Err(cause) if !absent(&cause) => return Err(failed(cause)),
+                _ => {}
+            }
+        }
+        let (moved, left) = (remove_tree(&dir, &gone), remove_tree(&dir, &path));
+        Ok(moved.map_err(failed)? && left.map_err(failed)?)
+    }
+}
+
+/// Removes it with all that is in it; false when it is there still.
+fn remove_tree(dir: &Dir, path: &Path) -> std::io::Result<bool> {
+    let removed = match dir.symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => dir.remove_dir_all(path),
+        Ok(_) => dir.remove_file(path),
+        Err(cause) => Err(cause),
+    };
+    match removed {
+        // A file in it that went or came meanwhile says nothing of the rest.
+        Err(cause) if !absent(&cause) && cause.kind() != std::io::ErrorKind::DirectoryNotEmpty => Err(cause),
+        _ => Ok(dir.symlink_metadata(path).is_err_and(|cause| absent(&cause))),
     }
 }
 

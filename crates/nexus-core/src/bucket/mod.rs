@@ -15,6 +15,7 @@ pub mod upload;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,11 @@ pub enum Bucket {
     /// A folder.
     Folder(Folder),
 }
+
+/// How often a folder is removed until nothing comes back.
+const REMOVALS: u32 = 100;
+/// How long it is waited in between.
+const REMOVE_AGAIN: Duration = Duration::from_millis(20);
 
 /// The right to list and read.
 #[derive(Debug, Clone)]
@@ -343,5 +349,24 @@ impl Remover {
             Bucket::S3(s3) => s3.remove(keys).await,
             Bucket::Folder(folder) => folder.remove(keys),
         }
+    }
+
+    /// Removes the folder that the prefix is, with all that is in it, also what no listing shows; a bucket has no folders.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Changed`] when others go on writing into it; what the disk fails with.
+    pub async fn remove_folder(&self) -> Result<()> {
+        let Bucket::Folder(folder) = self.0.reader.bucket() else { return Ok(()) };
+        for _ in 0..REMOVALS {
+            let (folder, prefix) = (folder.clone(), self.0.prefix.clone());
+            // Copies that were dropped and are on their way still come first.
+            if blocking(move || folder.remove_whole(&prefix)).await? {
+                return Ok(());
+            }
+            tokio::time::sleep(REMOVE_AGAIN).await;
+        }
+        let place = folder.root().join(&self.0.prefix);
+        Err(Error::Changed { what: format!("files in `{}` come back as they are removed", place.display()) })
     }
 }

@@ -129,13 +129,18 @@ impl ScratchFiles {
         let prefix = format!("{}{}/", self.within, self.name);
         let remover = self.base.writer(&prefix).remover();
         let mut round = 0;
-        while empty(&self.base, &prefix, &remover, scratch).await? > 0 {
+        // What is in a folder need not have a name that a listing could show, and is not all shown.
+        while !self.base.is_folder() && empty(&self.base, &prefix, &remover, scratch).await? > 0 {
             round += 1;
             if round == ROUNDS {
                 return Err(Error::Changed {
                     what: format!("files at {} come back as they are removed", self.address),
                 });
             }
+        }
+        remover.remove_folder().await?;
+        if !self.base.is_made() {
+            return Ok(());
         }
         let marker = self.marker();
         self.base.writer(&marker).remover().remove(&[marker]).await
@@ -144,26 +149,16 @@ impl ScratchFiles {
 
 /// Removes what a listing of the prefix shows, and counts it.
 async fn empty(base: &Reader, prefix: &str, remover: &Remover, scratch: &Scratch) -> Result<u64> {
-    let (mut gone, mut batch, mut folders) = (0, Vec::new(), vec![prefix.to_owned()]);
+    let (mut gone, mut batch) = (0, Vec::new());
     for object in base.list(prefix, scratch.path(), &Events::none()).await? {
-        let key = object?.key;
-        // A folder goes after what is in it; a bucket's `a/` is an object like any other.
-        if base.is_folder() && key.ends_with('/') {
-            folders.push(key);
-            continue;
-        }
         gone += 1;
-        batch.push(key);
+        batch.push(object?.key);
         if batch.len() == BATCH {
             remover.remove(&batch).await?;
             batch.clear();
         }
     }
     remover.remove(&batch).await?;
-    if base.is_folder() {
-        folders.reverse();
-        remover.remove(&folders).await?;
-    }
     Ok(gone)
 }
 

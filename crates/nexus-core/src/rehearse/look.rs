@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::bucket::Reader;
-use crate::bucket::sorted::Sorted;
+use crate::bucket::sorted::{Sorted, Sorter};
 use crate::changes::files::{self as file_changes, CategoryChanges, Likeness};
 use crate::changes::{self, State, TableChanges};
 use crate::clock::Clock;
@@ -36,6 +36,17 @@ pub struct FilesPlace {
     pub lies_at: String,
     /// The rules that say which of them count, and under which keys.
     pub rules: FileRules,
+    /// What it means when the folder is not there.
+    pub absent: Absent,
+}
+
+/// What it means when a folder of files is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absent {
+    /// A command has removed it: it has no files.
+    Empty,
+    /// It cannot be looked at.
+    Unseen,
 }
 
 /// What is kept of a look at a database.
@@ -100,6 +111,9 @@ impl Place {
             skipped = exported.skipped;
         }
         let files = match &self.files {
+            Some(place) if place.absent == Absent::Empty && !place.reader.is_made() => {
+                Some((Sorter::new(scratch.path()).finish()?, place.clone()))
+            }
             Some(place) => Some((place.reader.list(&place.lies_at, scratch.path(), events).await?, place.clone())),
             None => None,
         };

@@ -2,7 +2,7 @@
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::{Vault, layout};
+use super::{Vault, damage, layout};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event::Events;
@@ -118,9 +118,13 @@ impl Entries {
         })
     }
 
-    /// The proof that makes the point proven: default depth or deeper, over all its parts, and nothing failed since.
+    /// The proof that makes the point proven: default depth or deeper, over all its parts, nothing failed since, and what
+    /// failed before was cleared by a look as deep.
     pub fn proven(&self, manifest: &Manifest) -> Option<(jiff::Timestamp, &Proof)> {
         let covers = |proof: &Proof| manifest.present().iter().all(|part| proof.parts.contains(part));
+        if self.failed() {
+            return None;
+        }
         for (at, proof) in self.proofs().rev() {
             match proof.verdict {
                 Verdict::Failed => return None,
@@ -131,12 +135,14 @@ impl Entries {
         None
     }
 
-    /// True when the last word of a check was that something is wrong.
+    /// True when a check found damage that no later one, which looked as deep at what was damaged, has cleared.
     pub fn failed(&self) -> bool {
-        self.proofs()
-            .rev()
-            .find(|(_, proof)| proof.verdict != Verdict::CouldNotVerify)
-            .is_some_and(|(_, proof)| proof.verdict == Verdict::Failed)
+        damage::is_left(&self.proofs().map(|(_, proof)| proof).collect::<Vec<_>>())
+    }
+
+    /// True when there is damage that one more check, which found none, has not looked for.
+    pub fn stays_failed(&self, verified: &Proof) -> bool {
+        damage::is_left(&self.proofs().map(|(_, proof)| proof).chain([verified]).collect::<Vec<_>>())
     }
 
     /// The parts that prune has announced to remove, or has removed.

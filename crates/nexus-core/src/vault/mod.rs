@@ -1,5 +1,6 @@
 //! Where points are kept: one app's vault in a bucket or folder, and nothing outside its prefix.
 
+mod damage;
 pub mod draft;
 pub mod journal;
 pub mod layout;
@@ -390,7 +391,7 @@ fn unfit(state: &PointState, needs: &[Part]) -> Option<String> {
         return Some(format!("its {part} expired"));
     }
     if state.journal.failed() {
-        return Some("its last check failed".into());
+        return Some("a check found damage".into());
     }
     state.journal.proven(manifest).is_none().then(|| "not proven".into())
 }

@@ -1,9 +1,17 @@
 //! Scratch prefixes of rehearsals: whose owner is gone goes, and nothing else ever does.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Duration;
+
 use nexus_core::bucket::{Address, StoreOptions};
 use nexus_core::event::Events;
 use nexus_core::files::scratch::{Life, Owner, ScratchFiles, sweep};
 use nexus_core::local::Scratch;
+use nexus_core::point::{JournalEvent, Part};
+use nexus_core::rehearse::{Content, FilesGround, Ground, RehearsePlan, RehearseRequest};
 use nexus_sandbox::ServiceOptions;
 
 use crate::world::{World, hasty};
@@ -126,4 +134,65 @@ async fn a_marker_removes_its_own_prefix_and_what_has_none_is_never_touched() {
         claimed.remove(&scratch(&world)).await.expect("nothing is there");
         assert_eq!(keys(&world).await, expected);
     }
+}
+
+/// A command may do anything in its folder, and a kill leaves a file that no listing shows.
+#[tokio::test]
+async fn a_folder_goes_whole_whatever_a_command_made_of_it() {
+    let world = World::in_folders();
+    let Address::Folder(base) = base(&world) else { panic!("it is a folder") };
+    let precious = world.folder.path().join("precious");
+    std::fs::create_dir(&precious).expect("room");
+    std::fs::write(precious.join("x"), "x").expect("room");
+    let odd = |folder: &Path| {
+        std::fs::write(folder.join(OsStr::from_bytes(b"a\xff")), "no UTF-8").expect("room");
+        std::fs::create_dir_all(folder.join("a/b")).expect("room");
+        std::fs::write(folder.join("a/.nexus-unfinished-1"), "half").expect("room");
+        symlink(&precious, folder.join("a/link")).expect("room");
+    };
+    let file = |folder: &Path| {
+        std::fs::remove_dir(folder).expect("an empty one");
+        std::fs::write(folder, "no folder").expect("room");
+    };
+    let link = |folder: &Path| {
+        std::fs::remove_dir(folder).expect("an empty one");
+        symlink(&precious, folder).expect("room");
+    };
+    for make in [&odd as &dyn Fn(&Path), &file, &link] {
+        claim(&world, "aa", &owner("dead")).await;
+        let folder = base.join("backup_20251115_064233-aa");
+        std::fs::create_dir(&folder).expect("room");
+        make(&folder);
+        assert_eq!(swept(&world, 0).await, 1);
+        let left: Vec<_> = base.read_dir().expect("a folder").map(|entry| entry.expect("one").file_name()).collect();
+        assert_eq!(left, [".nexus-rehearsals"]);
+        assert_eq!(keys(&world).await, Vec::<String>::new());
+        assert!(precious.join("x").exists(), "what a link leads to was removed");
+    }
+    let claimed = claim(&world, "bb", &owner("alive")).await;
+    std::fs::remove_dir_all(&base).expect("it was there");
+    claimed.remove(&scratch(&world)).await.expect("nothing is there");
+    assert!(!base.exists());
+}
+
+#[tokio::test]
+async fn a_point_whose_files_have_expired_is_rehearsed_on_without_them() {
+    let world = World::in_folders();
+    let point = world.backup().await.expect("a backup").point;
+    let gone = JournalEvent::Expired { parts: vec![Part::Files] };
+    point.journal().add(gone, &world.clock()).await.expect("an entry");
+    let point = world.point(&point.id().to_string()).await.expect("a point");
+    let address = base(&world);
+    let copied = FilesGround { reader: world.reader(&address), address, content: Content::Copied };
+    let plan = async |files| {
+        let request = RehearseRequest { server: None, files, lock_wait: Duration::from_secs(2) };
+        RehearsePlan::make(point.clone(), request).await
+    };
+    let error = plan(Some(copied)).await.expect_err("they are gone");
+    assert!(error.to_string().contains("the files of"), "{error}");
+    let (scratch, tools) = (scratch(&world), (&world.clock(), &Events::none()));
+    let mut ground = Ground::new(plan(None).await.expect("a plan"));
+    ground.make(&owner("alive"), &scratch, tools).await.expect("the database");
+    assert!(ground.database().is_some() && ground.files().is_none());
+    assert_eq!(ground.clear(&scratch, tools).await, Vec::<String>::new());
 }

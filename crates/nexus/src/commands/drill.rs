@@ -10,7 +10,7 @@ use nexus_core::point::{DatabaseKind, Part, Verdict};
 use nexus_core::vault::RecoveryPoint;
 
 use super::restore::own_database;
-use super::show::passed_over;
+use super::show::{damage_stays, passed_over};
 use crate::cli::DrillArgs;
 use crate::failure::Outcome;
 use crate::run::Run;
@@ -55,6 +55,7 @@ pub async fn run(run: &Run, args: &DrillArgs, unfinished: &mut Option<Unfinished
         None => {}
     }
     run.terminal.answer(&pages::report(&point, &drilled), &pages::reported(&point, &drilled));
+    damage_stays(run, &point, &drilled.proof);
     Ok(Outcome::of(drilled.proof.verdict == Verdict::Verified))
 }
 

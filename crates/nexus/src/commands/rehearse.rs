@@ -23,6 +23,9 @@ use crate::run::Run;
 use crate::settings::Environment;
 use variables::Variables;
 
+/// Tells what a rehearsal has started from all other processes.
+const MARK: &str = "NEXUS_REHEARSAL_ID";
+
 /// What a rehearsal works with, all of it looked at and nothing made.
 struct Prepared {
     plan: RehearsePlan,
@@ -37,7 +40,8 @@ struct Prepared {
 struct Rehearsed {
     status: ExitStatus,
     milliseconds: u64,
-    changes: Changes,
+    /// An error: the command left something there that cannot be looked at.
+    changes: Result<Changes>,
     application: Application,
 }
 
@@ -69,21 +73,38 @@ pub async fn run(run: &Run, args: &RehearseArgs, environment: &Environment, inte
     let Prepared { plan, variables, probe, own } = prepared;
     let mut ground = Ground::new(plan);
     let mut command = None;
-    let work = Work { run, args, environment, variables: &variables, probe: probe.as_deref() };
+    let mark = run.clock.nonce();
+    let work = Work { run, args, environment, variables: &variables, probe: probe.as_deref(), mark: &mark };
     let done = run.work(Box::pin(work.carry_out(own, &mut ground, &mut command)), interrupt).await;
+    let mark = format!("{MARK}={mark}");
     if let Some(mut command) = command {
-        child::end(&mut command).await;
+        child::end(&mut command, &mark).await;
+    }
+    let running: Vec<String> = child::left(&mark).iter().map(ToString::to_string).collect();
+    if !running.is_empty() {
+        let ids = running.join(", ");
+        run.terminal.warn(&format!("what the command started still runs as process {ids}, and its scratch goes now"));
     }
     let scratch = pages::Scratch::of(&ground);
     let left = ground.clear(&run.scratch, (&run.clock, &run.events)).await;
     for place in &left {
         run.terminal.warn(&format!("scratch could not be removed; the next rehearsal does it: {place}"));
     }
-    let rehearsed = done?;
+    let Rehearsed { status, milliseconds, changes, application } = done?;
+    let (about, status) = ((args, &application), (status, milliseconds));
+    let changes = match changes {
+        Ok(changes) => changes,
+        Err(error) => {
+            pages::warn(run, about, status.0);
+            // Whatever it is, it is the command's work and no damage of the point.
+            let what = "what the command changed cannot be seen".to_owned();
+            return Err(Error::Local { what, cause: Some(error.into()) });
+        }
+    };
     let removed = if left.is_empty() { pages::Removed::Whole } else { pages::Removed::Partly };
-    pages::tell(run, args, &scratch, &rehearsed, removed);
-    let alone = !args.exclusive || rehearsed.application.is_unchanged();
-    Ok(Outcome::of(rehearsed.status.success() && left.is_empty() && alone))
+    pages::tell(run, about, &scratch, (status, &changes), removed);
+    let alone = !args.exclusive || application.is_unchanged();
+    Ok(Outcome::of(status.0.success() && left.is_empty() && alone))
 }
 
 /// Finds the point and looks at every place that has a part in it.
@@ -130,6 +151,7 @@ struct Work<'a> {
     environment: &'a Environment,
     variables: &'a Variables,
     probe: Option<&'a str>,
+    mark: &'a str,
 }
 
 impl Work<'_> {
@@ -143,7 +165,8 @@ impl Work<'_> {
         self.sweep(ground).await?;
         ground.make(&owner::here(), &run.scratch, tools).await?;
         let place = ground.place().ok_or_else(|| Error::usage("no database was made"))?;
-        let variables = self.variables.of(ground)?;
+        let mut variables = self.variables.of(ground)?;
+        variables.insert(MARK.to_owned(), self.mark.to_owned());
         if let Some(probe) = self.probe {
             child::probe(probe, (&variables, self.environment), &variables::expected(ground)).await?;
         }
@@ -156,8 +179,11 @@ impl Work<'_> {
         *command = None;
         let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let application = self.compare_own(own_before, ground).await;
-        let after = self.look(&place, ground, Rows::Kept).await?;
-        let changes = compare(before, after, Likeness::Content, &run.scratch).await?;
+        let changes = async {
+            let after = self.look(&place, ground, Rows::Kept).await?;
+            compare(before, after, Likeness::Content, &run.scratch).await
+        };
+        let changes = changes.await;
         Ok(Rehearsed { status, milliseconds, changes, application })
     }
 

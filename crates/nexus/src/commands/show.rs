@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use nexus_core::error::Result;
-use nexus_core::point::{JournalEntry, Manifest, Part};
+use nexus_core::point::{JournalEntry, Manifest, Part, Proof, Verdict};
 use nexus_core::vault::{Found, RecoveryPoint};
 use serde::Serialize;
 
@@ -129,5 +129,15 @@ fn proofs(page: &mut Page, point: &RecoveryPoint) {
     }
     if !any {
         page.line("  none yet: `nexus verify` makes one");
+    }
+}
+
+/// Warns when a check found nothing, and an earlier one found what it has not looked for.
+pub fn damage_stays(run: &Run, point: &RecoveryPoint, proof: &Proof) {
+    if proof.verdict == Verdict::Verified && point.entries().stays_failed(proof) {
+        run.terminal.warn(
+            "an earlier check found damage that this one did not look for, so the point stays failed: \
+             `drill --files all` looks at everything, `show` has what was found",
+        );
     }
 }

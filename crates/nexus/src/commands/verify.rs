@@ -6,7 +6,7 @@ use nexus_core::vault::RecoveryPoint;
 use nexus_core::verify::{Verified, VerifyRequest, verify};
 use serde::Serialize;
 
-use super::show::passed_over;
+use super::show::{damage_stays, passed_over};
 use super::summary;
 use crate::cli::VerifyArgs;
 use crate::failure::Outcome;
@@ -57,6 +57,7 @@ pub async fn run(run: &Run, args: &VerifyArgs) -> Result<Outcome> {
     if let Some(error) = &looked.unrecorded {
         run.terminal.warn(&format!("the point's journal does not say so: {error}"));
     }
+    damage_stays(run, &found.point, &looked.proof);
     let local = looked.local_records.is_none_or(|findings| findings.is_empty());
     Ok(Outcome::of(looked.proof.verdict == Verdict::Verified && local))
 }

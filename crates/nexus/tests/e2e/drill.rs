@@ -314,3 +314,37 @@ async fn a_drill_that_is_killed_leaves_nothing_that_the_next_one_does_not_take_a
     }
     assert_eq!(app.state().await, before);
 }
+
+/// A listing does not see a flipped byte: only who reads it again may say that it is not there.
+#[tokio::test]
+async fn damage_that_a_drill_found_stays_until_something_as_deep_finds_none() {
+    let (_service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    std::fs::create_dir(app.path("media")).expect("room");
+    for name in ["one.txt", "two.txt"] {
+        std::fs::write(app.path("media").join(name), name).expect("room");
+    }
+    app.write(
+        "nexus.toml",
+        "app = \"clinic\"\n[database]\nurl = \"db.sqlite3\"\n[files]\nsource = \"media\"\n[vault]\nurl = \"vault\"\n",
+    );
+    let id = app.back_up(&[]);
+    let copy = app.path("vault").join(&id).join("documents/one.txt");
+    let written = |text: &str| {
+        let modified = std::fs::metadata(&copy).and_then(|meta| meta.modified()).expect("a time");
+        std::fs::write(&copy, text).expect("room");
+        let file = std::fs::File::options().write(true).open(&copy).expect("the copy");
+        file.set_modified(modified).expect("a time");
+    };
+    written("onf.txt");
+    drill(&app, &["--files", "all"]).ends_with(1);
+    let stays = "an earlier check found damage that this one did not look for";
+    app.run(&["verify", &id]).ends_with(0).says(stays);
+    drill(&app, &[&id, "--files", "0"]).ends_with(0).says(stays);
+    assert_eq!(app.points(), [(id.clone(), "failed".to_owned())]);
+    app.run(&["verify"]).refuses(2, "a check found damage");
+    written("one.txt");
+    let told = app.run(&["verify", &id, "--full"]).ends_with(0);
+    assert!(!told.err.contains(stays), "{}", told.err);
+    assert_eq!(app.points(), [(id, "proven".to_owned())]);
+}

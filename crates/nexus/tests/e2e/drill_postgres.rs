@@ -154,3 +154,19 @@ async fn two_drills_at_once_do_not_take_each_others_databases_away() {
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     assert_eq!(scratch(&server), Vec::<String>::new());
 }
+
+/// A policy names a role that the dump does not bring: another server may lack it, and the point is whole all the same.
+#[tokio::test]
+async fn what_another_server_lacks_is_no_damage_of_the_point() {
+    let (server, other) = (Server::shared(DEBIAN), Server::shared(18));
+    let role = unique("reader");
+    server.role(&role, "");
+    let database = Database::empty(&server, "");
+    database.sql("create table t (id integer primary key); insert into t values (1)");
+    database.sql(&format!("create policy p on t to {role} using (true)"));
+    let (_service, app) = app(&database.url(), 18).await;
+    let id = app.back_up(&[]);
+    drill(&app, &[&id, "--database", &other.url("postgres")]).refuses(2, "does not exist");
+    assert_eq!(app.points(), [(id, "proven".to_owned())]);
+    assert_eq!(point(&app, &app.points()[0].0)["last_proof"]["verdict"], "could-not-verify");
+}

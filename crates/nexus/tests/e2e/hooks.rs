@@ -68,7 +68,7 @@ async fn a_hook_that_fails_or_hangs_refuses_the_restore_and_the_app_is_started_a
 }
 
 /// Whether the process whose number a hook wrote down has ended; one that nobody waited for counts.
-fn is_gone(app: &App, file: &str) -> bool {
+pub fn is_gone(app: &App, file: &str) -> bool {
     let pid = std::fs::read_to_string(app.path(file)).expect("it was written down");
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
     stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))

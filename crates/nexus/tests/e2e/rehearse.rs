@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::app::{App, Ended, Objects, VAULT, sandbox};
+use crate::hooks::is_gone;
 
 /// Django starts slowly when the machine has much to do.
 const LIMIT: Duration = Duration::from_mins(2);
@@ -311,7 +312,7 @@ async fn a_command_that_fails_or_is_not_there_is_told_and_leaves_nothing() {
     assert_eq!(uncompared.map(String::as_str), Some("found_config"));
     let told = shop.rehearse(&[], &["/bin/sh", "-c", "kill -9 $$"]).ends_with(1).says("signal 9").json();
     assert_eq!((&told["command"]["exit_status"], &told["command"]["signal"]), (&Value::Null, &json!(9)));
-    shop.rehearse(&[], &["no-such-program"]).refuses(2, "cannot run `no-such-program`");
+    shop.rehearse(&[], &["no-such-program"]).refuses(2, "the command no-such-program is not found");
     shop.assert_clean().await;
     assert_eq!(shop.app.state().await, before);
 }
@@ -384,8 +385,8 @@ async fn a_rehearsal_that_could_do_harm_or_makes_no_sense_is_refused() {
     shop.assert_clean().await;
 }
 
-#[tokio::test]
-async fn the_files_of_a_folder_are_rehearsed_in_another_folder() {
+/// A shop whose files lie in a folder, with a point of it.
+async fn in_a_folder() -> (Shop, PathBuf, PathBuf) {
     let shop = Shop::on_a_file().await;
     let (media, staging) = (shop.app.path("media"), shop.app.path("staging"));
     std::fs::create_dir_all(media.join("a/b")).expect("room");
@@ -399,18 +400,90 @@ async fn the_files_of_a_folder_are_rehearsed_in_another_folder() {
          [rehearse.environment]\nMEDIA = \"{files}\"\n",
     );
     shop.app.back_up(&[]);
+    (shop, media, staging)
+}
+
+/// Nothing but the folder of markers.
+fn assert_empty(staging: &Path) {
+    let left: Vec<_> =
+        staging.read_dir().expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
+    assert_eq!(left, [".nexus-rehearsals"]);
+    assert_eq!(staging.join(".nexus-rehearsals").read_dir().expect("a folder").count(), 0);
+}
+
+#[tokio::test]
+async fn the_files_of_a_folder_are_rehearsed_in_another_folder() {
+    let (shop, media, staging) = in_a_folder().await;
     let before = tree::digest(&media);
     let deed = "cd \"$MEDIA\" && rm two.pdf && echo more >> a/b/one.txt && mkdir c && echo new > c/new.png";
     let told = shop.rehearse(&["--exclusive"], &["/bin/sh", "-c", deed]).ends_with(0).json();
     assert_eq!(told_files(&told), [1, 1, 1], "{told}");
     assert_eq!(told["changes"]["files"]["images"]["first_added"], json!(["c/new.png"]));
     assert_eq!(tree::digest(&media), before);
-    let left: Vec<String> =
-        tree::digest(&staging).into_iter().filter(|(_, entry)| entry.is_file()).map(|(name, _)| name).collect();
-    assert_eq!(left, Vec::<String>::new());
-    assert!(!staging.read_dir().expect("a folder").any(|entry| {
-        entry.expect("an entry").file_name().to_str().is_some_and(|name| name.starts_with("backup_"))
-    }));
+    assert_empty(&staging);
+}
+
+#[tokio::test]
+async fn what_a_command_makes_of_its_scratch_is_told_as_its_own_work_and_goes() {
+    let (shop, media, staging) = in_a_folder().await;
+    let before = tree::digest(&media);
+    for deed in ["rm -r \"$MEDIA\"", "rm -r \"$MEDIA\"; echo a file > \"$MEDIA\""] {
+        let gone = shop.rehearse(&["--exclusive"], &["/bin/sh", "-c", deed]).ends_with(0).json();
+        assert_eq!(told_files(&gone), [0, 0, 3], "{gone}");
+        assert_empty(&staging);
+    }
+    let database = "\"${DATABASE_URL#sqlite:///}\"";
+    for (deed, naming) in [
+        (format!("rm {database}; exit 3"), "exit status 3"),
+        (format!("echo nonsense > {database}; exit 3"), "is not a SQLite database"),
+        ("touch \"$MEDIA/$(printf 'a\\377')\"; exit 3".to_owned(), "is not UTF-8"),
+    ] {
+        let told = shop.rehearse(&[], &["/bin/sh", "-c", &deed]).refuses(2, "what the command changed cannot be seen");
+        assert!(told.err.contains(naming) && told.err.contains("the command failed"), "{}", told.err);
+        assert!(!told.err.contains("use another point"), "{}", told.err);
+        assert_empty(&staging);
+    }
+    // What it did to the application meanwhile is told all the same.
+    let reach = format!("rm {database}; rm '{}'", media.join("two.pdf").display());
+    shop.rehearse(&[], &["/bin/sh", "-c", &reach])
+        .refuses(2, "what the command changed cannot be seen")
+        .says("the application itself changed meanwhile");
+    std::fs::write(media.join("two.pdf"), "two.pdf").expect("room");
+    assert_eq!(tree::digest(&media).len(), before.len());
+}
+
+/// The command finds the application's own files where nothing else is put in their place.
+#[tokio::test]
+async fn without_a_place_for_files_a_command_is_run_only_when_its_settings_are_trusted() {
+    let (shop, media, _) = in_a_folder().await;
+    shop.app.write(
+        "nexus.toml",
+        "app = \"shop\"\n[database]\nurl = \"db.sqlite3\"\n[files]\nsource = \"media\"\n[vault]\nurl = \"vault\"\n\
+         [rehearse]\nprobe = \"echo $DATABASE_URL\"\n",
+    );
+    let deed = format!("rm '{}'", media.join("two.pdf").display());
+    let words = ["/bin/sh", "-c", &deed];
+    shop.rehearse(&[], &words).refuses(2, "where the files of a rehearsal go");
+    shop.rehearse(&["--no-files"], &words).refuses(2, "would work on those of the application itself");
+    assert!(media.join("two.pdf").exists(), "the application's own file was removed");
+    shop.rehearse(&["--no-files", "--trust-env", "--exclusive"], &words).ends_with(1);
+}
+
+#[tokio::test]
+async fn a_probe_that_hangs_ends_with_the_rehearsal_and_all_that_it_started() {
+    let (shop, _, staging) = in_a_folder().await;
+    let text = std::fs::read_to_string(shop.app.path("nexus.toml")).expect("the configuration");
+    let probe = "sleep 600 & echo $! > child.new; mv child.new child; wait";
+    shop.app.write("nexus.toml", &text.replace("echo $DATABASE_URL $MEDIA", probe));
+    let mut running = shop.app.start(&["rehearse", "--", "touch", "it-ran"]);
+    while !shop.app.path("child").exists() {
+        assert!(running.ended_within(Duration::from_millis(5)).is_none(), "it ended before the probe ran");
+    }
+    running.interrupt();
+    assert_eq!(running.wait(LIMIT).status.code(), Some(130));
+    assert!(is_gone(&shop.app, "child"), "what the probe started runs on");
+    assert!(!shop.app.path("it-ran").exists(), "the command was run");
+    assert_empty(&staging);
 }
 
 /// A command that tells that it runs, lets go of this test's pipes, and goes on until a file is gone.
@@ -509,6 +582,20 @@ async fn a_scratch_database_of_a_killed_rehearsal_is_removed_by_the_next() {
 }
 
 #[tokio::test]
+async fn a_command_that_drops_its_database_leaves_nothing_to_remove() {
+    let server = Server::shared(16);
+    let database = Database::empty(&server, "");
+    let url = database.url();
+    let shop = Shop::open(|_| url).await;
+    let id = shop.app.back_up(&[]);
+    let psql = server.bin.join("psql").display().to_string();
+    let drop = format!("{psql} -X -q '{}' -c 'drop database nexus_rehearse_{id} with (force)'", server.url("postgres"));
+    let told = shop.rehearse(&[], &["/bin/sh", "-c", &drop]).refuses(2, "what the command changed cannot be seen");
+    assert!(!told.err.contains("could not be removed"), "{}", told.err);
+    shop.assert_clean().await;
+}
+
+#[tokio::test]
 async fn a_signal_ends_the_command_and_removes_the_scratch() {
     let shop = Shop::on_a_file().await;
     shop.app.back_up(&[]);
@@ -527,6 +614,47 @@ async fn a_signal_ends_the_command_and_removes_the_scratch() {
         shop.assert_clean().await;
     }
     assert_eq!(shop.app.state().await, before);
+}
+
+/// What goes on writing would leave files that no later rehearsal knows of.
+#[tokio::test]
+async fn a_signal_ends_what_the_command_has_started_as_well() {
+    let (shop, _, staging) = in_a_folder().await;
+    let stubborn = "(trap '' TERM; while :; do mkdir -p \"$MEDIA\"; date > \"$MEDIA/x\"; sleep 0.05; done) & \
+                    echo $! > child.new; mv child.new child;";
+    let (running, started, _) = lasting(&shop, stubborn);
+    running.interrupt();
+    assert_eq!(running.wait(LIMIT).status.code(), Some(130));
+    assert!(is_gone(&shop.app, "child"), "what the command started runs on");
+    assert_empty(&staging);
+    // One that ended by itself has its scratch removed all the same, and it is said what still runs.
+    std::fs::remove_file(started).expect("it was written");
+    let lasting = ["/bin/sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $! > child"];
+    shop.rehearse(&[], &lasting).ends_with(0).says("still runs as process");
+    shop.app.shell("kill $(cat child)").ends_with(0);
+}
+
+/// Copies that are on their way when the signal comes end after it.
+#[tokio::test]
+async fn a_signal_while_files_are_copied_into_a_folder_leaves_none_of_them() {
+    let (shop, media, staging) = in_a_folder().await;
+    for number in 0..2_000 {
+        std::fs::write(media.join(format!("{number}.txt")), number.to_string()).expect("room");
+    }
+    shop.app.back_up(&[]);
+    let copied = || {
+        let folders = staging.read_dir().into_iter().flatten().filter_map(Result::ok);
+        folders.filter_map(|folder| Some(folder.path().read_dir().ok()?.count())).max().unwrap_or(0)
+    };
+    for least in [1, 200, 1_000] {
+        let mut running = shop.app.start(&["rehearse", "--trust-env", "--", "false"]);
+        while copied() < least {
+            assert!(running.ended_within(Duration::from_millis(1)).is_none(), "it ended before it copied {least}");
+        }
+        running.interrupt();
+        assert_eq!(running.wait(LIMIT).status.code(), Some(130));
+        assert_empty(&staging);
+    }
 }
 
 #[tokio::test]

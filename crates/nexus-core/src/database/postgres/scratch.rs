@@ -24,6 +24,19 @@ use crate::point::PostgresFacts;
 pub(super) const MARK: &str = "nexus: scratch of ";
 /// Before the session that holds it.
 const HELD: &str = ", held by session ";
+/// Parts of what `pg_restore` says when it is ended, or the server has not what it takes, or the role may not.
+const ELSEWHERE: [&str; 10] = [
+    "signal: 9 ",
+    "signal: 15 ",
+    "out of memory",
+    "out of shared memory",
+    "Cannot allocate memory",
+    "terminating connection",
+    "the database system is",
+    "canceling statement",
+    "too many clients",
+    "superuser",
+];
 /// What a session is known by: processes are numbered anew after a while, but not at the same microsecond.
 const SESSION: &str = "pid || ' of ' || coalesce(extract(epoch from backend_start)::text, '')";
 
@@ -129,7 +142,11 @@ impl PostgresScratch {
     pub(crate) async fn remove(self) -> Result<()> {
         // Its mark names the session that ends afterwards: one that could not be removed is the next run's to remove.
         let session = Session::open(&self.beside.plan.maintenance).await?;
-        drop_database(&session, &self.beside.fresh).await
+        match drop_database(&session, &self.beside.fresh).await {
+            // Whoever worked in it has removed it.
+            Err(Error::Missing { .. }) => Ok(()),
+            removed => removed,
+        }
     }
 }
 
@@ -213,12 +230,25 @@ fn is_session(there: &str, meant: &str) -> bool {
     there == meant || (there.ends_with("of ") && pid(there) == pid(meant))
 }
 
-/// A dump of the right bytes that `pg_restore` does not take is a point that cannot be restored, not a server in trouble.
+/// A dump of the right bytes that `pg_restore` does not take is a point that cannot be restored, unless its words are about
+/// the server, this role or this machine.
 pub(super) fn refused(error: Error) -> Error {
     match error {
-        Error::Service { what, cause } => Error::Damaged { what, cause },
+        Error::Service { what, cause } if !cause.as_ref().is_some_and(|cause| is_elsewhere(&cause.to_string())) => {
+            Error::Damaged { what, cause }
+        }
         other => other,
     }
+}
+
+/// True for words of `pg_restore` that say nothing of the dump: another server, role or hour would take it.
+fn is_elsewhere(words: &str) -> bool {
+    // What was to be run is told after the error, and may hold any word.
+    let said: Vec<&str> = words.lines().take_while(|line| !line.trim_start().starts_with("Command was:")).collect();
+    let lacks_role = |line: &&str| line.contains("role \"") && line.contains("does not exist");
+    // A worker that met damage said so before it died.
+    let was_killed = said.len() == 1 && said[0].contains("a worker process died unexpectedly");
+    was_killed || said.iter().any(|line| lacks_role(line) || ELSEWHERE.iter().any(|words| line.contains(words)))
 }
 
 /// What to do where a role may not make databases.
@@ -233,5 +263,35 @@ fn elsewhere(error: Error, purpose: Purpose) -> Error {
             )
             .into(),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_pg_restore_says_of_the_server_is_no_damage_of_the_dump() {
+        let judged = |words: &str| {
+            let cause = Some(DatabaseWords(words.to_owned()).into());
+            refused(Error::Service { what: "cannot restore".to_owned(), cause })
+        };
+        for words in [
+            "signal: 9 (SIGKILL)",
+            "exit status: 1: pg_restore: error: a worker process died unexpectedly",
+            "exit status: 1: pg_restore: error: could not execute query: ERROR:  role \"reader\" does not exist\nCommand was: CREATE POLICY p ON t TO reader",
+            "exit status: 1: ERROR:  must be superuser to create a base type",
+            "exit status: 1: ERROR:  out of shared memory\nHINT:  You might need to increase max_locks_per_transaction.",
+        ] {
+            assert!(matches!(judged(words), Error::Service { .. }), "{words}");
+        }
+        for words in [
+            "exit status: 1: pg_restore: error: could not read from input file: end of file",
+            "exit status: 1: ERROR:  relation \"superb\" does not exist\nCommand was: ALTER TABLE superb ADD note text DEFAULT 'out of memory, superuser'",
+            "exit status: 1: pg_restore: error: could not uncompress data\npg_restore: error: a worker process died unexpectedly",
+            "signal: 11 (SIGSEGV)",
+        ] {
+            assert!(matches!(judged(words), Error::Damaged { .. }), "{words}");
+        }
     }
 }

@@ -7,15 +7,18 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use nexus_core::error::{Error, Result};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
+use crate::machine;
 use crate::program::Program;
 use crate::settings::Environment;
 
 /// How long the command may take to end after it was told to.
 const LAST_WAIT: Duration = Duration::from_secs(4);
+/// How often it is looked whether all of them have ended.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long the probe may take.
 const PROBE_WAIT: Duration = Duration::from_mins(1);
 /// The most that is read of what the probe prints.
@@ -42,8 +45,9 @@ pub async fn probe(
     let cannot = |cause| Error::local("cannot run the probe", cause);
     let mut command = Command::new("/bin/sh");
     command.arg("-c").arg(probe).envs(variables).current_dir(&environment.folder);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
     let mut child = command.spawn().map_err(cannot)?;
+    let group = Group::of(&child);
     let mut printed = Vec::new();
     let ended = tokio::time::timeout(PROBE_WAIT, async {
         if let Some(output) = child.stdout.take() {
@@ -56,6 +60,7 @@ pub async fn probe(
         Error::usage_hint(what, PROBE_HINT)
     };
     let status = ended.await.map_err(late)?.map_err(cannot)?;
+    group.ended();
     if !status.success() {
         return Err(Error::usage_hint(
             format!("the probe failed ({}); the command was not run", told(status)),
@@ -70,6 +75,37 @@ pub async fn probe(
         ),
         PROBE_HINT,
     ))
+}
+
+/// The processes of a probe; dropped, all that are still there are ended.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        Self(pid(child))
+    }
+
+    /// The leader has ended by itself: its number may be another's by now.
+    fn ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            // One that is gone already is what is wanted.
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
+fn pid(child: &Child) -> Option<Pid> {
+    child.id().and_then(raw)
+}
+
+fn raw(id: u32) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(id).ok()?)
 }
 
 /// Fails when there is no such program, before anything is restored for it.
@@ -109,15 +145,31 @@ pub async fn wait(child: &mut Child) -> Result<ExitStatus> {
     child.wait().await.map_err(|cause| Error::local("cannot wait for the command", cause))
 }
 
-/// Tells it to end, and ends it when it does not.
-pub async fn end(child: &mut Child) {
-    let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-    let Some(pid) = pid else { return };
+/// Tells it to end, and all that it has started and bears the mark `NAME=value`; ends what does not.
+pub async fn end(child: &mut Child, mark: &str) {
     // One that has ended meanwhile is not there to be told: the wait shows it.
-    let _ = kill_process(pid, Signal::TERM);
-    if tokio::time::timeout(LAST_WAIT, child.wait()).await.is_err() {
+    let tell = |of: Vec<u32>, signal| {
+        for pid in of.into_iter().filter_map(raw) {
+            let _ = kill_process(pid, signal);
+        }
+    };
+    let others = left(mark).into_iter().filter(|id| child.id() != Some(*id));
+    tell(others.chain(child.id()).collect(), Signal::TERM);
+    let gone = async {
+        let _: io::Result<ExitStatus> = child.wait().await;
+        while !left(mark).is_empty() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    if tokio::time::timeout(LAST_WAIT, gone).await.is_err() {
+        tell(left(mark), Signal::KILL);
         let _: io::Result<()> = child.kill().await;
     }
+}
+
+/// What the command has started that still runs.
+pub fn left(mark: &str) -> Vec<u32> {
+    machine::processes_with(mark)
 }
 
 /// How a process ended: `exit status 1`, `signal 9`.

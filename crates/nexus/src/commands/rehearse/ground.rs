@@ -4,7 +4,7 @@ use nexus_core::bucket::Address;
 use nexus_core::database::Database;
 use nexus_core::error::{Error, Result};
 use nexus_core::point::Part;
-use nexus_core::rehearse::look::{FilesPlace, Place};
+use nexus_core::rehearse::look::{Absent, FilesPlace, Place};
 use nexus_core::rehearse::{Content, FilesGround, RehearseRequest};
 use nexus_core::vault::{RecoveryPoint, Vault};
 
@@ -38,7 +38,8 @@ pub async fn own(run: &Run, point: &RecoveryPoint) -> Result<Place> {
     if let Some(part) = &parts.files {
         let address = Address::parse(&part.source, &run.folder)?;
         let reader = run.reader_on(&address, part.endpoint.as_deref()).await?;
-        place.files = Some(FilesPlace { reader, lies_at: part.rules.prefix.clone(), rules: part.rules.clone() });
+        let (lies_at, rules) = (part.rules.prefix.clone(), part.rules.clone());
+        place.files = Some(FilesPlace { reader, lies_at, rules, absent: Absent::Unseen });
     }
     Ok(place)
 }
@@ -66,13 +67,7 @@ pub async fn request(
 async fn files(run: &Run, args: &RehearseArgs, point: &RecoveryPoint) -> Result<Option<FilesGround>> {
     let part = point.manifest().parts.files.as_ref().filter(|_| !args.no_files);
     let Some(setting) = &run.settings.rehearse.bucket else {
-        return match part {
-            None => Ok(None),
-            Some(_) => Err(Error::usage_hint(
-                "nothing says where the files of a rehearsal go",
-                "write [rehearse] bucket = \"s3://another-bucket/prefix\" into nexus.toml, or pass --no-files",
-            )),
-        };
+        return without_place(run, args, point).map(|()| None);
     };
     let address = &setting.value;
     let source = point.manifest().parts.files.as_ref().map(|files| Address::parse(&files.source, &run.folder));
@@ -92,4 +87,21 @@ async fn files(run: &Run, args: &RehearseArgs, point: &RecoveryPoint) -> Result<
     }
     let content = if part.is_some() { Content::Copied } else { Content::Empty };
     Ok(Some(FilesGround { reader: run.reader(address).await?, address: address.clone(), content }))
+}
+
+/// Without a place for files the command works on the application's own, where there are any: nobody but the owner can say
+/// that it does not.
+fn without_place(run: &Run, args: &RehearseArgs, point: &RecoveryPoint) -> Result<()> {
+    let has_files = point.manifest().parts.files.is_some() || run.settings.files.is_some();
+    if !has_files || (args.no_files && args.trust_env) {
+        return Ok(());
+    }
+    let bucket = "write [rehearse] bucket = \"s3://another-bucket/prefix\" into nexus.toml";
+    if !args.no_files {
+        return Err(Error::usage_hint("nothing says where the files of a rehearsal go", bucket));
+    }
+    Err(Error::usage_hint(
+        "without a place for its files the command would work on those of the application itself",
+        format!("{bucket}, where it then finds none; or pass --trust-env if it touches no files"),
+    ))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 
 use nexus_core::changes::TableChanges;
 use nexus_core::changes::files::CategoryChanges;
@@ -9,7 +10,7 @@ use nexus_core::rehearse::Ground;
 use nexus_core::rehearse::look::Changes;
 use serde::Serialize;
 
-use super::{Application, Prepared, Rehearsed, child};
+use super::{Application, Prepared, child};
 use crate::cli::RehearseArgs;
 use crate::commands::changed;
 use crate::page::{Cell, Page, Style};
@@ -144,8 +145,13 @@ pub fn planned(prepared: &Prepared) -> Planned {
 }
 
 /// Prints what the command changed, and what became of the application meanwhile.
-pub fn tell(run: &Run, args: &RehearseArgs, scratch: &Scratch, rehearsed: &Rehearsed, removed: Removed) {
-    let status = rehearsed.status;
+pub fn tell(
+    run: &Run,
+    (args, application): (&RehearseArgs, &Application),
+    scratch: &Scratch,
+    ((status, milliseconds), changes): ((ExitStatus, u64), &Changes),
+    removed: Removed,
+) {
     let told = Told {
         point: &scratch.point,
         vault: &scratch.vault,
@@ -155,18 +161,21 @@ pub fn tell(run: &Run, args: &RehearseArgs, scratch: &Scratch, rehearsed: &Rehea
             succeeded: status.success(),
             exit_status: status.code(),
             signal: status.signal(),
-            milliseconds: rehearsed.milliseconds,
+            milliseconds,
         },
-        changes: Differences {
-            tables: &rehearsed.changes.tables,
-            files: &rehearsed.changes.files,
-            uncompared: &rehearsed.changes.uncompared,
-        },
-        application: as_it_is(&rehearsed.application),
+        changes: Differences { tables: &changes.tables, files: &changes.files, uncompared: &changes.uncompared },
+        application: as_it_is(application),
         scratch_removed: removed == Removed::Whole,
     };
-    run.terminal.answer(&page(args, scratch, rehearsed, removed), &told);
-    match &rehearsed.application {
+    let mut page = changed_page(args, scratch, changes);
+    ending(&mut page, scratch, (status, milliseconds), application, removed);
+    run.terminal.answer(&page, &told);
+    warn(run, (args, application), status);
+}
+
+/// Warns of what became of the application, and of a command that failed.
+pub fn warn(run: &Run, (args, application): (&RehearseArgs, &Application), status: ExitStatus) {
+    match application {
         Application::Seen(changes) if changes.is_none() => {}
         Application::Seen(changes) => run.terminal.warn(&meanwhile(args, changes)),
         Application::Unseen(error) => {
@@ -178,13 +187,11 @@ pub fn tell(run: &Run, args: &RehearseArgs, scratch: &Scratch, rehearsed: &Rehea
     }
 }
 
-fn page(args: &RehearseArgs, scratch: &Scratch, rehearsed: &Rehearsed, removed: Removed) -> Page {
-    let gone = if removed == Removed::Whole { "gone by now" } else { "not wholly removed" };
-    let status = rehearsed.status;
+fn changed_page(args: &RehearseArgs, scratch: &Scratch, changes: &Changes) -> Page {
     let mut page = Page::new();
     page.heading(format!("Rows that the command would change in {}", scratch.point));
-    changed::tables(&mut page, &rehearsed.changes.tables);
-    uncompared(&mut page, &rehearsed.changes.uncompared);
+    changed::tables(&mut page, &changes.tables);
+    uncompared(&mut page, &changes.uncompared);
     page.heading("Files that it would change");
     if scratch.files.is_none() {
         page.line("  it had no files");
@@ -194,27 +201,36 @@ fn page(args: &RehearseArgs, scratch: &Scratch, rehearsed: &Rehearsed, removed: 
                 "  without --no-files there would be files that it could change and remove; here it could only add",
             );
         }
-        changed::files(&mut page, &rehearsed.changes.files);
+        changed::files(&mut page, &changes.files);
     }
+    page
+}
+
+fn ending(
+    page: &mut Page,
+    scratch: &Scratch,
+    (status, milliseconds): (ExitStatus, u64),
+    application: &Application,
+    removed: Removed,
+) {
+    let gone = if removed == Removed::Whole { "gone by now" } else { "not wholly removed" };
     page.heading("Rehearsal");
     let style = if status.success() { Style::Good } else { Style::Bad };
-    page.field(
-        "command",
-        Cell::styled(format!("{} after {}", child::told(status), took(rehearsed.milliseconds)), style),
-    );
+    page.field("command", Cell::styled(format!("{} after {}", child::told(status), took(milliseconds)), style));
     page.field("database", format!("{}, {gone}", scratch.database));
     if let Some(files) = &scratch.files {
         page.field("files", format!("{files}, {gone}"));
     }
     page.field(
         "application",
-        match &rehearsed.application {
-            Application::Seen(changes) if changes.is_none() => Cell::styled("the same before and after", Style::Good),
+        match application {
+            Application::Seen(changes) if changes.is_none() => {
+                Cell::styled("the same rows and files before and after", Style::Good)
+            }
             Application::Seen(_) => Cell::styled("changed meanwhile", Style::Bad),
             Application::Unseen(_) => Cell::styled("not looked at", Style::Doubtful),
         },
     );
-    page
 }
 
 /// Tables whose rows are elsewhere or nowhere to be seen, a few of them by name.
