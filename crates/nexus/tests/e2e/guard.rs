@@ -184,7 +184,13 @@ async fn what_is_wrong_with_the_words_or_the_settings_keeps_the_command_from_run
     refused(&app, app.run(&guarded(&["--label", "before-restore"])), "before-restore").await;
     refused(&app, app.run(&guarded(&["--report", "none/report"])), "none/report").await;
     refused(&app, app.run(&guarded(&["--log-file", "none/log"])), "none/log").await;
-    for check in ["SELEC 1", "SELECT * FROM nothing", "DELETE FROM visit RETURNING id", "SELECT 1; DROP TABLE visit"] {
+    for check in [
+        "SELEC 1",
+        "SELECT * FROM nothing",
+        "DELETE FROM visit RETURNING id",
+        "SELECT 1; DROP TABLE visit",
+        "SELECT id FROM visit WHERE id = ?",
+    ] {
         refused(&app, app.run(&guarded(&["--check", check])), check).await;
     }
     app.configure("[retention]\ndatabse = \"30d\"\n");
