@@ -163,6 +163,25 @@ impl RestorePlan {
         parts
     }
 
+    /// The parts that are put back whole where they came from.
+    fn put_back(&self) -> Vec<Part> {
+        let parts = &self.point.manifest().parts;
+        let database = match (&parts.database, &self.request.database) {
+            (Some(part), Some(target)) => target.location() == part.source,
+            _ => false,
+        };
+        let files = match (&parts.files, &self.request.files) {
+            (Some(part), Some(target)) => {
+                target.address.to_string() == part.source
+                    && target.reader.endpoint() == part.endpoint.as_deref()
+                    && target.selection.is_all()
+            }
+            _ => false,
+        };
+        let back = [(Part::Database, database), (Part::Files, files)];
+        back.into_iter().filter(|(_, whole)| *whole).map(|(part, _)| part).collect()
+    }
+
     /// What must be removed from a server when the restore is broken off: [`PostgresPlan::remove_unfinished`].
     pub fn unfinished(&self) -> Option<PostgresPlan> {
         match &self.database.as_ref()?.way {
@@ -402,7 +421,7 @@ async fn load_tables(
 
 async fn record(plan: &RestorePlan, held: Option<String>, clock: &Clock) -> Result<()> {
     let journal = plan.point.journal();
-    journal.add(JournalEvent::Restored { parts: plan.request.parts() }, clock).await?;
+    journal.add(JournalEvent::Restored { parts: plan.request.parts(), back: plan.put_back() }, clock).await?;
     journal.release(held, clock).await
 }
 

@@ -212,13 +212,20 @@ async fn the_next_call_says_whether_the_command_of_a_killed_guard_still_runs_unt
     assert!(!Ended::of(kill::run(inside, LIMIT)).err.contains("guard"));
     let_it_end(&app);
     for verb in [&["list", "--json"][..], &["show"], &["verify"], &["restore", "latest", "--dry-run"]] {
-        let told = app.run(verb).ends_with(0).says("does not run any more; how it ended is not known");
+        let told = app.run(verb).ends_with(0).says("does not run any more").says("how it ended is not known");
         if verb.contains(&"--json") {
             told.json();
         }
     }
     // A part of the state before it is not all of it.
-    app.restore(&[&point, "--only", "files"]);
+    app.restore(&[&point, "--only", "database"]);
+    app.run(&["list"]).ends_with(0).says("how it ended is not known");
+    app.restore(&[&point, "--key", "notes"]);
+    app.run(&["list"]).ends_with(0).says("how it ended is not known");
+    // Neither is the state before it somewhere else, nor a newer point of a part of it.
+    app.restore(&[&point, "--to-database", "elsewhere.db", "--to-files", "elsewhere"]);
+    app.run(&["list"]).ends_with(0).says("how it ended is not known");
+    app.back_up(&["--only", "files"]);
     app.run(&["list"]).ends_with(0).says("how it ended is not known");
     // The state before it is back, so how it ended matters no more.
     app.restore(&[&point]);
