@@ -257,6 +257,43 @@ async fn a_guard_that_is_killed_while_it_restores_is_followed_by_both_warnings_a
     service.clear_faults();
     let point = runs(&app).pop().expect("a run");
     let told = app.run(&["list"]).ends_with(0).says("has not said how its command ended");
+/// Makes the entry of a guard name another process, and a time an hour ago.
+async fn blame(app: &App, process: u32) {
+    let (key, entry) =
+        app.vault().await.into_iter().find(|(key, _)| key.contains("-guard-started-")).expect("an entry");
+    let mut entry: Value = serde_json::from_slice(&entry).expect("JSON");
+    entry.as_object_mut().expect("an object").remove("check");
+    entry["process"] = json!(process);
+    entry["at"] = json!((jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1)).to_string());
+    app.put(&format!("backup/{key}"), &nexus_core::point::document(&entry)).await;
+}
+
+/// In a container that is started anew everything has the ids of before.
+#[tokio::test]
+async fn a_guard_is_not_taken_to_be_at_work_because_another_nexus_has_its_id() {
+    let (service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    orphaned(&app);
+    let_it_end(&app);
+    let gone = "does not run any more";
+    // This very run.
+    let script = "echo $$ > id; while [ -e id ]; do sleep 0.02; done; exec \"$0\" list";
+    let mut command = app.tool(Path::new("/bin/sh"));
+    command.args(["-c", script, env!("CARGO_BIN_EXE_nexus")]);
+    let mut running = Running::start(command);
+    wait_for(&app, "id", &mut running);
+    blame(&app, running.id()).await;
+    std::fs::remove_file(app.path("id")).expect("it waits for that");
+    Ended::of(running.wait(LIMIT)).ends_with(0).says(gone);
+    // One that was started after the guard.
+    service.inject(Fault::Stall, FaultAt::Nth(1));
+    let mut other = app.start(&["list"]);
+    assert!(struck(&service, &mut other), "it asks for something");
+    service.clear_faults();
+    blame(&app, other.id()).await;
+    app.run(&["list"]).ends_with(0).says(gone);
+}
+
     told.says(&format!("a restore of {point} began")).says(&format!("`nexus restore {point} --vault"));
     let now = app.state().await.database;
     assert!(now == wrecked.database || now == before.database, "the database is mixed");
