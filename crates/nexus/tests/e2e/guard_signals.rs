@@ -465,6 +465,48 @@ async fn a_signal_during_the_account_changes_nothing_of_what_the_checks_have_fou
         let last = entries(&app, "guard-ended").await.pop().expect("a last word");
         assert_eq!((&last["outcome"], &last["status"]), (&json!(outcome), &json!(0)));
         let report = std::fs::read(app.path("report.json")).expect("a report");
+#[tokio::test]
+async fn a_service_that_answers_no_more_keeps_no_app_stopped_when_a_guards_restore_is_broken_off() {
+    let (service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    // Large enough for the safety point to store it in parts.
+    app.sql("CREATE TABLE large (x); INSERT INTO large VALUES (randomblob(20000000))");
+    app.configure("[hooks]\nafter-restore = 'echo \"after $NEXUS_RESTORED\" >> told'\n");
+    deed(&app, "touch ready; while [ -e ready ]; do sleep 0.02; done; exit 7");
+    let mut running = app.start(&guarded(&["--restore-on-failure"]));
+    wait_for(&app, "ready", &mut running);
+    app.sql("DELETE FROM visit");
+    service.reset_counts();
+    for (name, nth) in [("UploadPart", 2), ("AbortMultipartUpload", 1)] {
+        service.inject(Fault::Stall, FaultAt::Operation { name: name.to_owned(), nth });
+    }
+    std::fs::remove_file(app.path("ready")).expect("it waits for that");
+    assert!(struck(&service, &mut running));
+    send(&running, Signal::TERM);
+    let ended = Ended::of(running.wait(GONE));
+    service.clear_faults();
+    ended.ends_with(7).says("interrupted after");
+    assert_eq!(std::fs::read_to_string(app.path("told")).expect("the app was started"), "after no\n");
+    assert_eq!(entries(&app, "guard-ended").await[0]["restored"], false);
+}
+
+#[tokio::test]
+async fn a_signal_during_the_checks_is_no_success_and_says_that_they_were_not_made() {
+    let (_service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    deed(&app, "touch ready; while [ -e ready ]; do sleep 0.02; done");
+    let endless = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT x FROM r WHERE x < 0";
+    let mut running = app.start(&guarded(&["--check", endless]));
+    wait_for(&app, "ready", &mut running);
+    std::fs::remove_file(app.path("ready")).expect("it waits for that");
+    while left(&app).len() > 1 {
+        assert!(running.ended_within(Duration::from_millis(5)).is_none(), "a check without end has ended");
+    }
+    send(&running, Signal::TERM);
+    Ended::of(running.wait(GONE)).ends_with(1).says("the checks were").says("`nexus restore ");
+    assert_eq!(entries(&app, "guard-ended").await[0]["outcome"], "violated");
+}
+
         let report: Value = serde_json::from_slice(&report).expect("JSON");
         assert_eq!((&report["outcome"], &report["exit_status"]), (&json!(outcome), &json!(status)));
     }

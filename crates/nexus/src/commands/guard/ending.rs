@@ -18,7 +18,7 @@ use crate::cli::{GuardArgs, RestoreArgs, TablesArgs, TargetArgs, VaultArgs};
 use crate::commands::restore;
 use crate::failure::{DAMAGE, Failure, Outcome, Situation};
 use crate::interrupt::{Ending, Interrupt, Taken};
-use crate::run::Run;
+use crate::run::{Run, until};
 use crate::wording::{command_line, took};
 
 /// How long the journal is waited for when a signal has come and nothing else is to be done.
@@ -87,8 +87,9 @@ impl Aftermath<'_> {
                 self.at_leisure(checks, interrupt, &mut found).await;
                 Ok(())
             };
-            if self.run.work(work, interrupt).await.is_err() {
-                self.broken_off(&mut found).await;
+            if until(work, interrupt).await.is_err() {
+                // The app and the journal wait for no bucket that does not answer.
+                futures::join!(self.broken_off(&mut found), self.run.give_up_uploads());
             }
         }
         self.fill(report, &found);
@@ -102,7 +103,8 @@ impl Aftermath<'_> {
 
     /// Says how this run ends when a signal comes from now on.
     fn foresee(&self, interrupt: &Interrupt, found: &Found) {
-        let words = format!("interrupted after {}; {}", self.words(), self.way_back());
+        let unmade = if found.violated && found.asked.is_empty() { ", before the checks were made" } else { "" };
+        let words = format!("interrupted after {}{unmade}; {}", self.words(), self.way_back());
         interrupt.set_ending(Ending { status: self.status(found), words });
     }
 
