@@ -44,8 +44,27 @@ impl Unfinished {
     }
 }
 
-/// Restores, or shows what would be done; `unfinished` learns what is to be done when this is not polled to its end.
+/// What a restore came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restored {
+    /// It was only shown.
+    Planned,
+    /// All is as it was.
+    Equal,
+    /// All is as it was, and the app was not started again.
+    EqualAndStopped,
+    /// Not all is as it was.
+    Different,
+}
+
+/// Restores, or shows what would be done.
 pub async fn run(run: &Run, args: &RestoreArgs, unfinished: &mut Unfinished) -> Result<Outcome> {
+    let restored = carry_out(run, args, unfinished).await?;
+    Ok(Outcome::of(matches!(restored, Restored::Planned | Restored::Equal)))
+}
+
+/// The same; `unfinished` learns what is to be done when this is not polled to its end.
+pub async fn carry_out(run: &Run, args: &RestoreArgs, unfinished: &mut Unfinished) -> Result<Restored> {
     let wish = targets::Wish::of(args)?;
     let vault = run.vault().await?;
     let needs = wish.needs(&vault, &args.point).await?;
@@ -60,7 +79,7 @@ pub async fn run(run: &Run, args: &RestoreArgs, unfinished: &mut Unfinished) -> 
     }
     if args.dry_run {
         run.terminal.answer(&page, &pages::planned(&plan, args));
-        return Ok(Outcome::Done);
+        return Ok(Restored::Planned);
     }
     run.terminal.aside(&page);
     consent::ask(run, args, &plan, &targets)?;
@@ -83,7 +102,11 @@ pub async fn run(run: &Run, args: &RestoreArgs, unfinished: &mut Unfinished) -> 
     if let Err(failed) = &started {
         run.terminal.error(&[format!("everything was restored, but {failed}")], Some("start the app by hand"));
     }
-    Ok(Outcome::of(pages::all_equal(&report) && started.is_ok()))
+    Ok(match (pages::all_equal(&report), started) {
+        (true, Ok(())) => Restored::Equal,
+        (true, Err(_)) => Restored::EqualAndStopped,
+        (false, _) => Restored::Different,
+    })
 }
 
 /// What a restore that was carried out came to.

@@ -392,6 +392,23 @@ async fn a_restore_that_fails_after_a_failing_command_is_told_with_the_command_t
     assert!(service.store().delete(&app.bucket, &copy.expect("a copy")));
     std::fs::remove_file(app.path("spoilt")).expect("it is there");
     let point = runs(&app).pop().expect("a run");
+#[tokio::test]
+async fn a_restore_on_failure_after_which_the_app_does_not_start_is_a_restore_all_the_same() {
+    let (_service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    app.configure("[hooks]\nafter-restore = 'exit 6'\n");
+    let before = app.state().await;
+    deed(
+        &app,
+        "python3 -c \"import sqlite3; c = sqlite3.connect('db.sqlite3'); c.execute('DROP TABLE visit')\"; exit 7",
+    );
+    let ended = app.run(&guarded(&["--restore-on-failure"])).ends_with(7);
+    let ended = ended.says("after-restore ended with exit status: 6").says("the state before the command is back");
+    assert!(!ended.err.contains("not everything is as it was"), "{}", ended.err);
+    assert_eq!(app.state().await, before);
+    assert_eq!(entries(&app, "guard-ended").await[0]["restored"], true);
+}
+
     let ended = Ended::of(running.wait(LIMIT)).ends_with(7).says(&format!("{point} is NOT restored"));
     ended.says("images/a.jpg").says(&format!("`nexus restore {point} --delete-extra --vault s3://{}", app.bucket));
     assert_eq!(app.state().await, before);

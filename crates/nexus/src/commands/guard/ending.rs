@@ -15,7 +15,7 @@ use super::child::Ended;
 use super::report::Report;
 use crate::cli::OutputArgs;
 use crate::cli::{GuardArgs, RestoreArgs, TablesArgs, TargetArgs, VaultArgs};
-use crate::commands::restore;
+use crate::commands::restore::{self, Restored};
 use crate::failure::{DAMAGE, Failure, Outcome, Situation};
 use crate::interrupt::{Ending, Interrupt, Taken};
 use crate::run::{Run, until};
@@ -245,9 +245,10 @@ impl Aftermath<'_> {
     /// Restores the point; true when all of it is as it was.
     async fn restore(&self, unfinished: &mut restore::Unfinished) -> bool {
         let again = format!("`{}` goes on with it", self.restore_command());
-        match Box::pin(restore::run(self.run, &self.restore_args(), unfinished)).await {
-            Ok(Outcome::Done) => true,
-            Ok(Outcome::Bad | Outcome::Passed(_)) => {
+        match Box::pin(restore::carry_out(self.run, &self.restore_args(), unfinished)).await {
+            // That the app does not run has been told.
+            Ok(Restored::Equal | Restored::EqualAndStopped) => true,
+            Ok(Restored::Different | Restored::Planned) => {
                 let line = format!("{} was restored, and not everything is as it was", self.point.id());
                 self.run.terminal.error(&[line], Some(&again));
                 false
