@@ -133,6 +133,9 @@ async fn a_command_that_leaves_others_behind_is_over_when_it_ends_itself() {
     deed(&app, "sleep 20 </dev/null >/dev/null 2>&1 & echo $! > left; exit 4");
     app.run(&guarded(&["--quiet"])).ends_with(4);
     let left = std::fs::read_to_string(app.path("left")).expect("its number").trim().to_owned();
+    // Before the restore, and after it: the state before may not stay.
+    let told = format!("still runs as process {left}");
+    assert_eq!(ended.err.matches(&told).count(), 2, "{}", ended.err);
     assert!(Path::new(&format!("/proc/{left}")).exists(), "it was not ours to end");
     app.shell(&format!("kill {left}")).ends_with(0);
 }

@@ -13,6 +13,7 @@ use super::account::{self, Account};
 use super::checks::{Asked, Checks};
 use super::child::Ended;
 use super::report::Report;
+use crate::aftermath::{named, started_by};
 use crate::cli::OutputArgs;
 use crate::cli::{GuardArgs, RestoreArgs, TablesArgs, TargetArgs, VaultArgs};
 use crate::commands::restore::{self, Restored};
@@ -80,6 +81,7 @@ impl Aftermath<'_> {
         self.foresee(interrupt, &found);
         // From here on a signal ends this run.
         drop(signals);
+        self.tell_left();
         if let Some(gone_by) = self.ended.gone_by {
             self.in_a_hurry(&found, gone_by).await;
         } else {
@@ -122,6 +124,7 @@ impl Aftermath<'_> {
             if found.restored {
                 let words = format!("{} was restored: the state before the command is back", self.point.id());
                 self.run.terminal.warn(&words);
+                self.tell_left();
             }
         } else {
             self.tell_failure(found, &self.way_back());
@@ -205,6 +208,18 @@ impl Aftermath<'_> {
             }
         }
         asked.iter().any(|check| !check.holds())
+    }
+
+    /// Tells what the command has left behind: it may go on changing what was checked, counted or restored.
+    fn tell_left(&self) {
+        let left = started_by(&self.started).processes;
+        if !left.is_empty() {
+            let words = format!(
+                "what the command has started still runs as process {}, and may go on changing things",
+                named(&left)
+            );
+            self.run.terminal.warn(&words);
+        }
     }
 
     fn tell_failure(&self, found: &Found, hint: &str) {
