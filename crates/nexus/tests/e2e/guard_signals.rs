@@ -141,6 +141,25 @@ async fn a_signal_that_comes_while_the_command_is_announced_is_seen_before_it_is
     }
 }
 
+/// SIGQUIT is the command's while it runs, and nobody's before.
+#[tokio::test]
+async fn a_quit_while_the_command_is_announced_ends_the_guard_and_is_not_kept_for_the_command() {
+    let (service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    app.configure("[s3]\nrequest-timeout = \"1s\"\n");
+    deed(&app, "");
+    app.back_up(&[]);
+    let nth = put_of(&app, &service, "-guard-started-");
+    service.reset_counts();
+    service.inject(Fault::StallAfter, FaultAt::Operation { name: "PutObject".to_owned(), nth });
+    let mut running = app.start(&guarded(&[]));
+    assert!(struck(&service, &mut running), "nothing was announced");
+    send(&running, Signal::QUIT);
+    let ended = Ended::of(running.wait(GONE));
+    service.clear_faults();
+    assert_eq!((ended.status, runs(&app)), (None, Vec::new()), "{}", ended.err);
+}
+
 #[tokio::test]
 async fn a_kill_at_any_request_leaves_the_state_before_and_the_command_is_not_run() {
     let (service, endpoint) = sandbox();
@@ -238,25 +257,6 @@ async fn the_next_call_says_whether_the_command_of_a_killed_guard_still_runs_unt
     assert_eq!(entries(&app, "guard-ended").await, Vec::<Value>::new());
 }
 
-#[tokio::test]
-async fn a_guard_that_is_killed_while_it_restores_is_followed_by_both_warnings_and_the_restore_goes_on() {
-    let (service, endpoint) = sandbox();
-    let app = App::clinic(endpoint).await;
-    let before = app.state().await;
-    deed(&app, "touch ready; while [ -e ready ]; do sleep 0.02; done; exit 7");
-    let mut running = app.start(&guarded(&["--restore-on-failure", "--delete-extra"]));
-    wait_for(&app, "ready", &mut running);
-    app.wreck().await;
-    let wrecked = app.state().await;
-    service.reset_counts();
-    service.inject(Fault::Stall, FaultAt::Operation { name: "CopyObject".to_owned(), nth: 4 });
-    std::fs::remove_file(app.path("ready")).expect("it waits for that");
-    assert!(struck(&service, &mut running));
-    running.kill();
-    running.wait(LIMIT);
-    service.clear_faults();
-    let point = runs(&app).pop().expect("a run");
-    let told = app.run(&["list"]).ends_with(0).says("has not said how its command ended");
 /// Makes the entry of a guard name another process, and a time an hour ago.
 async fn blame(app: &App, process: u32) {
     let (key, entry) =
@@ -294,6 +294,25 @@ async fn a_guard_is_not_taken_to_be_at_work_because_another_nexus_has_its_id() {
     app.run(&["list"]).ends_with(0).says(gone);
 }
 
+#[tokio::test]
+async fn a_guard_that_is_killed_while_it_restores_is_followed_by_both_warnings_and_the_restore_goes_on() {
+    let (service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    let before = app.state().await;
+    deed(&app, "touch ready; while [ -e ready ]; do sleep 0.02; done; exit 7");
+    let mut running = app.start(&guarded(&["--restore-on-failure", "--delete-extra"]));
+    wait_for(&app, "ready", &mut running);
+    app.wreck().await;
+    let wrecked = app.state().await;
+    service.reset_counts();
+    service.inject(Fault::Stall, FaultAt::Operation { name: "CopyObject".to_owned(), nth: 4 });
+    std::fs::remove_file(app.path("ready")).expect("it waits for that");
+    assert!(struck(&service, &mut running));
+    running.kill();
+    running.wait(LIMIT);
+    service.clear_faults();
+    let point = runs(&app).pop().expect("a run");
+    let told = app.run(&["list"]).ends_with(0).says("has not said how its command ended");
     told.says(&format!("a restore of {point} began")).says(&format!("`nexus restore {point} --vault"));
     let now = app.state().await.database;
     assert!(now == wrecked.database || now == before.database, "the database is mixed");
@@ -447,25 +466,6 @@ async fn a_signal_while_the_guard_restores_ends_it_with_the_commands_status_and_
 }
 
 #[tokio::test]
-async fn a_signal_during_the_account_changes_nothing_of_what_the_checks_have_found() {
-    let (service, endpoint) = sandbox();
-    let app = App::clinic(endpoint).await;
-    let body = "touch ready; while [ -e ready ]; do sleep 0.02; done";
-    deed(&app, body);
-    for (check, status, outcome) in [("SELECT 1 WHERE 1 = 0", 0, "succeeded"), ("SELECT 1", 1, "violated")] {
-        let mut running = app.start(&guarded(&["--check", check, "--report", "report.json"]));
-        wait_for(&app, "ready", &mut running);
-        service.reset_counts();
-        service.inject(Fault::Stall, FaultAt::Operation { name: "ListObjectsV2".to_owned(), nth: 1 });
-        std::fs::remove_file(app.path("ready")).expect("it waits for that");
-        assert!(struck(&service, &mut running), "files are listed for the account");
-        send(&running, Signal::TERM);
-        Ended::of(running.wait(GONE)).ends_with(status).says("interrupted after");
-        service.clear_faults();
-        let last = entries(&app, "guard-ended").await.pop().expect("a last word");
-        assert_eq!((&last["outcome"], &last["status"]), (&json!(outcome), &json!(0)));
-        let report = std::fs::read(app.path("report.json")).expect("a report");
-#[tokio::test]
 async fn a_service_that_answers_no_more_keeps_no_app_stopped_when_a_guards_restore_is_broken_off() {
     let (service, endpoint) = sandbox();
     let app = App::clinic(endpoint).await;
@@ -507,6 +507,25 @@ async fn a_signal_during_the_checks_is_no_success_and_says_that_they_were_not_ma
     assert_eq!(entries(&app, "guard-ended").await[0]["outcome"], "violated");
 }
 
+#[tokio::test]
+async fn a_signal_during_the_account_changes_nothing_of_what_the_checks_have_found() {
+    let (service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    let body = "touch ready; while [ -e ready ]; do sleep 0.02; done";
+    deed(&app, body);
+    for (check, status, outcome) in [("SELECT 1 WHERE 1 = 0", 0, "succeeded"), ("SELECT 1", 1, "violated")] {
+        let mut running = app.start(&guarded(&["--check", check, "--report", "report.json"]));
+        wait_for(&app, "ready", &mut running);
+        service.reset_counts();
+        service.inject(Fault::Stall, FaultAt::Operation { name: "ListObjectsV2".to_owned(), nth: 1 });
+        std::fs::remove_file(app.path("ready")).expect("it waits for that");
+        assert!(struck(&service, &mut running), "files are listed for the account");
+        send(&running, Signal::TERM);
+        Ended::of(running.wait(GONE)).ends_with(status).says("interrupted after");
+        service.clear_faults();
+        let last = entries(&app, "guard-ended").await.pop().expect("a last word");
+        assert_eq!((&last["outcome"], &last["status"]), (&json!(outcome), &json!(0)));
+        let report = std::fs::read(app.path("report.json")).expect("a report");
         let report: Value = serde_json::from_slice(&report).expect("JSON");
         assert_eq!((&report["outcome"], &report["exit_status"]), (&json!(outcome), &json!(status)));
     }
