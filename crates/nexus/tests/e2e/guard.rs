@@ -163,6 +163,19 @@ async fn a_command_that_cannot_be_run_is_126_or_127_as_with_env() {
 }
 
 #[tokio::test]
+async fn a_log_that_fills_up_and_a_report_into_a_pipe_are_no_reason_to_say_that_the_command_was_not_run() {
+    let (_service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    deed(&app, "");
+    let ended = app.run(&guarded(&["--no-account", "--log-file", "/dev/full"])).ends_with(0);
+    let ended = ended.says("cannot write to the log file");
+    assert!(!ended.err.contains("was not run"), "{}", ended.err);
+    let ended = app.run(&guarded(&["--no-account", "--report", "/dev/stderr"])).ends_with(0).says("\"succeeded\"");
+    assert!(!ended.err.contains("could not be written"), "{}", ended.err);
+    assert_eq!(runs(&app).len(), 2);
+}
+
+#[tokio::test]
 async fn a_dry_run_runs_nothing_and_makes_nothing() {
     let (_service, endpoint) = sandbox();
     let app = App::clinic(endpoint).await;
