@@ -131,7 +131,7 @@ async fn a_command_that_leaves_others_behind_is_over_when_it_ends_itself() {
     let (_service, endpoint) = sandbox();
     let app = App::clinic(endpoint).await;
     deed(&app, "sleep 20 </dev/null >/dev/null 2>&1 & echo $! > left; exit 4");
-    app.run(&guarded(&["--quiet"])).ends_with(4);
+    let ended = app.run(&guarded(&["--quiet", "--restore-on-failure"])).ends_with(4);
     let left = std::fs::read_to_string(app.path("left")).expect("its number").trim().to_owned();
     // Before the restore, and after it: the state before may not stay.
     let told = format!("still runs as process {left}");
@@ -393,22 +393,6 @@ async fn a_failing_command_is_answered_with_the_restore_when_asked() {
 }
 
 #[tokio::test]
-async fn a_restore_that_fails_after_a_failing_command_is_told_with_the_command_to_run_again() {
-    let (service, endpoint) = sandbox();
-    let app = App::clinic(endpoint).await;
-    app.configure("[s3]\nattempts = 2\n");
-    let before = app.state().await;
-    // The command takes its point's record files away: damage is found before the first write.
-    deed(&app, "echo x > spoilt; while [ -e spoilt ]; do sleep 0.05; done; exit 7");
-    let mut running = app.start(&guarded(&["--restore-on-failure", "--delete-extra"]));
-    while !app.path("spoilt").exists() {
-        assert!(running.ended_within(Duration::from_millis(5)).is_none(), "it ended before its command ran");
-    }
-    let copy = service.store().keys(&app.bucket, VAULT).into_iter().find(|key| key.contains("/images/images/a.jpg"));
-    assert!(service.store().delete(&app.bucket, &copy.expect("a copy")));
-    std::fs::remove_file(app.path("spoilt")).expect("it is there");
-    let point = runs(&app).pop().expect("a run");
-#[tokio::test]
 async fn a_restore_on_failure_after_which_the_app_does_not_start_is_a_restore_all_the_same() {
     let (_service, endpoint) = sandbox();
     let app = App::clinic(endpoint).await;
@@ -425,6 +409,22 @@ async fn a_restore_on_failure_after_which_the_app_does_not_start_is_a_restore_al
     assert_eq!(entries(&app, "guard-ended").await[0]["restored"], true);
 }
 
+#[tokio::test]
+async fn a_restore_that_fails_after_a_failing_command_is_told_with_the_command_to_run_again() {
+    let (service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    app.configure("[s3]\nattempts = 2\n");
+    let before = app.state().await;
+    // The command takes its point's record files away: damage is found before the first write.
+    deed(&app, "echo x > spoilt; while [ -e spoilt ]; do sleep 0.05; done; exit 7");
+    let mut running = app.start(&guarded(&["--restore-on-failure", "--delete-extra"]));
+    while !app.path("spoilt").exists() {
+        assert!(running.ended_within(Duration::from_millis(5)).is_none(), "it ended before its command ran");
+    }
+    let copy = service.store().keys(&app.bucket, VAULT).into_iter().find(|key| key.contains("/images/images/a.jpg"));
+    assert!(service.store().delete(&app.bucket, &copy.expect("a copy")));
+    std::fs::remove_file(app.path("spoilt")).expect("it is there");
+    let point = runs(&app).pop().expect("a run");
     let ended = Ended::of(running.wait(LIMIT)).ends_with(7).says(&format!("{point} is NOT restored"));
     ended.says("images/a.jpg").says(&format!("`nexus restore {point} --delete-extra --vault s3://{}", app.bucket));
     assert_eq!(app.state().await, before);
@@ -514,7 +514,7 @@ async fn a_guarded_change_of_a_postgresql_database_is_checked_told_and_restored(
     app.run(&guarded(&["--check", check]))
         .ends_with(1)
         .says("id=2")
-        .says("patient  2            2    0      1        0");
+        .says("patient  0      1        0        2 → 2");
     for (statement, naming) in [
         ("selec 1", "syntax error"),
         ("select 1; drop table patient", "multiple commands"),
