@@ -126,6 +126,26 @@ async fn the_commands_own_status_is_passed_on_and_the_way_back_is_a_complete_com
     assert_eq!(app.state().await, before);
 }
 
+/// A restore has no `--database`, and asks which one when the configuration names another.
+#[tokio::test]
+async fn the_way_back_runs_as_it_is_printed_when_a_flag_named_another_database_than_the_configuration() {
+    let (_service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    let other = app.path("other.sqlite3");
+    crate::app::sql(&other, "CREATE TABLE clinic_patient (id INTEGER PRIMARY KEY); INSERT INTO clinic_patient VALUES (1)");
+    deed(&app, "exit 3");
+    let before = (app.state().await.database, nexus_testkit::digest::database(&other));
+    let ended = app.run(&guarded(&["--no-account", "--database", "other.sqlite3"])).ends_with(3);
+    crate::app::sql(&other, "DELETE FROM clinic_patient");
+    let printed = ended.err.rsplit('`').nth(1).expect("a command").to_owned();
+    app.run(&["restore", &runs(&app)[0], "--yes"]).refuses(2, "names another database");
+    let mut command = app.tool(Path::new("/bin/sh"));
+    let script = format!("{} --yes", printed.replacen("nexus", env!("CARGO_BIN_EXE_nexus"), 1));
+    command.args(["-c", &script]);
+    Ended::of(kill::run(command, LIMIT)).ends_with(0);
+    assert_eq!((app.state().await.database, nexus_testkit::digest::database(&other)), before);
+}
+
 #[tokio::test]
 async fn a_command_that_leaves_others_behind_is_over_when_it_ends_itself() {
     let (_service, endpoint) = sandbox();
@@ -380,6 +400,8 @@ async fn a_failing_command_is_answered_with_the_restore_when_asked() {
     let report: Value = serde_json::from_slice(&std::fs::read(app.path("report.json")).expect("it")).expect("JSON");
     assert_eq!((&report["outcome"], &report["exit_status"]), (&json!("failed"), &json!(7)));
     assert_eq!(report["restored"], true);
+    let command = report["restore_command"].as_str().expect("a command");
+    assert!(command.contains(" --delete-extra --vault "), "{command}");
     let mode = std::fs::metadata(app.path("report.json")).expect("it").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(entries(&app, "guard-ended").await[0]["restored"], true);
@@ -511,10 +533,7 @@ async fn a_guarded_change_of_a_postgresql_database_is_checked_told_and_restored(
     let psql = format!("{} -qX '{}' -c", server.bin.join("psql").display(), database.url());
     deed(&app, &format!("{psql} \"update patient set name = null where id = 2\""));
     let check = "select id from patient where name is null";
-    app.run(&guarded(&["--check", check]))
-        .ends_with(1)
-        .says("id=2")
-        .says("patient  0      1        0        2 → 2");
+    app.run(&guarded(&["--check", check])).ends_with(1).says("id=2").says("patient  0      1        0        2 → 2");
     for (statement, naming) in [
         ("selec 1", "syntax error"),
         ("select 1; drop table patient", "multiple commands"),

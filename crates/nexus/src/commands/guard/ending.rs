@@ -17,10 +17,11 @@ use crate::aftermath::{named, started_by};
 use crate::cli::OutputArgs;
 use crate::cli::{GuardArgs, RestoreArgs, TablesArgs, TargetArgs, VaultArgs};
 use crate::commands::restore::{self, Restored};
+use crate::commands::summary;
 use crate::failure::{DAMAGE, Failure, Outcome, Situation};
 use crate::interrupt::{Ending, Interrupt, Taken};
 use crate::run::{Run, until};
-use crate::wording::{command_line, took};
+use crate::wording::took;
 
 /// How long the journal is waited for when a signal has come and nothing else is to be done.
 const LAST_WORD: Duration = Duration::from_millis(1_500);
@@ -246,15 +247,15 @@ impl Aftermath<'_> {
     }
 
     fn restore_command(&self) -> String {
-        let (id, reach, failing) = (self.point.id().to_string(), self.run.reach(), &self.args.failing);
+        let failing = &self.args.failing;
         let flags = [
             (failing.delete_extra, "--delete-extra"),
             (failing.end_sessions, "--end-sessions"),
             (failing.no_owner, "--no-owner"),
             (failing.in_place, "--in-place"),
         ];
-        let flags = flags.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag);
-        command_line(["nexus", "restore", &id].into_iter().chain(flags).chain(reach.iter().map(String::as_str)))
+        let flags: Vec<&str> = flags.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag).collect();
+        summary::restore_command_with(self.run, self.point, &flags)
     }
 
     /// Restores the point; true when all of it is as it was.
@@ -303,6 +304,7 @@ impl Aftermath<'_> {
             report.say("outcome", json!(outcome));
         }
         report.say("exit_status", self.status(found).into());
+        report.say("restore_command", self.restore_command().into());
         report.say(
             "command",
             json!({
