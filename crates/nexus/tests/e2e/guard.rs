@@ -27,6 +27,7 @@ use nexus_testkit::kill;
 use nexus_testkit::postgres::{Database, Server};
 use nexus_testkit::services::unique_bucket;
 use nexus_testkit::wal::Holder;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::app::{App, Ended, LIMIT, VAULT, sandbox};
@@ -132,7 +133,10 @@ async fn the_way_back_runs_as_it_is_printed_when_a_flag_named_another_database_t
     let (_service, endpoint) = sandbox();
     let app = App::clinic(endpoint).await;
     let other = app.path("other.sqlite3");
-    crate::app::sql(&other, "CREATE TABLE clinic_patient (id INTEGER PRIMARY KEY); INSERT INTO clinic_patient VALUES (1)");
+    crate::app::sql(
+        &other,
+        "CREATE TABLE clinic_patient (id INTEGER PRIMARY KEY); INSERT INTO clinic_patient VALUES (1)",
+    );
     deed(&app, "exit 3");
     let before = (app.state().await.database, nexus_testkit::digest::database(&other));
     let ended = app.run(&guarded(&["--no-account", "--database", "other.sqlite3"])).ends_with(3);
@@ -530,7 +534,7 @@ async fn a_guarded_change_of_a_postgresql_database_is_checked_told_and_restored(
         .sql("create table patient (id integer primary key, name text); insert into patient values (1, 'a'), (2, 'b')");
     let (_service, app) = crate::postgres::app(&database.url(), DEBIAN).await;
     let before = database.digest();
-    let psql = format!("{} -qX '{}' -c", server.bin.join("psql").display(), database.url());
+    let psql = format!("{} -qXtA '{}' -c", server.bin.join("psql").display(), database.url());
     deed(&app, &format!("{psql} \"update patient set name = null where id = 2\""));
     let check = "select id from patient where name is null";
     app.run(&guarded(&["--check", check])).ends_with(1).says("id=2").says("patient  0      1        0        2 → 2");
@@ -545,6 +549,15 @@ async fn a_guarded_change_of_a_postgresql_database_is_checked_told_and_restored(
     assert_eq!(runs(&app).len(), 1);
     database.sql("update patient set name = 'b' where id = 2");
     assert_eq!(database.digest(), before);
+    // Who is in the way of the restore, and what to do about it, is told as restore itself tells it.
+    let asleep = "select 1 from pg_stat_activity where datname = current_database() and query like 'select pg_sleep%'";
+    let wait = format!("until {psql} \"{asleep}\" | grep -q 1; do sleep 0.02; done");
+    let sleeper = format!("{psql} 'select pg_sleep(60)' </dev/null >/dev/null 2>&1 & echo $! > left");
+    deed(&app, &format!("{sleeper}; {wait}; exit 9"));
+    app.run(&guarded(&["--restore-on-failure"])).ends_with(9).says("is NOT restored").says("--end-sessions");
+    let left = std::fs::read_to_string(app.path("left")).expect("its number");
+    kill_process(left.trim().parse().ok().and_then(Pid::from_raw).expect("a process"), Signal::KILL)
+        .expect("it is ours");
     deed(&app, &format!("{psql} 'drop table patient'; exit 9"));
     app.run(&guarded(&["--restore-on-failure", "--end-sessions"])).ends_with(9).says("was restored");
     assert_eq!(database.digest(), before);

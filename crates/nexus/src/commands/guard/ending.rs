@@ -20,7 +20,7 @@ use crate::commands::restore::{self, Restored};
 use crate::commands::summary;
 use crate::failure::{DAMAGE, Failure, Outcome, Situation};
 use crate::interrupt::{Ending, Interrupt, Taken};
-use crate::run::{Run, until};
+use crate::run::{Run, situation, until};
 use crate::wording::took;
 
 /// How long the journal is waited for when a signal has come and nothing else is to be done.
@@ -270,9 +270,12 @@ impl Aftermath<'_> {
                 false
             }
             Err(error) => {
+                let failure = Failure::of(&error, &situation("restore", &self.run.settings));
                 let mut lines = vec![format!("{} is NOT restored", self.point.id())];
-                lines.extend(Failure::of(&error, &Situation::default()).lines);
-                self.run.terminal.error(&lines, Some(&again));
+                lines.extend(failure.lines);
+                // The same command alone would fail the same way.
+                let hint = failure.hint.map_or_else(|| again.clone(), |hint| format!("{hint}; {again}"));
+                self.run.terminal.error(&lines, Some(&hint));
                 false
             }
         }
