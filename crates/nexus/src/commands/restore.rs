@@ -116,7 +116,7 @@ type Done = (PointId, RestoreReport, Option<PointId>);
 async fn stop_and_restore(
     run: &Run,
     args: &RestoreArgs,
-    plan: RestorePlan,
+    mut plan: RestorePlan,
     targets: &Targets,
     unfinished: &mut Unfinished,
 ) -> Result<Done> {
@@ -125,6 +125,8 @@ async fn stop_and_restore(
         if let Some(server) = plan.unfinished() {
             server.require_calm().await?;
         }
+        // The app's last words are part of what would be lost.
+        plan.look_again(&run.events).await?;
     }
     let (plan, safety) = make_safe(run, args, plan, targets).await?;
     let id = plan.point.id().clone();
@@ -143,7 +145,10 @@ async fn make_safe(
 ) -> Result<(RestorePlan, Option<PointId>)> {
     if let Some(taken) = plan.resumes.clone() {
         run.terminal.note(&format!("a restore of this point broke off; {taken} holds the state before it"));
-        return Ok((plan, Some(taken)));
+        if plan.is_held_by(&taken).await? {
+            return Ok((plan, Some(taken)));
+        }
+        run.terminal.note(&format!("{taken} does not hold all that would be lost now"));
     }
     if args.no_safety_point {
         return Ok((plan, None));
