@@ -828,6 +828,9 @@ pub enum JournalEvent {
     Restored {
         /// The parts that were.
         parts: Vec<Part>,
+        /// Those of them that were put back whole where they came from.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        back: Vec<Part>,
     },
     /// Somebody depends on its copies for a while.
     Hold {

@@ -16,7 +16,7 @@ use crate::files::restore::{self as files, FilesPlanned, FilesRestored, FilesTar
 use crate::local::{self, Scratch, blocking};
 use crate::point::{DatabaseKind, Depth, Finding, JournalEvent, Part, PointId, RecordTable, Verdict};
 use crate::records::export::SUMMARY_FILE;
-use crate::vault::{RecoveryPoint, layout};
+use crate::vault::{PointState, RecoveryPoint, layout};
 use crate::verify::{self, LocalRecords, VerifyRequest};
 pub use tables::{RecordsTarget, TablesPlanned, TablesTarget};
 
@@ -81,6 +81,8 @@ pub struct RestorePlan {
     /// The point of the state before that a broken-off restore of this point has taken already.
     pub resumes: Option<PointId>,
     scratch: Scratch,
+    /// What the second look at the files has written.
+    again: Option<Scratch>,
 }
 
 /// What becomes of the database.
@@ -163,12 +165,56 @@ impl RestorePlan {
         parts
     }
 
+    /// The parts that are put back whole where they came from.
+    fn put_back(&self) -> Vec<Part> {
+        let parts = &self.point.manifest().parts;
+        let database = match (&parts.database, &self.request.database) {
+            (Some(part), Some(target)) => target.location() == part.source,
+            _ => false,
+        };
+        let files = match (&parts.files, &self.request.files) {
+            (Some(part), Some(target)) => {
+                target.address.to_string() == part.source
+                    && target.reader.endpoint() == part.endpoint.as_deref()
+                    && target.selection.is_all()
+            }
+            _ => false,
+        };
+        let back = [(Part::Database, database), (Part::Files, files)];
+        back.into_iter().filter(|(_, whole)| *whole).map(|(part, _)| part).collect()
+    }
+
     /// What must be removed from a server when the restore is broken off: [`PostgresPlan::remove_unfinished`].
     pub fn unfinished(&self) -> Option<PostgresPlan> {
         match &self.database.as_ref()?.way {
             Way::OnServer(server) => Some(server.as_ref().clone()),
             Way::IntoFile(_) => None,
         }
+    }
+
+    /// Compares the files once more: whoever was just stopped may have written since the plan was made.
+    ///
+    /// # Errors
+    ///
+    /// As for [`plan`].
+    pub async fn look_again(&mut self, events: &Events) -> Result<()> {
+        if let Some(target) = &self.request.files {
+            let scratch = Scratch::create(self.scratch.path())?;
+            self.files = Some(files::plan(&self.point, target, &scratch, events).await?);
+            self.again = Some(scratch);
+        }
+        Ok(())
+    }
+
+    /// True when the point that a broken-off restore has taken holds all that would be lost now.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading it.
+    pub async fn is_held_by(&self, taken: &PointId) -> Result<bool> {
+        let state = self.point.vault().state(taken.clone()).await?;
+        let manifest = state.as_ref().and_then(PointState::manifest);
+        Ok(self.at_risk().iter().all(|part| manifest.is_some_and(|manifest| manifest.has(*part))))
     }
 
     /// Takes the database for broken after all: it will be put aside.
@@ -217,7 +263,7 @@ pub async fn plan(
     };
     // A load that broke off has changed nothing, and the app may have gone on since.
     let resumes = if tables.is_some() { None } else { broken_off(&point, &request.target(), clock) };
-    Ok(RestorePlan { point, request, files, database, tables, resumes, scratch })
+    Ok(RestorePlan { point, request, files, database, tables, resumes, scratch, again: None })
 }
 
 /// Refuses before the first write what the default depth shows.
@@ -402,7 +448,7 @@ async fn load_tables(
 
 async fn record(plan: &RestorePlan, held: Option<String>, clock: &Clock) -> Result<()> {
     let journal = plan.point.journal();
-    journal.add(JournalEvent::Restored { parts: plan.request.parts() }, clock).await?;
+    journal.add(JournalEvent::Restored { parts: plan.request.parts(), back: plan.put_back() }, clock).await?;
     journal.release(held, clock).await
 }
 

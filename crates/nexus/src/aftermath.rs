@@ -3,7 +3,7 @@
 use nexus_core::vault::Vault;
 use nexus_core::vault::unended::{Unended, Work};
 
-use crate::machine;
+use crate::machine::{self, Seen};
 use crate::run::{GUARD_VARIABLE, Run};
 use crate::wording::{command_line, moment};
 
@@ -44,18 +44,18 @@ pub async fn tell(run: &Run, vault: &Vault) {
 fn tell_guard(run: &Run, found: &Unended) {
     let Unended { point, work: Work::Guard { at, nonce, machine, process } } = found else { return };
     let here = *machine == machine::name();
-    if here && machine::runs_this_program(*process) {
+    let since = run.clock.now().duration_since(*at);
+    if here && machine::has_run_this_program_for(*process, since) {
         run.terminal.note(&format!("the guard of {point} is at work: process {process}, since {}", moment(*at)));
         return;
     }
-    let running = if here { machine::processes_with(&format!("{GUARD_VARIABLE}={nonce}")) } else { Vec::new() };
-    let where_it_stands = match running.as_slice() {
-        [] if !here => format!("whether it still runs can only be seen on {machine}"),
-        [] => "it was started, or just about to be, and does not run any more; how it ended is not known".to_owned(),
-        some => {
-            let ids: Vec<String> = some.iter().take(MOST_PROCESSES).map(ToString::to_string).collect();
-            format!("it, or what it has started, still runs as process {}", ids.join(", "))
-        }
+    let where_it_stands = if here {
+        let mut seen = started_by(nonce);
+        // What was there before the guard is none of its own.
+        seen.hidden.retain(|id| !machine::is_older(*id, since));
+        where_it_stands(&seen)
+    } else {
+        format!("whether it still runs can only be seen on {machine}")
     };
     run.terminal.warn(&format!(
         "the guard of {point} began at {} on {machine} and has not said how its command ended: {where_it_stands}; {point} \
@@ -65,7 +65,43 @@ fn tell_guard(run: &Run, found: &Unended) {
     ));
 }
 
+fn where_it_stands(seen: &Seen) -> String {
+    if !seen.processes.is_empty() {
+        return format!("it, or what it has started, still runs as process {}", named(&seen.processes));
+    }
+    let seen = if seen.hidden.is_empty() { "" } else { ", as far as this user may look at processes" };
+    format!("it was started, or just about to be, and does not run any more{seen}; how it ended is not known")
+}
+
+/// The processes that the command of a guard has left, or is.
+pub fn started_by(nonce: &str) -> Seen {
+    machine::processes_with(&format!("{GUARD_VARIABLE}={nonce}"))
+}
+
+/// The first few of them by their ids.
+pub fn named(processes: &[u32]) -> String {
+    let ids: Vec<String> = processes.iter().take(MOST_PROCESSES).map(ToString::to_string).collect();
+    let more = if processes.len() > MOST_PROCESSES { " and more" } else { "" };
+    format!("{}{more}", ids.join(", "))
+}
+
 fn restore_command(run: &Run, found: &Unended) -> String {
     let (id, reach) = (found.point.to_string(), run.reach());
     command_line(["nexus", "restore", &id].into_iter().chain(reach.iter().map(String::as_str)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_not_be_looked_at_is_not_said_to_be_gone() {
+        let told = |processes: &[u32], hidden: &[u32]| {
+            where_it_stands(&Seen { processes: processes.to_vec(), hidden: hidden.to_vec() })
+        };
+        assert!(told(&[], &[]).contains("does not run any more; how it ended"));
+        assert!(told(&[], &[9]).contains("does not run any more, as far as this user may look"));
+        assert!(told(&[7, 8], &[9]).contains("still runs as process 7, 8"));
+        assert!(told(&[1, 2, 3, 4, 5, 6], &[]).ends_with("5 and more"));
+    }
 }

@@ -1,7 +1,6 @@
 //! The commands around a restore: what stops the app before it, and what starts it again, however the restore ended.
 //!
-//! The only file of the front room that starts processes. Each runs in a process group of its own, so that Ctrl-C does not
-//! reach it and all of it can be ended.
+//! Each runs in a process group of its own, so that Ctrl-C does not reach it and all of it can be ended.
 
 use std::cell::Cell;
 use std::path::PathBuf;

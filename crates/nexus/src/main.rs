@@ -67,9 +67,9 @@ fn main() -> ExitCode {
     };
     match terminal.check() {
         Ok(()) => ExitCode::from(status),
-        // What a guard could not say changes nothing about how its command ended.
+        // What a guard could not say changes nothing about how its command ended, or why it was not run.
         Err(error) if situation.verb == GUARD => {
-            told(&error, &situation, &terminal);
+            terminal.warn(&Failure::of(&error, &Situation::default()).lines.join(": "));
             ExitCode::from(status)
         }
         Err(error) => ExitCode::from(told(&error, &situation, &terminal)),

@@ -94,9 +94,14 @@ impl Run {
     pub async fn work<T>(&self, work: impl Future<Output = Result<T>>, interrupt: &Interrupt) -> Result<T> {
         let done = until(work, interrupt).await;
         if done.is_err() {
-            self.connections.give_up_uploads().await;
+            self.give_up_uploads().await;
         }
         done
+    }
+
+    /// Gives up what work that was dropped had half sent; a bucket that does not answer takes its time.
+    pub async fn give_up_uploads(&self) {
+        self.connections.give_up_uploads().await;
     }
 
     /// The same; after a signal what the work has told to be unfinished is cleared away as well, and waits for no bucket.
@@ -115,7 +120,7 @@ impl Run {
         };
         let given_up = async {
             if done.is_err() {
-                self.connections.give_up_uploads().await;
+                self.give_up_uploads().await;
             }
         };
         futures::join!(cleared, given_up);
@@ -164,8 +169,8 @@ impl Run {
     }
 }
 
-/// Works until it is done or a signal comes.
-async fn until<T>(work: impl Future<Output = Result<T>>, interrupt: &Interrupt) -> Result<T> {
+/// Works until it is done or a signal comes; what was half sent then is for the caller to give up.
+pub async fn until<T>(work: impl Future<Output = Result<T>>, interrupt: &Interrupt) -> Result<T> {
     let mut interrupt = interrupt.clone();
     let work = std::pin::pin!(work);
     tokio::select! {

@@ -142,6 +142,8 @@ pub struct Settings {
     pub label: Label,
     /// The database.
     pub database: Option<Setting<Location>>,
+    /// The database that is named without `--database`: what a restore finds, which has no such flag.
+    named_without_flag: Option<Setting<Location>>,
     /// How long to wait for its locks.
     pub lock_wait: Span,
     /// The folder of PostgreSQL's client programs.
@@ -241,6 +243,14 @@ impl Settings {
         Surroundings { base: base.to_owned(), variables: self.variables.clone(), programs: self.programs.clone() }
     }
 
+    /// True when a restore to this database must say so, because something names another one.
+    pub fn names_another_database(&self, location: &str) -> bool {
+        self.named_without_flag.as_ref().is_some_and(|setting| {
+            let named = self.database_at(&setting.value.text, &setting.value.base);
+            named.map_or(true, |named| named.location() != location)
+        })
+    }
+
     /// The database at a place as it was written.
     pub fn database_at(&self, text: &str, base: &Path) -> Result<Database> {
         Database::parse(text, &self.surroundings(base))
@@ -275,6 +285,8 @@ struct Ladder<'a> {
 impl Ladder<'_> {
     fn settings(&self, file: ConfigFile, vault: &VaultArgs, source: &SourceArgs) -> Result<Settings> {
         let here = &self.environment.folder;
+        let named_without_flag =
+            self.pick(None, "", Some("NEXUS_DATABASE"), file.database.url.clone()).map(|found| self.located(found));
         let database = self
             .pick(source.database.clone(), "--database", Some("NEXUS_DATABASE"), file.database.url)
             .or_else(|| self.variable("DATABASE_URL"))
@@ -292,6 +304,7 @@ impl Ladder<'_> {
             app: self.pick(source.app.clone(), "--app", Some("NEXUS_APP"), file.app),
             label,
             database,
+            named_without_flag,
             lock_wait: file.database.lock_wait.unwrap_or(LOCK_WAIT),
             programs: self
                 .pick(None, "", Some("NEXUS_PROGRAMS"), file.database.programs)

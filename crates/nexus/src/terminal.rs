@@ -20,6 +20,9 @@ use crate::wording::escaped;
 use log::Log;
 use progress::Progress;
 
+/// What an answer that did not arrive was meant for.
+const STDOUT: &str = "stdout";
+
 /// The terminal, and what stands in for it; clones share it.
 #[derive(Clone)]
 pub struct Terminal(Arc<Shared>);
@@ -31,8 +34,11 @@ struct Shared {
     answers: Answers,
     log: Option<Arc<Mutex<Log>>>,
     progress: Mutex<Progress>,
-    lost: Mutex<Option<io::Error>>,
+    lost: Mutex<Option<Lost>>,
 }
+
+/// What did not arrive, and why.
+type Lost = (&'static str, io::Error);
 
 /// Where answers go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +143,7 @@ impl Terminal {
     pub fn json<T: Serialize>(&self, value: &T) {
         match serde_json::to_string_pretty(value) {
             Ok(text) => self.raw(&format!("{text}\n")),
-            Err(cause) => self.lose(cause.into()),
+            Err(cause) => self.lose(STDOUT, cause.into()),
         }
     }
 
@@ -149,7 +155,7 @@ impl Terminal {
         self.progress().pause(|| {
             let mut out = io::stdout().lock();
             if let Err(cause) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-                self.lose(cause);
+                self.lose(STDOUT, cause);
             }
         });
     }
@@ -225,10 +231,10 @@ impl Terminal {
         self.progress().clear();
     }
 
-    /// Fails when something printed on stdout did not arrive; a reader that closed it is no failure.
+    /// Fails when something for stdout or the log did not arrive; a reader that closed it is no failure.
     pub fn check(&self) -> Result<()> {
         match locked(&self.0.lost).take() {
-            Some(cause) => Err(Error::local("cannot write to stdout", cause)),
+            Some((place, cause)) => Err(Error::local(format!("cannot write to {place}"), cause)),
             None => Ok(()),
         }
     }
@@ -274,13 +280,13 @@ impl Terminal {
         if let Some(log) = &self.0.log
             && let Err(cause) = locked(log).write(text)
         {
-            self.lose(cause);
+            self.lose("the log file", cause);
         }
     }
 
-    fn lose(&self, cause: io::Error) {
+    fn lose(&self, place: &'static str, cause: io::Error) {
         if cause.kind() != io::ErrorKind::BrokenPipe {
-            locked(&self.0.lost).get_or_insert(cause);
+            locked(&self.0.lost).get_or_insert((place, cause));
         }
     }
 

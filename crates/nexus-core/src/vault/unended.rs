@@ -83,7 +83,7 @@ impl Vault {
             if words.guards
                 && let Some((since, guard)) = guard(id, &entries)
                 && !self.is_restored(id, &entries, since).await?
-                && !self.is_superseded(&journals[..at]).await?
+                && !self.is_superseded(id, &journals[..at]).await?
             {
                 found.push(guard);
             }
@@ -91,32 +91,39 @@ impl Vault {
         Ok(Some(found))
     }
 
-    /// True when one of these is proven and holds what the app was, not what a restore was about to replace.
-    async fn is_superseded(&self, newer: &[(PointId, Words)]) -> Result<bool> {
-        for (id, _) in newer.iter().filter(|(id, words)| words.verified && !id.label().is_safety()) {
-            if self.state(id.clone()).await?.is_some_and(|state| state.is_proven()) {
+    /// True when one of these is proven and holds all that the app was, not what a restore was about to replace.
+    async fn is_superseded(&self, id: &PointId, newer: &[(PointId, Words)]) -> Result<bool> {
+        let needs = self.state_parts(id).await?;
+        for (newer, _) in newer.iter().filter(|(id, words)| words.verified && !id.label().is_safety()) {
+            let state = self.state(newer.clone()).await?.filter(PointState::is_proven);
+            let manifest = state.as_ref().and_then(PointState::manifest);
+            if manifest.is_some_and(|manifest| needs.iter().all(|part| manifest.has(*part))) {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// True when the point's database and files were restored after `since`, as far as it has them.
+    /// Which of database and files the point has, as far as it can be read.
+    async fn state_parts(&self, id: &PointId) -> Result<Vec<Part>> {
+        let state = self.state(id.clone()).await?;
+        let has =
+            |part: &Part| state.as_ref().and_then(PointState::manifest).is_some_and(|manifest| manifest.has(*part));
+        Ok([Part::Database, Part::Files].into_iter().filter(has).collect())
+    }
+
+    /// True when the point's database and files were put back where they came from after `since`, as far as it has them.
     async fn is_restored(&self, id: &PointId, entries: &Entries, since: Timestamp) -> Result<bool> {
         let mut restored: Vec<Part> = Vec::new();
         for entry in entries.read.iter().filter(|entry| entry.at >= since) {
-            if let JournalEvent::Restored { parts } = &entry.event {
-                restored.extend(parts);
+            if let JournalEvent::Restored { back, .. } = &entry.event {
+                restored.extend(back);
             }
         }
         if restored.is_empty() {
             return Ok(false);
         }
-        let state: Option<PointState> = self.state(id.clone()).await?;
-        let manifest = state.as_ref().and_then(PointState::manifest);
-        Ok(manifest.is_some_and(|manifest| {
-            [Part::Database, Part::Files].iter().all(|part| !manifest.has(*part) || restored.contains(part))
-        }))
+        Ok(self.state_parts(id).await?.iter().all(|part| restored.contains(part)))
     }
 }
 

@@ -292,7 +292,7 @@ fn events() -> Vec<JournalEvent> {
         JournalEvent::Alive,
         JournalEvent::Verified(proof()),
         JournalEvent::Drilled(drilled()),
-        JournalEvent::Restored { parts: parts.clone() },
+        JournalEvent::Restored { parts: parts.clone(), back: parts.clone() },
         JournalEvent::Hold {
             by: "restore".into(),
             safety: Some(id("before-restore_20251116_071500")),

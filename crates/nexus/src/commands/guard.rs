@@ -72,12 +72,16 @@ async fn once(
     interrupt: &Interrupt,
     report: &mut Report,
 ) -> Result<Outcome> {
-    let mut others = Others::listen().map_err(|cause| Error::local("cannot listen for signals", cause))?;
     let started = announce(run, point).await?;
-    // The last look: from here on signals are the command's.
-    let Some(mut signals) = interrupt.take() else {
-        ending::say(run, point, ending::not_run(started)).await;
-        return Err(Error::usage("interrupted"));
+    // The last look: from here on signals are the command's. One that comes before ends this process, whichever it is.
+    let taken = interrupt.take().ok_or_else(|| Error::usage("interrupted"));
+    let heard = || Others::listen().map_err(|cause| Error::local("cannot listen for signals", cause));
+    let (mut signals, mut others) = match taken.and_then(|signals| Ok((signals, heard()?))) {
+        Ok(both) => both,
+        Err(error) => {
+            ending::say(run, point, ending::not_run(started)).await;
+            return Err(error);
+        }
     };
     run.terminal.clear();
     let begun = Instant::now();

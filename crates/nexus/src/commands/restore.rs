@@ -44,8 +44,27 @@ impl Unfinished {
     }
 }
 
-/// Restores, or shows what would be done; `unfinished` learns what is to be done when this is not polled to its end.
+/// What a restore came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restored {
+    /// It was only shown.
+    Planned,
+    /// All is as it was.
+    Equal,
+    /// All is as it was, and the app was not started again.
+    EqualAndStopped,
+    /// Not all is as it was.
+    Different,
+}
+
+/// Restores, or shows what would be done.
 pub async fn run(run: &Run, args: &RestoreArgs, unfinished: &mut Unfinished) -> Result<Outcome> {
+    let restored = carry_out(run, args, unfinished).await?;
+    Ok(Outcome::of(matches!(restored, Restored::Planned | Restored::Equal)))
+}
+
+/// The same; `unfinished` learns what is to be done when this is not polled to its end.
+pub async fn carry_out(run: &Run, args: &RestoreArgs, unfinished: &mut Unfinished) -> Result<Restored> {
     let wish = targets::Wish::of(args)?;
     let vault = run.vault().await?;
     let needs = wish.needs(&vault, &args.point).await?;
@@ -60,7 +79,7 @@ pub async fn run(run: &Run, args: &RestoreArgs, unfinished: &mut Unfinished) -> 
     }
     if args.dry_run {
         run.terminal.answer(&page, &pages::planned(&plan, args));
-        return Ok(Outcome::Done);
+        return Ok(Restored::Planned);
     }
     run.terminal.aside(&page);
     consent::ask(run, args, &plan, &targets)?;
@@ -83,7 +102,11 @@ pub async fn run(run: &Run, args: &RestoreArgs, unfinished: &mut Unfinished) -> 
     if let Err(failed) = &started {
         run.terminal.error(&[format!("everything was restored, but {failed}")], Some("start the app by hand"));
     }
-    Ok(Outcome::of(pages::all_equal(&report) && started.is_ok()))
+    Ok(match (pages::all_equal(&report), started) {
+        (true, Ok(())) => Restored::Equal,
+        (true, Err(_)) => Restored::EqualAndStopped,
+        (false, _) => Restored::Different,
+    })
 }
 
 /// What a restore that was carried out came to.
@@ -93,7 +116,7 @@ type Done = (PointId, RestoreReport, Option<PointId>);
 async fn stop_and_restore(
     run: &Run,
     args: &RestoreArgs,
-    plan: RestorePlan,
+    mut plan: RestorePlan,
     targets: &Targets,
     unfinished: &mut Unfinished,
 ) -> Result<Done> {
@@ -102,6 +125,8 @@ async fn stop_and_restore(
         if let Some(server) = plan.unfinished() {
             server.require_calm().await?;
         }
+        // The app's last words are part of what would be lost.
+        plan.look_again(&run.events).await?;
     }
     let (plan, safety) = make_safe(run, args, plan, targets).await?;
     let id = plan.point.id().clone();
@@ -120,7 +145,10 @@ async fn make_safe(
 ) -> Result<(RestorePlan, Option<PointId>)> {
     if let Some(taken) = plan.resumes.clone() {
         run.terminal.note(&format!("a restore of this point broke off; {taken} holds the state before it"));
-        return Ok((plan, Some(taken)));
+        if plan.is_held_by(&taken).await? {
+            return Ok((plan, Some(taken)));
+        }
+        run.terminal.note(&format!("{taken} does not hold all that would be lost now"));
     }
     if args.no_safety_point {
         return Ok((plan, None));

@@ -18,9 +18,19 @@ const MOST_FINDINGS: usize = 50;
 
 /// The complete command that brings a point back from here.
 pub fn restore_command(run: &Run, point: &RecoveryPoint) -> String {
-    let id = point.id().to_string();
-    let reach = run.reach();
-    command_line(["nexus", "restore", &id].into_iter().chain(reach.iter().map(String::as_str)))
+    restore_command_with(run, point, &[])
+}
+
+/// The same with more flags.
+pub fn restore_command_with(run: &Run, point: &RecoveryPoint, flags: &[&str]) -> String {
+    let (id, reach) = (point.id().to_string(), run.reach());
+    let mut words = vec!["nexus", "restore", &id];
+    words.extend(flags);
+    let own = point.manifest().parts.database.as_ref().map(|part| part.source.as_str());
+    if let Some(own) = own.filter(|own| run.settings.names_another_database(own)) {
+        words.extend(["--to-database", own]);
+    }
+    command_line(words.into_iter().chain(reach.iter().map(String::as_str)))
 }
 
 /// The fields of the database.

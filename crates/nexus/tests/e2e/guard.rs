@@ -27,6 +27,7 @@ use nexus_testkit::kill;
 use nexus_testkit::postgres::{Database, Server};
 use nexus_testkit::services::unique_bucket;
 use nexus_testkit::wal::Holder;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::app::{App, Ended, LIMIT, VAULT, sandbox};
@@ -126,13 +127,39 @@ async fn the_commands_own_status_is_passed_on_and_the_way_back_is_a_complete_com
     assert_eq!(app.state().await, before);
 }
 
+/// A restore has no `--database`, and asks which one when the configuration names another.
+#[tokio::test]
+async fn the_way_back_runs_as_it_is_printed_when_a_flag_named_another_database_than_the_configuration() {
+    let (_service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    let other = app.path("other.sqlite3");
+    crate::app::sql(
+        &other,
+        "CREATE TABLE clinic_patient (id INTEGER PRIMARY KEY); INSERT INTO clinic_patient VALUES (1)",
+    );
+    deed(&app, "exit 3");
+    let before = (app.state().await.database, nexus_testkit::digest::database(&other));
+    let ended = app.run(&guarded(&["--no-account", "--database", "other.sqlite3"])).ends_with(3);
+    crate::app::sql(&other, "DELETE FROM clinic_patient");
+    let printed = ended.err.rsplit('`').nth(1).expect("a command").to_owned();
+    app.run(&["restore", &runs(&app)[0], "--yes"]).refuses(2, "names another database");
+    let mut command = app.tool(Path::new("/bin/sh"));
+    let script = format!("{} --yes", printed.replacen("nexus", env!("CARGO_BIN_EXE_nexus"), 1));
+    command.args(["-c", &script]);
+    Ended::of(kill::run(command, LIMIT)).ends_with(0);
+    assert_eq!((app.state().await.database, nexus_testkit::digest::database(&other)), before);
+}
+
 #[tokio::test]
 async fn a_command_that_leaves_others_behind_is_over_when_it_ends_itself() {
     let (_service, endpoint) = sandbox();
     let app = App::clinic(endpoint).await;
     deed(&app, "sleep 20 </dev/null >/dev/null 2>&1 & echo $! > left; exit 4");
-    app.run(&guarded(&["--quiet"])).ends_with(4);
+    let ended = app.run(&guarded(&["--quiet", "--restore-on-failure"])).ends_with(4);
     let left = std::fs::read_to_string(app.path("left")).expect("its number").trim().to_owned();
+    // Before the restore, and after it: the state before may not stay.
+    let told = format!("still runs as process {left}");
+    assert_eq!(ended.err.matches(&told).count(), 2, "{}", ended.err);
     assert!(Path::new(&format!("/proc/{left}")).exists(), "it was not ours to end");
     app.shell(&format!("kill {left}")).ends_with(0);
 }
@@ -160,6 +187,19 @@ async fn a_command_that_cannot_be_run_is_126_or_127_as_with_env() {
 }
 
 #[tokio::test]
+async fn a_log_that_fills_up_and_a_report_into_a_pipe_are_no_reason_to_say_that_the_command_was_not_run() {
+    let (_service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    deed(&app, "");
+    let ended = app.run(&guarded(&["--no-account", "--log-file", "/dev/full"])).ends_with(0);
+    let ended = ended.says("cannot write to the log file");
+    assert!(!ended.err.contains("was not run"), "{}", ended.err);
+    let ended = app.run(&guarded(&["--no-account", "--report", "/dev/stderr"])).ends_with(0).says("\"succeeded\"");
+    assert!(!ended.err.contains("could not be written"), "{}", ended.err);
+    assert_eq!(runs(&app).len(), 2);
+}
+
+#[tokio::test]
 async fn a_dry_run_runs_nothing_and_makes_nothing() {
     let (_service, endpoint) = sandbox();
     let app = App::clinic(endpoint).await;
@@ -184,7 +224,13 @@ async fn what_is_wrong_with_the_words_or_the_settings_keeps_the_command_from_run
     refused(&app, app.run(&guarded(&["--label", "before-restore"])), "before-restore").await;
     refused(&app, app.run(&guarded(&["--report", "none/report"])), "none/report").await;
     refused(&app, app.run(&guarded(&["--log-file", "none/log"])), "none/log").await;
-    for check in ["SELEC 1", "SELECT * FROM nothing", "DELETE FROM visit RETURNING id", "SELECT 1; DROP TABLE visit"] {
+    for check in [
+        "SELEC 1",
+        "SELECT * FROM nothing",
+        "DELETE FROM visit RETURNING id",
+        "SELECT 1; DROP TABLE visit",
+        "SELECT id FROM visit WHERE id = ?",
+    ] {
         refused(&app, app.run(&guarded(&["--check", check])), check).await;
     }
     app.configure("[retention]\ndatabse = \"30d\"\n");
@@ -358,6 +404,8 @@ async fn a_failing_command_is_answered_with_the_restore_when_asked() {
     let report: Value = serde_json::from_slice(&std::fs::read(app.path("report.json")).expect("it")).expect("JSON");
     assert_eq!((&report["outcome"], &report["exit_status"]), (&json!("failed"), &json!(7)));
     assert_eq!(report["restored"], true);
+    let command = report["restore_command"].as_str().expect("a command");
+    assert!(command.contains(" --delete-extra --vault "), "{command}");
     let mode = std::fs::metadata(app.path("report.json")).expect("it").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(entries(&app, "guard-ended").await[0]["restored"], true);
@@ -368,6 +416,23 @@ async fn a_failing_command_is_answered_with_the_restore_when_asked() {
     app.run(&guarded(&["--restore-on-failure"])).ends_with(0);
     assert_eq!(app.state().await, now);
     assert_eq!(runs(&app).len(), 2);
+}
+
+#[tokio::test]
+async fn a_restore_on_failure_after_which_the_app_does_not_start_is_a_restore_all_the_same() {
+    let (_service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    app.configure("[hooks]\nafter-restore = 'exit 6'\n");
+    let before = app.state().await;
+    deed(
+        &app,
+        "python3 -c \"import sqlite3; c = sqlite3.connect('db.sqlite3'); c.execute('DROP TABLE visit')\"; exit 7",
+    );
+    let ended = app.run(&guarded(&["--restore-on-failure"])).ends_with(7);
+    let ended = ended.says("after-restore ended with exit status: 6").says("the state before the command is back");
+    assert!(!ended.err.contains("not everything is as it was"), "{}", ended.err);
+    assert_eq!(app.state().await, before);
+    assert_eq!(entries(&app, "guard-ended").await[0]["restored"], true);
 }
 
 #[tokio::test]
@@ -469,13 +534,10 @@ async fn a_guarded_change_of_a_postgresql_database_is_checked_told_and_restored(
         .sql("create table patient (id integer primary key, name text); insert into patient values (1, 'a'), (2, 'b')");
     let (_service, app) = crate::postgres::app(&database.url(), DEBIAN).await;
     let before = database.digest();
-    let psql = format!("{} -qX '{}' -c", server.bin.join("psql").display(), database.url());
+    let psql = format!("{} -qXtA '{}' -c", server.bin.join("psql").display(), database.url());
     deed(&app, &format!("{psql} \"update patient set name = null where id = 2\""));
     let check = "select id from patient where name is null";
-    app.run(&guarded(&["--check", check]))
-        .ends_with(1)
-        .says("id=2")
-        .says("patient  2            2    0      1        0");
+    app.run(&guarded(&["--check", check])).ends_with(1).says("id=2").says("patient  0      1        0        2 → 2");
     for (statement, naming) in [
         ("selec 1", "syntax error"),
         ("select 1; drop table patient", "multiple commands"),
@@ -487,6 +549,15 @@ async fn a_guarded_change_of_a_postgresql_database_is_checked_told_and_restored(
     assert_eq!(runs(&app).len(), 1);
     database.sql("update patient set name = 'b' where id = 2");
     assert_eq!(database.digest(), before);
+    // Who is in the way of the restore, and what to do about it, is told as restore itself tells it.
+    let asleep = "select 1 from pg_stat_activity where datname = current_database() and query like 'select pg_sleep%'";
+    let wait = format!("until {psql} \"{asleep}\" | grep -q 1; do sleep 0.02; done");
+    let sleeper = format!("{psql} 'select pg_sleep(60)' </dev/null >/dev/null 2>&1 & echo $! > left");
+    deed(&app, &format!("{sleeper}; {wait}; exit 9"));
+    app.run(&guarded(&["--restore-on-failure"])).ends_with(9).says("is NOT restored").says("--end-sessions");
+    let left = std::fs::read_to_string(app.path("left")).expect("its number");
+    kill_process(left.trim().parse().ok().and_then(Pid::from_raw).expect("a process"), Signal::KILL)
+        .expect("it is ours");
     deed(&app, &format!("{psql} 'drop table patient'; exit 9"));
     app.run(&guarded(&["--restore-on-failure", "--end-sessions"])).ends_with(9).says("was restored");
     assert_eq!(database.digest(), before);

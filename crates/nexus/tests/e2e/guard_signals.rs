@@ -141,6 +141,25 @@ async fn a_signal_that_comes_while_the_command_is_announced_is_seen_before_it_is
     }
 }
 
+/// SIGQUIT is the command's while it runs, and nobody's before.
+#[tokio::test]
+async fn a_quit_while_the_command_is_announced_ends_the_guard_and_is_not_kept_for_the_command() {
+    let (service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    app.configure("[s3]\nrequest-timeout = \"1s\"\n");
+    deed(&app, "");
+    app.back_up(&[]);
+    let nth = put_of(&app, &service, "-guard-started-");
+    service.reset_counts();
+    service.inject(Fault::StallAfter, FaultAt::Operation { name: "PutObject".to_owned(), nth });
+    let mut running = app.start(&guarded(&[]));
+    assert!(struck(&service, &mut running), "nothing was announced");
+    send(&running, Signal::QUIT);
+    let ended = Ended::of(running.wait(GONE));
+    service.clear_faults();
+    assert_eq!((ended.status, runs(&app)), (None, Vec::new()), "{}", ended.err);
+}
+
 #[tokio::test]
 async fn a_kill_at_any_request_leaves_the_state_before_and_the_command_is_not_run() {
     let (service, endpoint) = sandbox();
@@ -212,13 +231,20 @@ async fn the_next_call_says_whether_the_command_of_a_killed_guard_still_runs_unt
     assert!(!Ended::of(kill::run(inside, LIMIT)).err.contains("guard"));
     let_it_end(&app);
     for verb in [&["list", "--json"][..], &["show"], &["verify"], &["restore", "latest", "--dry-run"]] {
-        let told = app.run(verb).ends_with(0).says("does not run any more; how it ended is not known");
+        let told = app.run(verb).ends_with(0).says("does not run any more").says("how it ended is not known");
         if verb.contains(&"--json") {
             told.json();
         }
     }
     // A part of the state before it is not all of it.
-    app.restore(&[&point, "--only", "files"]);
+    app.restore(&[&point, "--only", "database"]);
+    app.run(&["list"]).ends_with(0).says("how it ended is not known");
+    app.restore(&[&point, "--key", "notes"]);
+    app.run(&["list"]).ends_with(0).says("how it ended is not known");
+    // Neither is the state before it somewhere else, nor a newer point of a part of it.
+    app.restore(&[&point, "--to-database", "elsewhere.db", "--to-files", "elsewhere"]);
+    app.run(&["list"]).ends_with(0).says("how it ended is not known");
+    app.back_up(&["--only", "files"]);
     app.run(&["list"]).ends_with(0).says("how it ended is not known");
     // The state before it is back, so how it ended matters no more.
     app.restore(&[&point]);
@@ -229,6 +255,43 @@ async fn the_next_call_says_whether_the_command_of_a_killed_guard_still_runs_unt
     app.run(&["backup", "--quiet"]).ends_with(0).says("how it ended is not known");
     assert!(!app.run(&["list"]).ends_with(0).err.contains("guard"));
     assert_eq!(entries(&app, "guard-ended").await, Vec::<Value>::new());
+}
+
+/// Makes the entry of a guard name another process, and a time an hour ago.
+async fn blame(app: &App, process: u32) {
+    let (key, entry) =
+        app.vault().await.into_iter().find(|(key, _)| key.contains("-guard-started-")).expect("an entry");
+    let mut entry: Value = serde_json::from_slice(&entry).expect("JSON");
+    entry.as_object_mut().expect("an object").remove("check");
+    entry["process"] = json!(process);
+    entry["at"] = json!((jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1)).to_string());
+    app.put(&format!("backup/{key}"), &nexus_core::point::document(&entry)).await;
+}
+
+/// In a container that is started anew everything has the ids of before.
+#[tokio::test]
+async fn a_guard_is_not_taken_to_be_at_work_because_another_nexus_has_its_id() {
+    let (service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    orphaned(&app);
+    let_it_end(&app);
+    let gone = "does not run any more";
+    // This very run.
+    let script = "echo $$ > id; while [ -e id ]; do sleep 0.02; done; exec \"$0\" list";
+    let mut command = app.tool(Path::new("/bin/sh"));
+    command.args(["-c", script, env!("CARGO_BIN_EXE_nexus")]);
+    let mut running = Running::start(command);
+    wait_for(&app, "id", &mut running);
+    blame(&app, running.id()).await;
+    std::fs::remove_file(app.path("id")).expect("it waits for that");
+    Ended::of(running.wait(LIMIT)).ends_with(0).says(gone);
+    // One that was started after the guard.
+    service.inject(Fault::Stall, FaultAt::Nth(1));
+    let mut other = app.start(&["list"]);
+    assert!(struck(&service, &mut other), "it asks for something");
+    service.clear_faults();
+    blame(&app, other.id()).await;
+    app.run(&["list"]).ends_with(0).says(gone);
 }
 
 #[tokio::test]
@@ -400,6 +463,48 @@ async fn a_signal_while_the_guard_restores_ends_it_with_the_commands_status_and_
     app.run(&["list"]).ends_with(0).says(&format!("a restore of {point} began"));
     app.restore(&[&point, "--delete-extra"]);
     assert_eq!(app.state().await, before);
+}
+
+#[tokio::test]
+async fn a_service_that_answers_no_more_keeps_no_app_stopped_when_a_guards_restore_is_broken_off() {
+    let (service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    // Large enough for the safety point to store it in parts.
+    app.sql("CREATE TABLE large (x); INSERT INTO large VALUES (randomblob(20000000))");
+    app.configure("[hooks]\nafter-restore = 'echo \"after $NEXUS_RESTORED\" >> told'\n");
+    deed(&app, "touch ready; while [ -e ready ]; do sleep 0.02; done; exit 7");
+    let mut running = app.start(&guarded(&["--restore-on-failure"]));
+    wait_for(&app, "ready", &mut running);
+    app.sql("DELETE FROM visit");
+    service.reset_counts();
+    for (name, nth) in [("UploadPart", 2), ("AbortMultipartUpload", 1)] {
+        service.inject(Fault::Stall, FaultAt::Operation { name: name.to_owned(), nth });
+    }
+    std::fs::remove_file(app.path("ready")).expect("it waits for that");
+    assert!(struck(&service, &mut running));
+    send(&running, Signal::TERM);
+    let ended = Ended::of(running.wait(GONE));
+    service.clear_faults();
+    ended.ends_with(7).says("interrupted after");
+    assert_eq!(std::fs::read_to_string(app.path("told")).expect("the app was started"), "after no\n");
+    assert_eq!(entries(&app, "guard-ended").await[0]["restored"], false);
+}
+
+#[tokio::test]
+async fn a_signal_during_the_checks_is_no_success_and_says_that_they_were_not_made() {
+    let (_service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    deed(&app, "touch ready; while [ -e ready ]; do sleep 0.02; done");
+    let endless = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT x FROM r WHERE x < 0";
+    let mut running = app.start(&guarded(&["--check", endless]));
+    wait_for(&app, "ready", &mut running);
+    std::fs::remove_file(app.path("ready")).expect("it waits for that");
+    while left(&app).len() > 1 {
+        assert!(running.ended_within(Duration::from_millis(5)).is_none(), "a check without end has ended");
+    }
+    send(&running, Signal::TERM);
+    Ended::of(running.wait(GONE)).ends_with(1).says("the checks were").says("`nexus restore ");
+    assert_eq!(entries(&app, "guard-ended").await[0]["outcome"], "violated");
 }
 
 #[tokio::test]

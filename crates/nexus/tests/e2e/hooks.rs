@@ -47,6 +47,49 @@ async fn the_app_is_stopped_before_the_safety_point_and_started_after_the_restor
     app.assert_no_litter();
 }
 
+/// The plan was made while it still ran.
+#[tokio::test]
+async fn the_last_file_that_the_app_writes_is_in_the_safety_point_and_does_not_stand_in_the_way() {
+    let (_service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    let id = app.back_up(&[]);
+    let before = app.state().await;
+    app.write("last", "last words");
+    let url = app.endpoint.url.clone();
+    let put = |key: &str| format!("\"$AWS\" --endpoint-url {url} s3 cp last s3://{}/{key} >&2", app.bucket);
+    app.configure(&hooks(&format!("AWS={}\n{}", nexus_testkit::services::aws().display(), put("images/a.jpg"))));
+    let done = app.restore(&[&id, "--delete-extra"]);
+    assert_eq!(app.state().await, before);
+    let safety = done["safety_point"].as_str().unwrap_or_else(|| panic!("{done}"));
+    app.restore(&[safety, "--delete-extra"]);
+    let (bytes, _) = app.files().await["images/a.jpg"].clone();
+    assert_eq!(bytes, u64::try_from("last words".len()).expect("few"));
+}
+
+#[tokio::test]
+async fn a_safety_point_that_does_not_hold_what_came_since_is_not_all_that_is_taken() {
+    let (service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    let id = app.back_up(&[]);
+    app.delete("notes").await;
+    // Nothing but the database would be lost, and the file that is put back is the last that is done.
+    service.reset_counts();
+    service.inject(Fault::Stall, FaultAt::Operation { name: "CopyObject".to_owned(), nth: 1 });
+    let mut running = app.start(&["restore", &id, "--yes"]);
+    while service.faults_fired() == 0 {
+        assert!(running.ended_within(Duration::from_millis(2)).is_none(), "nothing is copied");
+    }
+    running.kill();
+    running.wait(LIMIT);
+    service.clear_faults();
+    app.put("images/a.jpg", b"what came since").await;
+    let now = app.files().await;
+    let done = app.restore(&[&id]);
+    let safety = done["safety_point"].as_str().unwrap_or_else(|| panic!("{done}"));
+    app.restore(&[safety, "--delete-extra", "--only", "files"]);
+    assert_eq!(app.files().await, now);
+}
+
 #[tokio::test]
 async fn a_hook_that_fails_or_hangs_refuses_the_restore_and_the_app_is_started_again() {
     let (_service, endpoint) = sandbox();

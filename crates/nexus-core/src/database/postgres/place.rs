@@ -215,7 +215,8 @@ impl PostgresDatabase {
         }
         let port = match taken(written.port.as_ref(), "PGPORT") {
             None => PORT,
-            Some(text) => text.parse().map_err(|_| Error::usage_hint(format!("{text:?} is not a port"), HOW))?,
+            // A password with a `/` that is not written as %2F ends up here.
+            Some(text) => text.parse().map_err(|_| Error::usage_hint("the database's port is not a number", HOW))?,
         };
         let user = taken(written.user.as_ref(), "PGUSER")
             .or_else(|| around.variable("USER").or_else(|| around.variable("LOGNAME")).map(str::to_owned))
@@ -496,7 +497,13 @@ mod tests {
 
     #[test]
     fn what_is_no_such_url_is_refused_without_showing_a_password() {
-        for rest in ["u:secret@host/db", "//u:secret@host:port/db", "//u:secret@a,b/db", "//u:secret@h/db?sslmode=x"] {
+        for rest in [
+            "u:secret@host/db",
+            "//u:secret@host:port/db",
+            "//u:secret@a,b/db",
+            "//u:secret@h/db?sslmode=x",
+            "//u:secret/x@h/db",
+        ] {
             let error = PostgresDatabase::from_url(rest, &around(&[])).expect_err(rest);
             assert!(matches!(error, Error::Usage { .. }), "{error:?}");
             assert!(!format!("{error:?}").contains("secret"));

@@ -66,6 +66,9 @@ impl SqliteDatabase {
         if statement.column_count() == 0 || !statement.readonly() {
             return Err(Error::usage_hint(what(), "it must be one query that answers rows, such as SELECT …"));
         }
+        if statement.parameter_count() > 0 {
+            return Err(Error::usage_hint(what(), "it must be complete: nobody gives its parameters values"));
+        }
         work(&mut statement).map_err(sql_failed)
     }
 }

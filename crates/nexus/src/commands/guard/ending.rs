@@ -13,13 +13,15 @@ use super::account::{self, Account};
 use super::checks::{Asked, Checks};
 use super::child::Ended;
 use super::report::Report;
+use crate::aftermath::{named, started_by};
 use crate::cli::OutputArgs;
 use crate::cli::{GuardArgs, RestoreArgs, TablesArgs, TargetArgs, VaultArgs};
-use crate::commands::restore;
+use crate::commands::restore::{self, Restored};
+use crate::commands::summary;
 use crate::failure::{DAMAGE, Failure, Outcome, Situation};
 use crate::interrupt::{Ending, Interrupt, Taken};
-use crate::run::Run;
-use crate::wording::{command_line, took};
+use crate::run::{Run, situation, until};
+use crate::wording::took;
 
 /// How long the journal is waited for when a signal has come and nothing else is to be done.
 const LAST_WORD: Duration = Duration::from_millis(1_500);
@@ -80,6 +82,7 @@ impl Aftermath<'_> {
         self.foresee(interrupt, &found);
         // From here on a signal ends this run.
         drop(signals);
+        self.tell_left();
         if let Some(gone_by) = self.ended.gone_by {
             self.in_a_hurry(&found, gone_by).await;
         } else {
@@ -87,8 +90,9 @@ impl Aftermath<'_> {
                 self.at_leisure(checks, interrupt, &mut found).await;
                 Ok(())
             };
-            if self.run.work(work, interrupt).await.is_err() {
-                self.broken_off(&mut found).await;
+            if until(work, interrupt).await.is_err() {
+                // The app and the journal wait for no bucket that does not answer.
+                futures::join!(self.broken_off(&mut found), self.run.give_up_uploads());
             }
         }
         self.fill(report, &found);
@@ -102,7 +106,8 @@ impl Aftermath<'_> {
 
     /// Says how this run ends when a signal comes from now on.
     fn foresee(&self, interrupt: &Interrupt, found: &Found) {
-        let words = format!("interrupted after {}; {}", self.words(), self.way_back());
+        let unmade = if found.violated && found.asked.is_empty() { ", before the checks were made" } else { "" };
+        let words = format!("interrupted after {}{unmade}; {}", self.words(), self.way_back());
         interrupt.set_ending(Ending { status: self.status(found), words });
     }
 
@@ -120,6 +125,7 @@ impl Aftermath<'_> {
             if found.restored {
                 let words = format!("{} was restored: the state before the command is back", self.point.id());
                 self.run.terminal.warn(&words);
+                self.tell_left();
             }
         } else {
             self.tell_failure(found, &self.way_back());
@@ -205,6 +211,18 @@ impl Aftermath<'_> {
         asked.iter().any(|check| !check.holds())
     }
 
+    /// Tells what the command has left behind: it may go on changing what was checked, counted or restored.
+    fn tell_left(&self) {
+        let left = started_by(&self.started).processes;
+        if !left.is_empty() {
+            let words = format!(
+                "what the command has started still runs as process {}, and may go on changing things",
+                named(&left)
+            );
+            self.run.terminal.warn(&words);
+        }
+    }
+
     fn tell_failure(&self, found: &Found, hint: &str) {
         let words = if self.ended.well() && found.violated {
             format!("{}, and not every check holds", self.words())
@@ -229,31 +247,35 @@ impl Aftermath<'_> {
     }
 
     fn restore_command(&self) -> String {
-        let (id, reach, failing) = (self.point.id().to_string(), self.run.reach(), &self.args.failing);
+        let failing = &self.args.failing;
         let flags = [
             (failing.delete_extra, "--delete-extra"),
             (failing.end_sessions, "--end-sessions"),
             (failing.no_owner, "--no-owner"),
             (failing.in_place, "--in-place"),
         ];
-        let flags = flags.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag);
-        command_line(["nexus", "restore", &id].into_iter().chain(flags).chain(reach.iter().map(String::as_str)))
+        let flags: Vec<&str> = flags.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag).collect();
+        summary::restore_command_with(self.run, self.point, &flags)
     }
 
     /// Restores the point; true when all of it is as it was.
     async fn restore(&self, unfinished: &mut restore::Unfinished) -> bool {
         let again = format!("`{}` goes on with it", self.restore_command());
-        match Box::pin(restore::run(self.run, &self.restore_args(), unfinished)).await {
-            Ok(Outcome::Done) => true,
-            Ok(Outcome::Bad | Outcome::Passed(_)) => {
+        match Box::pin(restore::carry_out(self.run, &self.restore_args(), unfinished)).await {
+            // That the app does not run has been told.
+            Ok(Restored::Equal | Restored::EqualAndStopped) => true,
+            Ok(Restored::Different | Restored::Planned) => {
                 let line = format!("{} was restored, and not everything is as it was", self.point.id());
                 self.run.terminal.error(&[line], Some(&again));
                 false
             }
             Err(error) => {
+                let failure = Failure::of(&error, &situation("restore", &self.run.settings));
                 let mut lines = vec![format!("{} is NOT restored", self.point.id())];
-                lines.extend(Failure::of(&error, &Situation::default()).lines);
-                self.run.terminal.error(&lines, Some(&again));
+                lines.extend(failure.lines);
+                // The same command alone would fail the same way.
+                let hint = failure.hint.map_or_else(|| again.clone(), |hint| format!("{hint}; {again}"));
+                self.run.terminal.error(&lines, Some(&hint));
                 false
             }
         }
@@ -285,6 +307,7 @@ impl Aftermath<'_> {
             report.say("outcome", json!(outcome));
         }
         report.say("exit_status", self.status(found).into());
+        report.say("restore_command", self.restore_command().into());
         report.say(
             "command",
             json!({

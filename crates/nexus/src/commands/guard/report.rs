@@ -43,7 +43,10 @@ impl Report {
     pub fn write(mut self, terminal: &Terminal) {
         let Some(mut file) = self.file.take() else { return };
         let text = format!("{:#}\n", Value::Object(self.fields));
-        if let Err(cause) = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()) {
+        // A pipe has nothing that could be made to last, and refuses.
+        let lasting = file.metadata().is_ok_and(|facts| facts.is_file());
+        let last = |file: &File| if lasting { file.sync_all() } else { Ok(()) };
+        if let Err(cause) = file.write_all(text.as_bytes()).and_then(|()| last(&file)) {
             terminal.warn(&format!("the report could not be written: {cause}"));
         }
     }

@@ -248,10 +248,14 @@ fn database(run: &Run, args: &RestoreArgs, point: &RecoveryPoint) -> Result<Opti
     let Some(part) = &point.manifest().parts.database else { return Ok(None) };
     if let Some(text) = &args.target.to_database {
         let place = run.settings.database_at(text, &run.folder)?;
-        if place.location() == part.source {
+        if place.location() != part.source {
+            return Ok(Some(Goal { place, own: false }));
+        }
+        if !run.settings.names_another_database(&part.source) {
             return Err(elsewhere_is_its_source("--to-database", &part.source));
         }
-        return Ok(Some(Goal { place, own: false }));
+        let place = if *text == part.source { own_database(run, part)? } else { place };
+        return Ok(Some(Goal { place, own: true }));
     }
     // Credentials for the point's own database come from whatever setting names that very place.
     let mut reached = None;
@@ -267,7 +271,7 @@ fn database(run: &Run, args: &RestoreArgs, point: &RecoveryPoint) -> Result<Opti
                         "the point came from {}, and {} names another database: {location}",
                         part.source, setting.origin
                     ),
-                    format!("say which: --to-database {location}, or without that setting the point's own"),
+                    format!("say which: --to-database {location}, or its own: --to-database {}", part.source),
                 ));
             }
             Err(error) if !ambient => return Err(error),
