@@ -15,7 +15,7 @@ use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::files::capture::{self, FilesCapture, FilesPlan, SeenCopies};
-use crate::local::{self, Scratch};
+use crate::local::{self, Given, Scratch};
 use crate::point::{
     Copies, DatabaseKind, DatabasePart, FORMAT, Finding, FindingKind, Label, Manifest, Part, Parts, PointId,
     RecordsPart, StoredObject,
@@ -339,7 +339,7 @@ async fn keep_alive(draft: &Draft, clock: &Clock) -> Error {
 struct Exported {
     work: PathBuf,
     // A scratch folder of its own beside the published ones, so that publishing is a rename.
-    _beside: Option<Scratch>,
+    beside: Option<Scratch>,
 }
 
 impl Exported {
@@ -347,9 +347,9 @@ impl Exported {
         match records_folder(plan) {
             Some(folder) => {
                 let beside = Scratch::create(folder)?;
-                Ok(Self { work: beside.file("records"), _beside: Some(beside) })
+                Ok(Self { work: beside.file("records"), beside: Some(beside) })
             }
-            None => Ok(Self { work: scratch.file("records"), _beside: None }),
+            None => Ok(Self { work: scratch.file("records"), beside: None }),
         }
     }
 
@@ -392,12 +392,19 @@ async fn export_records(
     };
     let exported = held.export(draft, records, rows, &place.work, events).await?;
     if records.in_vault {
-        store_records(draft, &exported, &place.work, events).await?;
+        // What is put into the local folder is for people, who may edit it: the vault's must be other files.
+        let given = if place.beside.is_some() { Given::Copied } else { Given::Away };
+        store_records(draft, &exported, (&place.work, given), events).await?;
     }
     Ok(Some(exported))
 }
 
-async fn store_records(draft: &Draft, exported: &RecordsExport, folder: &Path, events: &Events) -> Result<()> {
+async fn store_records(
+    draft: &Draft,
+    exported: &RecordsExport,
+    (folder, given): (&Path, Given),
+    events: &Events,
+) -> Result<()> {
     let file = |name: &str, bytes, sha256: &str| {
         (folder.join(name), StoredObject { key: layout::record(draft.id(), name), bytes, sha256: sha256.to_owned() })
     };
@@ -408,7 +415,7 @@ async fn store_records(draft: &Draft, exported: &RecordsExport, folder: &Path, e
     events.started(Stage::UploadRecords, Some(files.len() as u64), Some(bytes));
     stream::iter(files)
         .map(async |(path, object)| {
-            draft.add_file(object, &path, "application/json", Stage::UploadRecords, events).await
+            draft.add_file(object, (&path, given), "application/json", Stage::UploadRecords, events).await
         })
         .buffer_unordered(AT_ONCE)
         .try_for_each(|_| future::ready(Ok(())))

@@ -81,6 +81,15 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send
     }
 }
 
+/// What becomes of a local file that is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Given {
+    /// Somebody may go on writing to it: what is stored must be another file.
+    Copied,
+    /// Nobody writes to it any more and it is removed: a folder on the same file system may take it as it is.
+    Away,
+}
+
 /// A private folder for work in progress, gone when this is dropped; after a kill, swept by the next run.
 #[derive(Debug)]
 pub struct Scratch {

@@ -307,8 +307,9 @@ impl Writer {
             Bucket::Folder(folder) => {
                 let (folder, key, file) = (folder.clone(), key.to_owned(), file.to_owned());
                 let (told, stage, sha256) = (events.events.clone(), events.stage, events.sha256.to_owned());
+                let given = events.given;
                 blocking(move || {
-                    let progress = upload::Progress { events: &told, stage, sha256: &sha256 };
+                    let progress = upload::Progress { events: &told, stage, sha256: &sha256, given };
                     folder.upload_new(&key, &file, &progress)
                 })
                 .await

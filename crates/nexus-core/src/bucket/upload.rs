@@ -15,6 +15,7 @@ use super::failure::{Failure, FailureKind, failure};
 use super::s3::{S3, stored, timestamp};
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
+use crate::local::Given;
 
 /// Files up to this many bytes go in one request.
 pub(crate) const SINGLE: u64 = 8 * 1024 * 1024;
@@ -36,6 +37,8 @@ pub struct Progress<'a> {
     pub stage: Stage,
     /// The file's SHA-256, hexadecimal: stored beside it, so that an upload whose answer was lost is known as ours.
     pub sha256: &'a str,
+    /// What becomes of the file where it lies.
+    pub given: Given,
 }
 
 /// The size of the parts for a whole of `bytes`.

@@ -16,7 +16,7 @@ use crate::bucket::{Address, Object, Reader, StoreOptions};
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::listing::{FileEntry, FileKind, ListingReader, ListingWriter, Place, Side, Written, hex};
-use crate::local::{Scratch, create_private};
+use crate::local::{Given, Scratch, create_private};
 use crate::point::{Copies, Count, FileRules, FilesPart, Finding, FindingKind, Part, StoredObject};
 use crate::vault::draft::Draft;
 use crate::vault::{RecoveryPoint, layout};
@@ -480,7 +480,7 @@ fn names(compared: &Compared) -> String {
 
 async fn store_listing(draft: &Draft, path: &Path, written: Written, events: &Events) -> Result<StoredObject> {
     let object = StoredObject { key: layout::listing(draft.id()), bytes: written.bytes, sha256: written.sha256 };
-    draft.add_file(object, path, "application/zstd", Stage::CompareFiles, events).await
+    draft.add_file(object, (path, Given::Copied), "application/zstd", Stage::CompareFiles, events).await
 }
 
 async fn store_script(draft: &Draft, scratch: &Scratch, events: &Events) -> Result<StoredObject> {
@@ -492,5 +492,5 @@ async fn store_script(draft: &Draft, scratch: &Scratch, events: &Events) -> Resu
         bytes: SCRIPT.len() as u64,
         sha256: hex(&Sha256::digest(SCRIPT.as_bytes())),
     };
-    draft.add_file(object, &path, "text/x-shellscript", Stage::CompareFiles, events).await
+    draft.add_file(object, (&path, Given::Copied), "text/x-shellscript", Stage::CompareFiles, events).await
 }

@@ -10,6 +10,7 @@ use crate::bucket::{StoreOptions, Writer};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
+use crate::local::Given;
 use crate::point::{
     Abandoned, Abandonment, Claim, Ending, FORMAT, FileHash, JournalEvent, Label, Manifest, Part, PointId,
     StoredObject, document,
@@ -105,7 +106,7 @@ impl Draft {
             headers: [("content-type".to_owned(), "application/vnd.sqlite3".to_owned())].into(),
         };
         let object = StoredObject { key, bytes, sha256: sha256.to_owned() };
-        self.add(object, file, &options, Stage::UploadDatabase, events).await
+        self.add(object, (file, Given::Copied), &options, Stage::UploadDatabase, events).await
     }
 
     /// Stores a database's dump while it is made.
@@ -134,14 +135,14 @@ impl Draft {
     pub(crate) async fn add_globals(&self, file: &Path, hash: FileHash, events: &Events) -> Result<StoredObject> {
         let key = layout::globals(self.vault.app(), self.id());
         let object = StoredObject { key, bytes: hash.bytes, sha256: hash.sha256 };
-        self.add_file(object, file, "application/sql", Stage::UploadDatabase, events).await
+        self.add_file(object, (file, Given::Copied), "application/sql", Stage::UploadDatabase, events).await
     }
 
     /// Stores one of the point's own files under a key of the layout.
     pub async fn add_file(
         &self,
         object: StoredObject,
-        file: &Path,
+        file: (&Path, Given),
         content_type: &str,
         stage: Stage,
         events: &Events,
@@ -157,13 +158,13 @@ impl Draft {
     async fn add(
         &self,
         object: StoredObject,
-        file: &Path,
+        (file, given): (&Path, Given),
         options: &StoreOptions,
         stage: Stage,
         events: &Events,
     ) -> Result<StoredObject> {
         let key = self.vault.full(&object.key);
-        let progress = Progress { events, stage, sha256: &object.sha256 };
+        let progress = Progress { events, stage, sha256: &object.sha256, given };
         if self.vault.writer().upload_new(&key, file, options, &progress).await? {
             return Ok(object);
         }

@@ -9,6 +9,7 @@ use nexus_core::bucket::upload::Progress;
 use nexus_core::bucket::{Bucket, Reader, StoreOptions};
 use nexus_core::error::Error;
 use nexus_core::event::{Events, Stage};
+use nexus_core::local::Given;
 use nexus_sandbox::{Service, ServiceOptions};
 use nexus_testkit::services::{self, Endpoint};
 use sha2::{Digest, Sha256};
@@ -105,7 +106,8 @@ async fn uploads_small_and_large(subject: &Subject) {
         let path = subject.scratch.path().join(name);
         std::fs::write(&path, &content).expect("room");
         let sha256 = nexus_core::listing::hex(&Sha256::digest(&content));
-        let progress = Progress { events: &Events::none(), stage: Stage::UploadDatabase, sha256: &sha256 };
+        let progress =
+            Progress { events: &Events::none(), stage: Stage::UploadDatabase, sha256: &sha256, given: Given::Copied };
         let key = format!("up/{name}");
         let options = StoreOptions::default();
         assert!(writer.upload_new(&key, &path, &options, &progress).await.expect("an answer"), "{name}");
@@ -116,7 +118,21 @@ async fn uploads_small_and_large(subject: &Subject) {
         assert!(std::fs::read(&down).expect("a file") == content, "{name} came back otherwise");
 
         let other = Progress { sha256: "another", ..progress };
+        // What was stored is another file, whatever becomes of the first.
         std::fs::write(&path, "other").expect("room");
+        let hash = subject.reader.hash(&key).await.expect("an answer").expect("it is there");
+        assert_eq!(hash.sha256, sha256, "{name} changed with the file that it came from");
+        assert!(!writer.upload_new(&key, &path, &options, &other).await.expect("an answer"), "{name} was overwritten");
+
+        let given = Progress { given: Given::Away, ..progress };
+        let (key, spare) = (format!("up/given-{name}"), subject.scratch.path().join(format!("{name}.spare")));
+        std::fs::write(&spare, &content).expect("room");
+        assert!(writer.upload_new(&key, &spare, &options, &given).await.expect("an answer"), "{name}");
+        assert!(writer.upload_new(&key, &spare, &options, &given).await.expect("an answer"), "our own {name} is ours");
+        std::fs::remove_file(&spare).expect("it was there");
+        let hash = subject.reader.hash(&key).await.expect("an answer").expect("it is there");
+        assert_eq!((hash.bytes, &hash.sha256), (size as u64, &sha256), "{name}");
+        let other = Progress { sha256: "another", ..given };
         assert!(!writer.upload_new(&key, &path, &options, &other).await.expect("an answer"), "{name} was overwritten");
     }
 }

@@ -169,7 +169,7 @@ pub async fn end(child: &mut Child, mark: &str) {
 
 /// What the command has started that still runs.
 pub fn left(mark: &str) -> Vec<u32> {
-    machine::processes_with(mark)
+    machine::processes_with(mark).processes
 }
 
 /// How a process ended: `exit status 1`, `signal 9`.
