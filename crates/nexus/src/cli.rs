@@ -17,7 +17,7 @@ const ABOUT: &str =
 
 const LONG_ABOUT: &str = "\
 One verified, restorable recovery point of an application before anything destructive happens to it: \
-its database (SQLite), its files (an S3 bucket or a folder) and its records (every row as JSON), \
+its database (SQLite or PostgreSQL), its files (an S3 bucket or a folder) and its records (every row as JSON), \
 taken at one instant, proven restorable, kept in a vault (an S3 bucket with a prefix, or a folder).";
 
 const AFTER: &str = "\
@@ -173,7 +173,7 @@ pub struct SourceArgs {
     /// The application's name; a vault belongs to one [env: NEXUS_APP]
     #[arg(long, value_name = "NAME")]
     pub app: Option<String>,
-    /// The database: a path, sqlite:////absolute/path [env: NEXUS_DATABASE, then DATABASE_URL]
+    /// The database: a path, sqlite:////absolute/path, postgres://user@host/name [env: NEXUS_DATABASE, then DATABASE_URL]
     #[arg(long, value_name = "URL")]
     pub database: Option<String>,
     /// The files: s3://bucket/prefix or a folder [env: NEXUS_FILES]
