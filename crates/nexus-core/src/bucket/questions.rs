@@ -7,7 +7,10 @@ use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
-use aws_sdk_s3::types::{BucketVersioningStatus, ExpirationStatus, LifecycleRule, LifecycleRuleFilter, PolicyStatus};
+use aws_sdk_s3::types::{
+    BucketVersioningStatus, ExpirationStatus, LifecycleRule, LifecycleRuleFilter, PolicyStatus, Transition,
+    TransitionStorageClass,
+};
 use jiff::Timestamp;
 
 use super::failure::{Failure, FailureKind, failure};
@@ -53,10 +56,23 @@ pub struct ExpiryRule {
     pub id: String,
     /// The prefix it is for; the empty one is the whole bucket.
     pub prefix: String,
-    /// Days after which objects go, or their older versions; 0 for a fixed date.
+    /// Days after which it does; 0 for a fixed date.
     pub days: u64,
-    /// True when only versions that are no longer current go.
-    pub noncurrent: bool,
+    /// What it does.
+    pub effect: Effect,
+}
+
+/// What a lifecycle rule does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It removes objects.
+    Removes,
+    /// It removes versions that are no longer current.
+    RemovesOlder,
+    /// It moves objects into an archive, from which they are neither read nor copied until somebody has them restored.
+    Archives,
+    /// It removes and archives nothing.
+    Spares,
 }
 
 /// What lets others in.
@@ -241,30 +257,35 @@ impl S3 {
     }
 }
 
-/// What of a lifecycle rule removes objects.
+/// What a lifecycle rule does; one that does several things stands there several times, one that is off or spares all once.
 fn expiry_rules(rule: &LifecycleRule) -> Vec<ExpiryRule> {
-    if rule.status() != &ExpirationStatus::Enabled {
-        return Vec::new();
-    }
     let prefix = rule.filter().and_then(LifecycleRuleFilter::prefix);
     let both = rule.filter().and_then(|filter| filter.and()).and_then(|and| and.prefix());
     #[expect(deprecated, reason = "older rules have their prefix there")]
     let prefix = prefix.or(both).or(rule.prefix()).unwrap_or_default().to_owned();
     let id = rule.id().unwrap_or_default().to_owned();
     let number = |days: Option<i32>| u64::try_from(days.unwrap_or(0)).unwrap_or(0);
-    let mut rules = Vec::new();
-    if let Some(expiry) = rule.expiration().filter(|expiry| expiry.days().is_some() || expiry.date().is_some()) {
-        rules.push(ExpiryRule {
-            id: id.clone(),
-            prefix: prefix.clone(),
-            days: number(expiry.days()),
-            noncurrent: false,
-        });
+    let mut effects = Vec::new();
+    if rule.status() == &ExpirationStatus::Enabled {
+        let expiry = rule.expiration().filter(|expiry| expiry.days().is_some() || expiry.date().is_some());
+        effects.extend(expiry.map(|expiry| (number(expiry.days()), Effect::Removes)));
+        let older = rule.noncurrent_version_expiration();
+        effects.extend(older.map(|expiry| (number(expiry.noncurrent_days()), Effect::RemovesOlder)));
+        let out_of_reach = |transition: &&Transition| transition.storage_class().is_some_and(is_archive);
+        let archives = rule.transitions().iter().find(out_of_reach);
+        effects.extend(archives.map(|transition| (number(transition.days()), Effect::Archives)));
     }
-    if let Some(expiry) = rule.noncurrent_version_expiration() {
-        rules.push(ExpiryRule { id, prefix, days: number(expiry.noncurrent_days()), noncurrent: true });
+    if effects.is_empty() {
+        effects.push((0, Effect::Spares));
     }
-    rules
+    effects
+        .into_iter()
+        .map(|(days, effect)| ExpiryRule { id: id.clone(), prefix: prefix.clone(), days, effect })
+        .collect()
+}
+
+fn is_archive(class: &TransitionStorageClass) -> bool {
+    matches!(class, TransitionStorageClass::Glacier | TransitionStorageClass::DeepArchive)
 }
 
 /// Listens for the `Date` of an answer.
@@ -287,5 +308,29 @@ impl Intercept for Heard {
             *heard = said;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_s3::types::LifecycleExpiration;
+
+    use super::*;
+
+    fn effects(rule: aws_sdk_s3::types::builders::LifecycleRuleBuilder) -> Vec<(u64, Effect)> {
+        let rule = rule.id("r").build().expect("a rule");
+        expiry_rules(&rule).into_iter().map(|rule| (rule.days, rule.effect)).collect()
+    }
+
+    #[test]
+    fn a_rule_is_told_by_what_it_does_and_every_rule_is_told() {
+        let rule = |status| LifecycleRule::builder().status(status);
+        let removes = LifecycleExpiration::builder().days(3).build();
+        let into = |class: TransitionStorageClass| Transition::builder().days(9).storage_class(class).build();
+        let on = || rule(ExpirationStatus::Enabled);
+        assert_eq!(effects(on().expiration(removes.clone())), [(3, Effect::Removes)]);
+        assert_eq!(effects(on().transitions(into(TransitionStorageClass::DeepArchive))), [(9, Effect::Archives)]);
+        assert_eq!(effects(on().transitions(into(TransitionStorageClass::StandardIa))), [(0, Effect::Spares)]);
+        assert_eq!(effects(rule(ExpirationStatus::Disabled).expiration(removes)), [(0, Effect::Spares)]);
     }
 }

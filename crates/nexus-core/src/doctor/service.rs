@@ -3,7 +3,7 @@
 use super::retention::DAY;
 use super::{DoctorPlan, Line, Step};
 use crate::bucket::Address;
-use crate::bucket::questions::{Answer, ExpiryRule, Versioning};
+use crate::bucket::questions::{Answer, Effect, ExpiryRule, Versioning};
 
 /// What the bucket does by itself, and who it lets in.
 pub(super) async fn lines(plan: &DoctorPlan) -> Vec<Line> {
@@ -151,14 +151,18 @@ async fn lifecycle(plan: &DoctorPlan, bucket: &str) -> Option<Line> {
         Ok(Answer::Known(rules)) => rules,
         Ok(answer) => return unasked(name, &answer),
     };
+    let eats = |rule: &&ExpiryRule| matches!(rule.effect, Effect::Removes | Effect::Archives);
     let eating: Vec<&ExpiryRule> =
-        rules.iter().filter(|rule| !rule.noncurrent && meets(&rule.prefix, plan.address.prefix())).collect();
+        rules.iter().filter(eats).filter(|rule| meets(&rule.prefix, plan.address.prefix())).collect();
     if eating.is_empty() {
-        return Some(Line::passed(name, "no rule removes anything in the vault"));
+        return Some(Line::passed(name, "no rule removes or archives anything in the vault"));
     }
     let told: Vec<String> = eating
         .iter()
-        .map(|rule| format!("{:?} removes what lies below {:?} after {} days", rule.id, rule.prefix, rule.days))
+        .map(|rule| {
+            let does = if rule.effect == Effect::Removes { "removes" } else { "puts into an archive" };
+            format!("{:?} {does} what lies below {:?} after {} days", rule.id, rule.prefix, rule.days)
+        })
         .collect();
     Some(Line::failed(name, told.join("; "), without(bucket, &rules, &eating)))
 }

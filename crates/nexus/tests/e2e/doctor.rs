@@ -428,6 +428,15 @@ async fn a_lifecycle_rule_that_eats_the_vault_is_taken_away_and_others_stay() {
     let left =
         shell(&app, &format!("aws s3api get-bucket-lifecycle-configuration --bucket {bucket} --endpoint-url {url}"));
     assert!(left.out.contains("thumbnails") && !left.out.contains("eats"), "{}", left.out);
+    // One that removes nothing is not taken away with one that does.
+    let uploads = "{\"ID\":\"uploads\",\"Status\":\"Enabled\",\"Filter\":{\"Prefix\":\"\"},\"AbortIncompleteMultipartUpload\":{\"DaysAfterInitiation\":2}}";
+    set(&[rule("eats", "backup/"), uploads.to_owned()]);
+    let seen = look(&app, &[]);
+    mend(&app, seen.stands("lifecycle", "failed"), "");
+    look(&app, &[]).stands("lifecycle", "passed");
+    let left =
+        shell(&app, &format!("aws s3api get-bucket-lifecycle-configuration --bucket {bucket} --endpoint-url {url}"));
+    assert!(left.out.contains("uploads") && !left.out.contains("eats"), "{}", left.out);
     set(&[rule("everything", "")]);
     let seen = look(&app, &[]);
     mend(&app, seen.stands("lifecycle", "failed"), "");
