@@ -13,7 +13,7 @@ const MOST_PROCESSES: usize = 5;
 /// Looks, and tells what there is to tell.
 pub async fn tell(run: &Run, vault: &Vault) {
     let unended = match vault.unended(run.clock.now()).await {
-        Ok(found) => found.unwrap_or_default(),
+        Ok(found) => found,
         Err(error) => {
             run.terminal.warn(&format!("whether an earlier guard or restore broke off could not be seen: {error}"));
             return;

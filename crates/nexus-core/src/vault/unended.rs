@@ -54,15 +54,13 @@ impl Vault {
     /// What began on one of the newest points and never said how it ended.
     ///
     /// A guard is forgotten when a newer point is proven or its own was restored since: the state before its command is
-    /// not what is wanted then, or is there. Where all has ended nothing but a few listings is read. `None` when the vault
-    /// could not be listed at all, which everybody else will notice as well.
+    /// not what is wanted then, or is there. Where all has ended nothing but a few listings is read.
     ///
     /// # Errors
     ///
-    /// Those of reading the journals.
-    pub async fn unended(&self, now: Timestamp) -> Result<Option<Vec<Unended>>> {
-        let Ok(ids) = self.ids().await else { return Ok(None) };
-        let newest = ids.into_iter().rev().take(LOOKED_AT);
+    /// Those of listing the vault and reading the journals.
+    pub async fn unended(&self, now: Timestamp) -> Result<Vec<Unended>> {
+        let newest = self.ids().await?.into_iter().rev().take(LOOKED_AT);
         let journals: Vec<(PointId, Words)> = stream::iter(newest)
             .map(async |id| {
                 let keys = self.small_listing(&layout::journal(&id)).await?;
@@ -88,7 +86,7 @@ impl Vault {
                 found.push(guard);
             }
         }
-        Ok(Some(found))
+        Ok(found)
     }
 
     /// True when one of these is proven and holds all that the app was, not what a restore was about to replace.
