@@ -31,8 +31,16 @@ pub(super) struct Held {
 }
 
 enum Kind {
-    Sqlite { path: PathBuf, captured: Box<Captured>, written: Option<Written> },
-    Postgres { database: Box<PostgresDatabase>, instant: Box<PostgresInstant> },
+    /// What the copy is, when the copy itself is taken.
+    Sqlite {
+        path: PathBuf,
+        captured: Option<Box<Captured>>,
+        written: Option<Written>,
+    },
+    Postgres {
+        database: Box<PostgresDatabase>,
+        instant: Box<PostgresInstant>,
+    },
 }
 
 /// What each part reads of an instant.
@@ -77,10 +85,11 @@ impl Held {
                 let instant = clock.now();
                 let (captured, written) = blocking(move || {
                     let copied = database.copy(&to, wait, &told)?;
-                    checked(copied, rows, &to, &told)
+                    let take = if dump { Take::Copy } else { Take::Rows };
+                    checked(copied, (take, rows), &to, &told)
                 })
                 .await?;
-                let kind = Kind::Sqlite { path, captured: Box::new(captured), written };
+                let kind = Kind::Sqlite { path, captured: captured.map(Box::new), written };
                 Ok(Some(Self { kind, instant, milliseconds: milliseconds(begun) }))
             }
             Some(Database::Postgres(database)) => {
@@ -119,6 +128,9 @@ impl Held {
         let source = plan.database.as_ref().map(Database::location).unwrap_or_default();
         let part = match &self.kind {
             Kind::Sqlite { path, captured, .. } => {
+                let Some(captured) = captured else {
+                    return Err(Error::damaged("the database's copy was checked for its rows alone"));
+                };
                 events.started(Stage::UploadDatabase, None, Some(captured.bytes));
                 let object = draft.add_database(path, captured.bytes, &captured.sha256, events).await?;
                 DatabasePart {
@@ -219,20 +231,36 @@ impl Sources {
     }
 }
 
+/// The names of records, and the folder for their files.
+type Destination = (BTreeMap<String, String>, PathBuf);
+
+/// What is taken of a copy of a SQLite file.
+#[derive(Debug, Clone, Copy)]
+enum Take {
+    /// The copy itself.
+    Copy,
+    /// Its rows alone.
+    Rows,
+}
+
 /// Checks a copy and meanwhile writes its rows, by the names and into the folder that were asked for.
 fn checked(
     copied: Copied,
-    rows: Option<(BTreeMap<String, String>, PathBuf)>,
+    (take, rows): (Take, Option<Destination>),
     copy: &Path,
     events: &Events,
-) -> Result<(Captured, Option<Written>)> {
+) -> Result<(Option<Captured>, Option<Written>)> {
     let useless = copied.useless();
     let (captured, written) = std::thread::scope(|scope| {
         let writing = rows.map(|(names, folder)| {
             let useless = &useless;
             scope.spawn(move || Written::of_sqlite(&folder, &names, copy, useless, events))
         });
-        (copied.check(events), writing.map(std::thread::ScopedJoinHandle::join))
+        let checked = match take {
+            Take::Copy => copied.check(events).map(Some),
+            Take::Rows => copied.check_pages(events).map(|()| None),
+        };
+        (checked, writing.map(std::thread::ScopedJoinHandle::join))
     });
     // Whatever became of the rows of a damaged copy, the damage is what there is to tell.
     let captured = captured?;

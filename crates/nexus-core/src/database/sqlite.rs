@@ -235,6 +235,26 @@ impl Copied {
     }
 }
 
+impl Copied {
+    /// The same for a copy of which only rows are taken: nothing of it is counted or hashed, since none of it is stored.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] when it fails `integrity_check`.
+    pub fn check_pages(self, events: &Events) -> Result<()> {
+        events.started(Stage::CheckDatabase, None, None);
+        let checked = check::pages(&self.path, &self.source, &self.useless, events);
+        if checked.is_err() {
+            self.useless.say();
+            // The first error is the one to tell; the scratch folder goes away with the rest.
+            let _ = fs::remove_file(&self.path);
+        }
+        checked?;
+        events.ended(Stage::CheckDatabase);
+        Ok(())
+    }
+}
+
 /// Bytes and SHA-256 of a file that no connection of this process has open.
 fn hash(path: &Path) -> Result<(u64, String)> {
     let cannot = |cause| Error::local(format!("cannot read `{}`", path.display()), cause);

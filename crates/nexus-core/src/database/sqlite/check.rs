@@ -65,6 +65,12 @@ pub(super) fn copy(
     Ok((facts, rows))
 }
 
+/// Checks a private copy whose rows alone are wanted: every page and index, and nothing of what it holds.
+pub(super) fn pages(copy: &Path, source: &Path, useless: &Useless, events: &Events) -> Result<()> {
+    whole(copy, source, useless)?.warn(source, events);
+    Ok(())
+}
+
 /// Fails unless every page is as it must be.
 fn whole(copy: &Path, source: &Path, useless: &Useless) -> Result<Integrity> {
     let shown = source.display();
