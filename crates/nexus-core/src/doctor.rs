@@ -1,6 +1,6 @@
 //! The checklist before the deed: each line passed, warned or failed, with the next step; then what a backup will cost.
 //!
-//! It leaves nothing behind: what it tries, it tries on one small object of its own, which goes again.
+//! It leaves nothing behind: what it tries, it tries on small objects of its own, which go again.
 
 mod database;
 mod estimate;
@@ -17,7 +17,7 @@ mod vault;
 use crate::backup::BackupPlan;
 use crate::bucket::{Address, Reader};
 use crate::clock::Clock;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, chain};
 use crate::event::Events;
 use crate::local::Scratch;
 use crate::vault::StoreRules;
@@ -43,7 +43,7 @@ pub struct DoctorPlan {
     pub trying: Trying,
 }
 
-/// Whether rights are tried out, on an object of their own that goes again, or nothing is written at all.
+/// Whether rights are tried out, on objects of their own that go again, or nothing is written at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trying {
     /// They are.
@@ -85,8 +85,13 @@ pub async fn examine(
     let scratch = Scratch::create(&plan.backup.scratch)?;
     // A service that does not answer has a line of its own.
     let mut lines: Vec<Line> = machine::clock(plan, clock).await.ok().flatten().into_iter().collect();
-    lines.extend(database::look(plan).await);
-    lines.extend(database::hold(plan, &scratch, clock, events).await);
+    let database = database::look(plan).await;
+    // One that does not answer is not waited for again.
+    let answers = database.iter().all(|line| line.name != "database" || line.standing != Standing::Failed);
+    lines.extend(database);
+    if answers {
+        lines.extend(database::hold(plan, &scratch, clock, events).await);
+    }
     let (more, reached) = vault::reach(plan, &scratch).await;
     lines.extend(more);
     let probe = rights::Probe::of(clock);
@@ -98,18 +103,21 @@ pub async fn examine(
     }
     lines.extend(files::look(plan, &probe, clock).await);
     lines.extend(vault::place(plan));
-    lines.extend(retention::lines(plan));
+    lines.extend(retention::lines(plan, prices));
     // What cannot be reached is not waited for again.
     let lost = lines.iter().any(|line| line.standing == Standing::Failed && ["vault", "files"].contains(&line.name));
     let estimated = if lost { None } else { Some(estimate::estimate(plan, prices, &scratch, clock, events).await) };
     let estimate = match estimated {
-        None => None,
         Some(Ok(estimate)) => Some(estimate),
-        Some(Err(error)) => {
-            // Whatever stands in its way has a line of its own, as a rule.
-            if lines.iter().all(|line| line.standing != Standing::Failed) {
-                lines.push(Line::of_error("estimate", error));
-            }
+        Some(Err(error)) if lines.iter().all(|line| line.standing != Standing::Failed) => {
+            lines.push(Line::of_error("estimate", error));
+            None
+        }
+        failed => {
+            let why =
+                failed.and_then(std::result::Result::err).map_or(String::new(), |error| format!(": {}", chain(&error)));
+            let next = vec![Step::Say("mend what failed above, and look again".to_owned())];
+            lines.push(Line::warned("estimate", format!("not made, nor was room looked for{why}"), next));
             None
         }
     };

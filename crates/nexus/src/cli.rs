@@ -251,8 +251,8 @@ Examples:
   nexus doctor --prices our-provider.toml           another table of prices
   nexus doctor --dry-run                            without trying what the role may do
 
-It writes one small object into the vault to try what the role may do and what the service keeps, and removes it \
-again; where it may not remove, it writes none. The files' bucket is only read: an upload into it is begun and given up.
+It writes small objects into the vault, one of them a copy of a small file, to try what the role may do and what the \
+service keeps, and removes them again; where it may not remove, it writes none. The files' bucket is only read: an upload into it is begun and given up.
 
 Exit status: 0 fit, warnings included; 1 a line failed; 2 could not look.";
 

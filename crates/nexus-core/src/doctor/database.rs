@@ -108,8 +108,6 @@ pub(super) async fn hold(plan: &DoctorPlan, scratch: &Scratch, clock: &Clock, ev
             )];
             vec![Line::failed("instant", what, next)]
         }
-        // What may not be read has a line already.
-        Err(Error::Denied { .. }) => Vec::new(),
         Err(error) => vec![Line::of_error("instant", error)],
     }
 }

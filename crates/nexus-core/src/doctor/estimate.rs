@@ -46,8 +46,8 @@ pub struct Estimate {
     pub seconds: f64,
     /// What it costs; none where nothing is asked of a service.
     pub cost: Option<Cost>,
-    /// Where the sizes of database and records come from.
-    pub basis: Basis,
+    /// Where the sizes of database and records come from; none where neither is taken.
+    pub basis: Option<Basis>,
     /// Bytes that scratch needs meanwhile.
     pub scratch_bytes: u64,
     /// Bytes that the folder of records needs.
@@ -81,7 +81,7 @@ pub struct Bytes {
 pub struct Cost {
     /// The currency.
     pub currency: String,
-    /// The requests, once.
+    /// The requests, and what the database's class asks for reading its copy, once.
     pub requests: f64,
     /// What is stored more, a month.
     pub month: f64,
@@ -138,7 +138,7 @@ pub(super) async fn estimate(
         files: kept.total.files,
         seconds: seconds(plan, &requests, &bytes, &kept, latency),
         cost: (!plan.vault.is_folder()).then(|| cost(plan, prices, &requests, &bytes, (&sizes, &kept))),
-        basis: sizes.basis.unwrap_or(Basis::Tried),
+        basis: sizes.basis,
         scratch_bytes: sizes.scratch + 3 * kept.listing_bytes + scratch_of_records(plan, &sizes),
         records_bytes: sizes.records,
     })
@@ -292,9 +292,11 @@ fn cost(
     let class = plan.rules.database_class.as_deref().unwrap_or("STANDARD");
     let copies: f64 = files.by_class.iter().map(|(class, count)| month(class, count.bytes, count.files)).sum();
     let rest = bytes.stored.saturating_sub(files.to_copy.bytes + sizes.copy);
+    // The proof reads the database's copy, which some classes charge for.
+    let read = prices.class(class).map_or(0.0, |class| gigabytes(sizes.copy) * class.read_gigabyte);
     Cost {
         currency: prices.currency.clone(),
-        requests: of_requests,
+        requests: of_requests + read,
         month: copies + month(class, sizes.copy, 1) + month("STANDARD", rest, 0),
         received: gigabytes(bytes.received) * prices.out_gigabyte,
         prices: format!("{}, {}", prices.of, prices.date),

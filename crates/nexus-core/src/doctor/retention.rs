@@ -7,14 +7,14 @@ use crate::point::Part;
 pub(super) const DAY: u64 = 24 * 60 * 60;
 
 /// What is to be said of the times that parts are kept.
-pub(super) fn lines(plan: &DoctorPlan) -> Vec<Line> {
+pub(super) fn lines(plan: &DoctorPlan, prices: &Prices) -> Vec<Line> {
     let kept = &plan.backup.kept_for;
     let has = |part: Part| plan.backup.parts.contains(&part);
     let (database, files) = (kept.get(&Part::Database), kept.get(&Part::Files));
     let mut lines = Vec::new();
     let class = plan.rules.database_class.as_deref().filter(|_| has(Part::Database) && !plan.vault.is_folder());
     if let Some(class) = class {
-        lines.push(minimum(class, database.copied()));
+        lines.push(minimum(class, database.copied(), prices));
     }
     if has(Part::Database) && has(Part::Files) {
         lines.push(together(database.copied(), files.copied()));
@@ -23,9 +23,9 @@ pub(super) fn lines(plan: &DoctorPlan) -> Vec<Line> {
 }
 
 /// A class that bills a least number of days is no cheaper for what is kept for less.
-fn minimum(class: &str, kept: Option<u64>) -> Line {
+fn minimum(class: &str, kept: Option<u64>, prices: &Prices) -> Line {
     let name = "storage class";
-    let least = Prices::default().storage.get(class).map_or(0, |prices| prices.least_days);
+    let least = prices.storage.get(class).map_or(0, |prices| prices.least_days);
     match kept {
         Some(seconds) if seconds < least * DAY => Line::warned(
             name,
@@ -86,10 +86,11 @@ mod tests {
 
     #[test]
     fn a_class_that_bills_more_days_than_are_kept_is_named() {
-        assert_eq!(minimum("STANDARD_IA", Some(7 * DAY)).standing, Standing::Warned);
-        assert_eq!(minimum("STANDARD_IA", Some(30 * DAY)).standing, Standing::Passed);
-        assert_eq!(minimum("STANDARD", Some(DAY)).standing, Standing::Passed);
-        assert_eq!(minimum("STANDARD_IA", None).standing, Standing::Passed);
+        let prices = Prices::default();
+        assert_eq!(minimum("STANDARD_IA", Some(7 * DAY), &prices).standing, Standing::Warned);
+        assert_eq!(minimum("STANDARD_IA", Some(30 * DAY), &prices).standing, Standing::Passed);
+        assert_eq!(minimum("STANDARD", Some(DAY), &prices).standing, Standing::Passed);
+        assert_eq!(minimum("STANDARD_IA", None, &prices).standing, Standing::Passed);
     }
 
     #[test]

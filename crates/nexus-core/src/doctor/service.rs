@@ -22,14 +22,7 @@ pub(super) async fn lines(plan: &DoctorPlan) -> Vec<Line> {
         Ok(Answer::Known(Versioning::Suspended)) => Some(Line::warned(
             name,
             "suspended: some objects have older versions, new ones have none",
-            vec![Step::aws(&[
-                "s3api",
-                "put-bucket-versioning",
-                "--bucket",
-                bucket,
-                "--versioning-configuration",
-                "Status=Enabled",
-            ])],
+            vec![keep_versions(bucket)],
         )),
         Ok(answer) => unasked(name, &answer),
     });
@@ -107,6 +100,12 @@ async fn lock(plan: &DoctorPlan, bucket: &str) -> (Option<Line>, bool) {
     }
 }
 
+/// Keeps the versions of what is written into a bucket from now on.
+fn keep_versions(bucket: &str) -> Step {
+    let on = "Status=Enabled";
+    Step::aws(&["s3api", "put-bucket-versioning", "--bucket", bucket, "--versioning-configuration", on])
+}
+
 /// Locks what is written into a bucket from now on.
 fn lock_for(bucket: &str, mode: &str, days: u64) -> Step {
     let rule = format!(
@@ -131,14 +130,7 @@ fn account(plan: &DoctorPlan, bucket: &str, locked: bool) -> Option<Line> {
             "give the vault an account of its own; or lock what is written, in a bucket that keeps versions:"
                 .to_owned(),
         ),
-        Step::aws(&[
-            "s3api",
-            "put-bucket-versioning",
-            "--bucket",
-            bucket,
-            "--versioning-configuration",
-            "Status=Enabled",
-        ]),
+        keep_versions(bucket),
         lock_for(bucket, "GOVERNANCE", days),
     ];
     Some(Line::warned(name, "the same credentials reach files and vault: whoever has them can remove both", next))

@@ -23,6 +23,8 @@ const TRIED: u64 = 256 * 1024 * 1024;
 const RECORDS: u64 = 140;
 /// Bytes of a dump for a hundred of a database, where nothing better is known.
 const DUMP: u64 = 30;
+/// Tables of a database, where nothing better is known.
+const TABLES: u64 = 50;
 
 /// Bytes of what comes from the database.
 #[derive(Debug, Clone, Copy, Default)]
@@ -84,7 +86,7 @@ pub(super) async fn sizes(
     } else {
         sizes.copy = if file { live } else { scaled(live, DUMP, 100) };
         sizes.records = scaled(live, RECORDS, 100);
-        sizes.tables = 50;
+        sizes.tables = TABLES;
         sizes.record_puts = sizes.tables * upload::requests(sizes.records / sizes.tables);
         sizes.basis = Some(Basis::Rough);
     }

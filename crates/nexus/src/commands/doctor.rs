@@ -197,12 +197,12 @@ fn forecast(page: &mut Page, estimate: &Estimate) {
         );
         page.field("prices", format!("{} (another table: --prices FILE)", cost.prices));
     }
-    page.field(
-        "sizes",
-        match estimate.basis {
-            Basis::LastPoint => "of database and records: from the newest point, in proportion",
-            Basis::Tried => "of database and records: made, counted, thrown away",
-            Basis::Rough => "of database and records: by rule of thumb; the first backup tells better",
-        },
-    );
+    if let Some(basis) = estimate.basis {
+        let words = match basis {
+            Basis::LastPoint => "from the newest point, in proportion",
+            Basis::Tried => "made, counted, thrown away",
+            Basis::Rough => "by rule of thumb; the first backup tells better",
+        };
+        page.field("sizes", format!("of database and records: {words}"));
+    }
 }
