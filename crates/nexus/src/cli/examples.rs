@@ -1,0 +1,174 @@
+//! What help says behind the flags: examples, exit statuses, and what a person should know first.
+
+pub(super) const ABOUT: &str =
+    "One verified, restorable recovery point of an application before anything destructive happens to it.";
+
+pub(super) const LONG_ABOUT: &str = "\
+One verified, restorable recovery point of an application before anything destructive happens to it: \
+its database (SQLite or PostgreSQL), its files (an S3 bucket or a folder) and its records (every row as JSON), \
+taken at one instant, proven restorable, kept in a vault (an S3 bucket with a prefix, or a folder).";
+
+pub(super) const AFTER: &str = "\
+Exit status:
+  0    done
+  1    done, and the answer is bad: damage was found, or a backup could not be proven
+  2    not done: usage, configuration, something missing or unreachable
+  130  interrupted
+  guard: the command's own (128 and the signal for one that was killed); 1 when a --check found something; \
+125 when the command was not run; 126 when it cannot be run, 127 when it is not found
+
+Settings come from flags, then NEXUS_* variables, then the configuration file (`nexus.toml` here, or --config), \
+then DATABASE_URL, AWS_* variables and profiles. Data goes to stdout, everything else to stderr.
+
+Start with `nexus demo`, or with `nexus init` in your application's folder.";
+
+pub(super) const DEMO_AFTER: &str = "\
+Examples:
+  nexus demo                the whole story, in a temporary folder, under two minutes
+  nexus demo --keep         leave the service running, with commands to try
+  nexus demo --json | jq .steps
+
+Nothing of yours is read or written: the demo brings its own S3 service, credentials and data.";
+
+pub(super) const INIT_AFTER: &str = "\
+Examples:
+  nexus init                                        from DATABASE_URL and the AWS settings found
+  nexus init --files s3://clinic-documents --vault s3://clinic-backup/nexus
+  nexus init --dry-run                              show it, write nothing";
+
+pub(super) const DOCTOR_AFTER: &str = "\
+Examples:
+  nexus doctor                                      everything that nexus.toml names
+  nexus doctor --json | jq -r '.lines[] | select(.standing == \"failed\") | .next[].run // empty'
+  nexus doctor --prices our-provider.toml           another table of prices
+  nexus doctor --dry-run                            without trying what the role may do
+
+It writes small objects into the vault, one of them a copy of a small file, to try what the role may do and what the \
+service keeps, and removes them again; where it may not remove, it writes none. The files' bucket is only read: an upload into it is begun and given up.
+
+Exit status: 0 fit, warnings included; 1 a line failed; 2 could not look.";
+
+pub(super) const BACKUP_AFTER: &str = "\
+Examples:
+  nexus backup                                      all parts, as nexus.toml says
+  nexus backup --label reimport                     a name for the occasion
+  nexus backup --only database,records
+  nexus backup --copies full                        a point that `aws s3 cp --recursive` brings back
+  nexus backup --app clinic --database db.sqlite3 --files s3://clinic-documents --vault s3://clinic-backup/nexus
+
+Exit status: 0 committed and verified; 1 committed, but the proof failed; 2 no new point.";
+
+pub(super) const LIST_AFTER: &str = "\
+Examples:
+  nexus list
+  nexus list --all                                  abandoned claims too, and what else lies in the vault
+  nexus list --json | jq -r '.points[] | select(.state == \"proven\") | .id'
+
+States: proven (verified at default depth or deeper), unproven, failed (the last check found damage), \
+unfinished (not committed: a backup is running, or broke off), unreadable.
+
+Exit status: 0 listed; 1 listed, but a point is unreadable; 2 could not look.";
+
+pub(super) const POINT_HELP: &str = "`latest`, `latest:<label>`, a point's id, or an unambiguous beginning of one";
+
+pub(super) const SHOW_AFTER: &str = "\
+Examples:
+  nexus show
+  nexus show latest:reimport
+  nexus show reimport_20251115_064233 --json | jq .manifest.parts.files.categories";
+
+pub(super) const VERIFY_AFTER: &str = "\
+Examples:
+  nexus verify                                      the latest point, at default depth
+  nexus verify --quick reimport                     one listing against the manifest
+  nexus verify --full latest                        every byte of every file
+  nexus verify --only database,records
+
+Depths: --quick shows that everything is there with its size; the default also reads and hashes database and \
+records and compares every file's checksum or ETag; --full also reads every file. Only the default and --full \
+prove a point. Record files of this machine are hashed too, where they are here.
+
+Exit status: 0 verified; 1 damage found, each finding named; 2 could not look.";
+
+pub(super) const DRILL_AFTER: &str = "\
+Examples:
+  nexus drill                                       the latest point; 100 files by chance are read back
+  nexus drill reimport --files all                  every file: only this counts as deep as a drill goes
+  nexus drill --only database,records
+  nexus drill --database postgres://ops@db-test/postgres    a PostgreSQL point on another server
+  nexus drill --dry-run                             what would be fetched, how much, and where it would go
+
+The database is really restored, into a scratch file or as a new database `nexus_drill_<point>` on a server, then counted, \
+checked, exported anew and compared with the point's records; every record is parsed; files are read from where their \
+copies lie and hashed, all others are compared by listing. What was made is removed again. The app's own database and \
+files are not touched. A sample of the files proves the point at default depth, no deeper.
+
+Exit status: 0 verified; 1 failed: damage was found; 2 could not verify.";
+
+pub(super) const RESTORE_AFTER: &str = "\
+Examples:
+  nexus restore latest --dry-run                    what would be done
+  nexus restore reimport_20251115_064233            everything, to where it came from
+  nexus restore latest --delete-extra               exactly the state then: files that came later go
+  nexus restore latest --category images            only files, only these
+  nexus restore latest --key 'documents/2024/**'
+  nexus restore latest --only database --to-database /tmp/then.sqlite3
+  nexus restore latest --table patients             the rows of one table, from its records
+  nexus restore latest --only records --mode add-missing --keep-present
+  nexus restore latest --to-files s3://staging-media --to-database staging.sqlite3
+
+The vault is all it needs: --vault is enough on a machine without nexus.toml. Before anything is changed, a \
+safety point of the present state is taken, labelled `before-restore`. On a terminal the point's id is asked \
+for; elsewhere --yes is needed. A restore that was interrupted is run again with the same command.
+
+Exit status: 0 restored and compared; 1 restored, but the comparison differs, or records were not added because \
+other values are there; 2 not restored.";
+
+pub(super) const REHEARSE_AFTER: &str = "\
+Examples:
+  nexus rehearse -- python manage.py migrate
+  nexus rehearse --point latest:reimport -- ./reimport.sh --all
+  nexus rehearse --no-files --json -- psql -f cleanup.sql | jq .changes.tables
+  nexus rehearse --dry-run -- true                  what would be restored where
+
+The point is restored into scratch: SQLite into a private file, PostgreSQL into a new database nexus_rehearse_<point>, \
+files below [rehearse] bucket. COMMAND then runs here with DATABASE_URL, NEXUS_REHEARSAL=1 and the variables of \
+[rehearse.environment] set. Its standard output goes to standard error: standard output is for what it changed. \
+Scratch is removed afterwards; what a rehearsal that was killed left, the next one removes.
+
+An application that takes its database from its own settings would work on the real one. So [rehearse] probe names a \
+command that must print the scratch database, and the scratch bucket and prefix, before COMMAND runs. The application \
+itself is looked at before and after, and a change is told, though on a live one it may come from elsewhere.
+
+Exit status: 0 COMMAND succeeded; 1 it failed, or with --exclusive the application changed meanwhile, or scratch could \
+not be removed, or the point is damaged and COMMAND was not run; 2 COMMAND was not run, or what it changed could not be seen.";
+
+pub(super) const GUARD_AFTER: &str = "\
+Examples:
+  nexus guard -- ./manage.py migrate
+  nexus guard --label reimport -- ./reimport.sh --all
+  nexus guard --restore-on-failure --end-sessions -- ./reimport.sh
+  nexus guard --check 'SELECT id FROM visit WHERE patient IS NULL' -- ./reimport.sh
+  nexus guard -- sh -c 'python -m imports.run && python -m imports.check'
+  nexus guard --dry-run -- ./reimport.sh            what would be taken; nothing is run
+
+All parts are backed up and verified first. Only if that point is proven, the command is run: once, with this \
+terminal, and with NEXUS_POINT, the point's id, in its environment. stdin and stdout are the command's; all that \
+nexus says goes to stderr, so there is no --json: --report FILE writes what became of it as JSON. SIGTERM, SIGHUP and \
+a SIGINT that does not come from the terminal are passed on to the command, which is killed if it is still there 4 \
+seconds later; afterwards nothing is checked or restored.
+
+Exit status: the command's own; 128 and the signal for one that was killed; 1 when it ended well and a --check found \
+something or could not be made. 125: the command was not run, whatever the reason; 126: it cannot be run; 127: it is \
+not found.";
+
+pub(super) const COMPLETIONS_AFTER: &str = "\
+Examples:
+  nexus completions bash > ~/.local/share/bash-completion/completions/nexus
+  nexus completions zsh  > \"${fpath[1]}/_nexus\"
+  nexus completions fish > ~/.config/fish/completions/nexus.fish";
+
+pub(super) const MAN_AFTER: &str = "\
+Examples:
+  nexus man | man -l -
+  nexus man --output ~/.local/share/man/man1        nexus.1, nexus-backup.1, …";
