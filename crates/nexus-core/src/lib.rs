@@ -9,6 +9,7 @@ pub mod event;
 pub mod listing;
 pub mod local;
 pub mod point;
+pub mod retention;
 
 // Bytes outside, and the vault that lies there.
 pub mod bucket;

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 /// Each room of the core and all that it may name of the others. What is absent is forbidden, and what is here is used.
 ///
 /// An arrow to one item of a room is written `room::item`.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("clock", &[]),
     ("error", &[]),
     ("event", &[]),
     ("local", &["error"]),
     ("point", &["error", "listing"]),
+    ("retention", &["point"]),
     ("listing", &["error", "local", "point"]),
     ("bucket", &["error", "event", "listing", "local", "point"]),
     ("vault", &["bucket", "clock", "error", "event", "listing", "local", "point"]),
