@@ -69,6 +69,8 @@ pub enum Stage {
     ReadRecords,
     /// Files are read from where their copies lie.
     ReadFiles,
+    /// What nothing names any more is removed.
+    Remove,
 }
 
 impl Stage {
@@ -91,6 +93,7 @@ impl Stage {
             Self::FetchDatabase => "fetching the database",
             Self::ReadRecords => "reading records",
             Self::ReadFiles => "reading files",
+            Self::Remove => "removing",
         }
     }
 }

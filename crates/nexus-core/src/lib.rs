@@ -27,6 +27,8 @@ pub mod changes;
 pub mod backup;
 pub mod doctor;
 pub mod drill;
+pub mod pin;
+pub mod prune;
 pub mod rehearse;
 pub mod restore;
 pub mod verify;

@@ -314,6 +314,19 @@ impl Manifest {
         }
     }
 
+    /// The objects of these parts that lie outside the point's own folder.
+    pub fn objects_outside(&self, parts: &[Part]) -> Vec<String> {
+        let Some(database) = self.parts.database.as_ref().filter(|_| parts.contains(&Part::Database)) else {
+            return Vec::new();
+        };
+        let globals = match &database.kind {
+            DatabaseKind::Postgres { postgres } => postgres.globals.as_ref(),
+            DatabaseKind::Sqlite { .. } => None,
+        };
+        let objects = [Some(&database.object), globals].into_iter().flatten();
+        objects.map(|object| object.key.clone()).collect()
+    }
+
     /// When a part's time is over by the retention it was made with.
     pub fn expires(&self, part: Part) -> Option<Timestamp> {
         let seconds = i64::try_from(*self.kept_for.get(&part)?).ok()?;
@@ -859,6 +872,10 @@ pub enum JournalEvent {
     Expiring {
         /// The parts.
         parts: Vec<Part>,
+        /// Objects outside the point's own folder that go with them, relative to the vault: what an interrupted prune was
+        /// about to remove is known by them when the manifest is gone.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        objects: Vec<String>,
     },
     /// Prune takes an announcement back.
     Withdrawn {

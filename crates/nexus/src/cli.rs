@@ -14,9 +14,11 @@ use nexus_core::point::{Copies, Label, Part};
 
 use examples::{
     ABOUT, AFTER, BACKUP_AFTER, COMPLETIONS_AFTER, DEMO_AFTER, DOCTOR_AFTER, DRILL_AFTER, GUARD_AFTER, INIT_AFTER,
-    LIST_AFTER, LONG_ABOUT, MAN_AFTER, POINT_HELP, REHEARSE_AFTER, RESTORE_AFTER, SHOW_AFTER, VERIFY_AFTER,
+    LIST_AFTER, LONG_ABOUT, MAN_AFTER, PIN_AFTER, POINT_HELP, PRUNE_AFTER, REHEARSE_AFTER, RESTORE_AFTER, SHOW_AFTER,
+    VERIFY_AFTER,
 };
 
+use crate::config::KeptFor;
 use crate::failure::GUARD;
 
 /// The command line.
@@ -53,6 +55,12 @@ pub enum Verb {
     Guard(GuardArgs),
     /// Run a command on a recovery point restored into scratch, and show what it would change
     Rehearse(RehearseArgs),
+    /// Remove what retention no longer keeps, each decision with its reason
+    Prune(PruneArgs),
+    /// Keep a recovery point for ever, with a reason
+    Pin(PinArgs),
+    /// Let a recovery point that was pinned be pruned again
+    Unpin(UnpinArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, or write one page a verb into a folder
@@ -74,6 +82,9 @@ impl Verb {
             Self::Restore(_) => "restore",
             Self::Rehearse(_) => "rehearse",
             Self::Guard(_) => GUARD,
+            Self::Prune(_) => "prune",
+            Self::Pin(_) => "pin",
+            Self::Unpin(_) => "unpin",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
         }
@@ -106,6 +117,9 @@ impl Verb {
             Self::Drill(args) => args.output.clone(),
             Self::Restore(args) => args.output.clone(),
             Self::Rehearse(args) => args.output.clone(),
+            Self::Prune(args) => args.output.clone(),
+            Self::Pin(args) => args.output.clone(),
+            Self::Unpin(args) => args.output.clone(),
             Self::Guard(args) => {
                 OutputArgs { json: false, quiet: args.output.quiet, log_file: args.output.log_file.clone() }
             }
@@ -422,6 +436,91 @@ pub struct TargetArgs {
     /// Put the record files into this folder, instead of their rows into tables
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub to_records: Option<PathBuf>,
+}
+
+/// `prune`.
+#[derive(Debug, Args)]
+#[command(after_help = PRUNE_AFTER)]
+pub struct PruneArgs {
+    /// Show each decision with its reason, and what would be freed; remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Ask nothing
+    #[arg(long, short)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub keep: KeepArgs,
+    /// The local folder of records, whose expired folders go as well [env: NEXUS_RECORDS]
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub records: Option<PathBuf>,
+    #[command(flatten)]
+    pub vault: VaultArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// What stands over `[retention]` of the configuration.
+#[expect(clippy::struct_field_names, reason = "the flags are called so")]
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Retention")]
+pub struct KeepArgs {
+    /// How long databases are kept: 30d, 12w, forever [default: 30d]
+    #[arg(long, value_name = "TIME")]
+    pub keep_database: Option<KeptFor>,
+    /// How long files are kept [default: 7d]
+    #[arg(long, value_name = "TIME")]
+    pub keep_files: Option<KeptFor>,
+    /// How long records are kept [default: 90d]
+    #[arg(long, value_name = "TIME")]
+    pub keep_records: Option<KeptFor>,
+    /// The newest proven points that are kept however old they are [default: 3]
+    #[arg(long, value_name = "N")]
+    pub keep_last: Option<u32>,
+    /// The newest proven point of each of the last N days that have one
+    #[arg(long, value_name = "N")]
+    pub keep_daily: Option<u32>,
+    /// The newest proven point of each of the last N weeks that have one
+    #[arg(long, value_name = "N")]
+    pub keep_weekly: Option<u32>,
+    /// The newest proven point of each of the last N months that have one
+    #[arg(long, value_name = "N")]
+    pub keep_monthly: Option<u32>,
+    /// The newest proven point of each of the last N years that have one
+    #[arg(long, value_name = "N")]
+    pub keep_yearly: Option<u32>,
+}
+
+/// `pin`.
+#[derive(Debug, Args)]
+#[command(after_help = PIN_AFTER)]
+pub struct PinArgs {
+    #[arg(help = POINT_HELP)]
+    pub point: String,
+    /// Why it is kept: it is shown wherever the point is
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Show what would be pinned; write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub vault: VaultArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `unpin`.
+#[derive(Debug, Args)]
+#[command(after_help = PIN_AFTER)]
+pub struct UnpinArgs {
+    #[arg(help = POINT_HELP)]
+    pub point: String,
+    /// Show what would be unpinned; write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub vault: VaultArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// `rehearse`.

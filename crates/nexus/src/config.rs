@@ -99,13 +99,72 @@ pub struct VaultTable {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct RetentionTable {
     /// How long a database is kept.
-    pub database: Option<Span>,
+    pub database: Option<KeptFor>,
     /// How long files are kept.
-    pub files: Option<Span>,
+    pub files: Option<KeptFor>,
     /// How long records are kept.
-    pub records: Option<Span>,
-    /// The newest points that are kept however old they are.
+    pub records: Option<KeptFor>,
+    /// The newest proven points that are kept however old they are.
     pub keep_last: Option<u32>,
+    /// The newest of each of so many days.
+    pub keep_daily: Option<u32>,
+    /// The newest of each of so many weeks.
+    pub keep_weekly: Option<u32>,
+    /// The newest of each of so many months.
+    pub keep_monthly: Option<u32>,
+    /// The newest of each of so many years.
+    pub keep_yearly: Option<u32>,
+    /// `[retention.safety]`
+    pub safety: SafetyTable,
+}
+
+/// `[retention.safety]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct SafetyTable {
+    /// How long safety points are kept.
+    pub keep: Option<KeptFor>,
+    /// The newest of them that are kept however old they are.
+    pub keep_last: Option<u32>,
+}
+
+/// How long something is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum KeptFor {
+    /// For so long.
+    Span(Span),
+    /// For ever: `"forever"`.
+    Ever,
+}
+
+impl KeptFor {
+    /// Its seconds; none: for ever.
+    pub fn seconds(self) -> Option<u64> {
+        match self {
+            Self::Span(span) => Some(span.seconds()),
+            Self::Ever => None,
+        }
+    }
+}
+
+impl std::str::FromStr for KeptFor {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        if text == "forever" {
+            return Ok(Self::Ever);
+        }
+        text.parse().map(Self::Span).map_err(|wrong: String| format!("{wrong}, or \"forever\""))
+    }
+}
+
+impl TryFrom<String> for KeptFor {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Self, String> {
+        text.parse()
+    }
 }
 
 /// `[rehearse]`

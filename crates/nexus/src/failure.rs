@@ -150,6 +150,13 @@ fn remedy(error: &Error, at: &Situation) -> (u8, Option<String>) {
                 at.nexus(&["list"])
             )),
         ),
+        Error::Damaged { .. } if at.verb == "prune" => (
+            NOT_DONE,
+            Some(format!(
+                "`{}` shows the points; what is beyond help must be moved out of the vault by hand before a prune",
+                at.nexus(&["list", "--all"])
+            )),
+        ),
         Error::Damaged { .. } => (
             DAMAGE,
             Some(format!("use another point: `{}` shows them, with what was proven when", at.nexus(&["list"]))),

@@ -9,10 +9,11 @@ use nexus_core::database::Database;
 use nexus_core::database::postgres::Surroundings;
 use nexus_core::error::{Error, Result};
 use nexus_core::point::{CategoryRule, Copies, Label, Part};
+use nexus_core::retention::{Keep, Rules, SafetyRules};
 use serde::{Serialize, Serializer};
 
 use crate::cli::{SourceArgs, VaultArgs};
-use crate::config::{Categories, ConfigFile, Encryption, RehearseTable, RetentionTable, S3Table};
+use crate::config::{Categories, ConfigFile, Encryption, KeptFor, RehearseTable, RetentionTable, S3Table};
 use crate::span::Span;
 use crate::wording::without_passwords;
 
@@ -256,14 +257,34 @@ impl Settings {
         Database::parse(text, &self.surroundings(base))
     }
 
-    /// How long each part is kept, in seconds.
-    pub fn kept_for(&self) -> BTreeMap<Part, u64> {
-        let spans = [
-            (Part::Database, self.retention.database),
-            (Part::Files, self.retention.files),
-            (Part::Records, self.retention.records),
-        ];
-        spans.into_iter().filter_map(|(part, span)| Some((part, span?.seconds()))).collect()
+    /// What is kept how long: the file over the defaults.
+    pub fn rules(&self) -> Rules {
+        let (table, default) = (&self.retention, Rules::default());
+        let named = [(Part::Database, table.database), (Part::Files, table.files), (Part::Records, table.records)];
+        let age = |(part, kept): (Part, Option<KeptFor>)| match kept {
+            Some(kept) => Some((part, kept.seconds()?)),
+            None => Some((part, *default.ages.get(&part)?)),
+        };
+        Rules {
+            ages: named.into_iter().filter_map(age).collect(),
+            keep: Keep {
+                last: table.keep_last.unwrap_or(default.keep.last),
+                daily: table.keep_daily.unwrap_or(0),
+                weekly: table.keep_weekly.unwrap_or(0),
+                monthly: table.keep_monthly.unwrap_or(0),
+                yearly: table.keep_yearly.unwrap_or(0),
+            },
+            safety: SafetyRules {
+                age: table.safety.keep.map_or(default.safety.age, KeptFor::seconds),
+                last: table.safety.keep_last.unwrap_or(default.safety.last),
+            },
+        }
+    }
+
+    /// How long each part of a new point is meant to be kept, in seconds; a part that is not here, for ever.
+    pub fn kept_for(&self, label: &Label) -> BTreeMap<Part, u64> {
+        let rules = self.rules();
+        Part::ALL.into_iter().filter_map(|part| Some((part, rules.age(label, part)?))).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The app's records: every row as JSON, one array a table, one record a line.
 
 pub mod export;
+pub mod folders;
 mod names;
 pub mod now;
 pub(crate) mod read;

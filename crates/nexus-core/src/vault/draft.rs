@@ -198,8 +198,13 @@ impl Draft {
 
     /// Gives the claim up, so that nobody waits for it; a point that was committed stays one.
     pub async fn abandon(&self, reason: &str, clock: &Clock) -> Result<()> {
-        let abandoned = Abandonment { at: clock.now(), reason: reason.to_owned(), nonce: clock.nonce() };
-        let ending = Ending::Abandoned(Abandoned { format: FORMAT, point: self.id().clone(), abandoned });
-        self.vault.create(&layout::manifest(self.id()), document(&ending)).await.map(|_| ())
+        revoke(&self.vault, self.id(), reason, clock).await.map(|_| ())
     }
+}
+
+/// Ends a claim with the word that it was given up. False when it was ended before, by a commit or by such a word.
+pub(crate) async fn revoke(vault: &Vault, id: &PointId, reason: &str, clock: &Clock) -> Result<bool> {
+    let abandoned = Abandonment { at: clock.now(), reason: reason.to_owned(), nonce: clock.nonce() };
+    let ending = Ending::Abandoned(Abandoned { format: FORMAT, point: id.clone(), abandoned });
+    vault.create(&layout::manifest(id), document(&ending)).await
 }

@@ -1,6 +1,7 @@
 //! What happened to a point after its claim: small objects, one an event, only ever added.
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Vault, damage, layout};
 use crate::clock::Clock;
@@ -15,6 +16,9 @@ const MOST: usize = 10_000;
 /// Entries read at once.
 const AT_ONCE: usize = 16;
 
+/// How long a hold counts that was never released: whoever made it is gone.
+pub const HELD: SignedDuration = SignedDuration::from_hours(7 * 24);
+
 /// The right to add to one point's journal.
 #[derive(Debug, Clone)]
 pub struct Journal {
@@ -25,6 +29,11 @@ pub struct Journal {
 impl Journal {
     pub(super) fn new(vault: Vault, point: PointId) -> Self {
         Self { vault, point }
+    }
+
+    /// The journal of a point of this vault.
+    pub(crate) fn of(vault: &Vault, point: &PointId) -> Self {
+        Self::new(vault.clone(), point.clone())
     }
 
     /// Adds one entry and says what it is.
@@ -121,7 +130,10 @@ impl Entries {
     /// The proof that makes the point proven: default depth or deeper, over all its parts, nothing failed since, and what
     /// failed before was cleared by a look as deep.
     pub fn proven(&self, manifest: &Manifest) -> Option<(jiff::Timestamp, &Proof)> {
-        let covers = |proof: &Proof| manifest.present().iter().all(|part| proof.parts.contains(part));
+        let expired = self.expired();
+        let kept = manifest.present().into_iter().filter(|part| !expired.contains(part));
+        let kept: Vec<Part> = kept.collect();
+        let covers = |proof: &Proof| kept.iter().all(|part| proof.parts.contains(part));
         if self.failed() {
             return None;
         }
@@ -147,21 +159,94 @@ impl Entries {
 
     /// The parts that prune has announced to remove, or has removed.
     pub fn going(&self) -> Vec<Part> {
-        let withdrawn = |nonce: &str| {
-            self.read
-                .iter()
-                .any(|entry| matches!(&entry.event, JournalEvent::Withdrawn { announcement } if announcement == nonce))
-        };
-        let mut parts = Vec::new();
-        for entry in &self.read {
-            match &entry.event {
-                JournalEvent::Expired { parts: gone } => parts.extend(gone),
-                JournalEvent::Expiring { parts: going } if !withdrawn(&entry.nonce) => parts.extend(going),
-                _ => {}
-            }
-        }
+        let announced = self.announcements().flat_map(|announced| announced.parts.iter().copied());
+        let mut parts: Vec<Part> = self.expired().into_iter().chain(announced).collect();
         parts.sort();
         parts.dedup();
         parts
     }
+
+    /// The parts that are gone.
+    pub fn expired(&self) -> Vec<Part> {
+        let parts = self.read.iter().filter_map(|entry| match &entry.event {
+            JournalEvent::Expired { parts } => Some(parts.iter().copied()),
+            _ => None,
+        });
+        let mut parts: Vec<Part> = parts.flatten().collect();
+        parts.sort();
+        parts.dedup();
+        parts
+    }
+
+    /// When these parts were removed, the first of them first.
+    pub fn expirations(&self) -> impl Iterator<Item = (Timestamp, &[Part])> {
+        self.read.iter().filter_map(|entry| match &entry.event {
+            JournalEvent::Expired { parts } => Some((entry.at, parts.as_slice())),
+            _ => None,
+        })
+    }
+
+    /// What a prune has announced to remove and did not take back, oldest first.
+    pub fn announcements(&self) -> impl Iterator<Item = Announcement<'_>> {
+        let withdrawn: Vec<&str> = self
+            .read
+            .iter()
+            .filter_map(|entry| match &entry.event {
+                JournalEvent::Withdrawn { announcement } => Some(announcement.as_str()),
+                _ => None,
+            })
+            .collect();
+        self.read.iter().filter_map(move |entry| match &entry.event {
+            JournalEvent::Expiring { parts, objects } if !withdrawn.contains(&entry.nonce.as_str()) => {
+                Some(Announcement { at: entry.at, nonce: &entry.nonce, parts, objects })
+            }
+            _ => None,
+        })
+    }
+
+    /// Why the point is pinned, when it is.
+    pub fn pinned(&self) -> Option<&str> {
+        let last = self.read.iter().rev().find_map(|entry| match &entry.event {
+            JournalEvent::Pinned { reason } => Some(Some(reason.as_str())),
+            JournalEvent::Unpinned => Some(None),
+            _ => None,
+        });
+        last.flatten()
+    }
+
+    /// Who depends on the point's copies now, and since when: the newest hold that was not released and is not too old.
+    pub fn held(&self, now: Timestamp) -> Option<(Timestamp, &str)> {
+        let released = |nonce: &str| {
+            self.read.iter().any(|entry| matches!(&entry.event, JournalEvent::Released { hold } if hold == nonce))
+        };
+        self.read.iter().rev().find_map(|entry| match &entry.event {
+            JournalEvent::Hold { by, .. } if !released(&entry.nonce) && now.duration_since(entry.at) < HELD => {
+                Some((entry.at, by.as_str()))
+            }
+            _ => None,
+        })
+    }
+
+    /// When the backup of the point last said that it lives, if it ever did.
+    pub fn last_alive(&self) -> Option<Timestamp> {
+        self.read.iter().rev().find(|entry| entry.event == JournalEvent::Alive).map(|entry| entry.at)
+    }
+
+    /// An entry of a kind that this release does not know.
+    pub fn unknown(&self) -> Option<&JournalEntry> {
+        self.read.iter().find(|entry| entry.event == JournalEvent::Unknown)
+    }
+}
+
+/// A prune's word that parts will go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announcement<'a> {
+    /// When it was given.
+    pub at: Timestamp,
+    /// The nonce of its entry, by which it is withdrawn.
+    pub nonce: &'a str,
+    /// The parts.
+    pub parts: &'a [Part],
+    /// Objects outside the point's folder that go with them.
+    pub objects: &'a [String],
 }

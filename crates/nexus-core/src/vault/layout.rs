@@ -87,6 +87,44 @@ pub fn nonce_of(key: &str) -> Option<&str> {
     key.strip_suffix(".json")?.rsplit_once('-').map(|(_, nonce)| nonce)
 }
 
+/// What lies at a place below a point's folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InPoint {
+    /// `started.json`.
+    Claim,
+    /// `manifest.json`.
+    Manifest,
+    /// A journal entry, by the shape of its name.
+    Journal,
+    /// The listing of files or the script beside it.
+    Listing,
+    /// A record file.
+    Records,
+    /// Below a category: a copy of a file.
+    Copy,
+    /// Nothing that a point has.
+    Unknown,
+}
+
+/// Says what lies at `rest`, which is relative to a point's folder.
+pub fn in_point(rest: &str) -> InPoint {
+    match rest.split_once('/') {
+        None => match rest {
+            "started.json" => InPoint::Claim,
+            "manifest.json" => InPoint::Manifest,
+            "files.jsonl.zst" | "restore-files.sh" => InPoint::Listing,
+            _ => InPoint::Unknown,
+        },
+        Some(("journal", name)) => {
+            let shape = !name.contains('/') && nonce_of(name).is_some() && name.as_bytes().get(8) == Some(&b'T');
+            if shape { InPoint::Journal } else { InPoint::Unknown }
+        }
+        Some(("records", name)) if !name.is_empty() => InPoint::Records,
+        Some((category, key)) if check_category(category).is_ok() && !key.is_empty() => InPoint::Copy,
+        Some(_) => InPoint::Unknown,
+    }
+}
+
 /// Where a file's copy lies: under its category and its own key, so that stock tools can put it back.
 pub fn copy(vault_prefix: &str, point: &PointId, category: &str, key: &str) -> String {
     let natural = format!("{point}/{category}/{key}");

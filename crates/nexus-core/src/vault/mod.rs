@@ -2,6 +2,7 @@
 
 mod damage;
 pub mod draft;
+pub(crate) mod eraser;
 pub mod journal;
 pub mod layout;
 pub mod unended;
@@ -16,7 +17,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::listing::ListingReader;
-use crate::point::{Claim, Ending, FORMAT, Manifest, Part, PointId, VaultDescriptor, document, parse};
+use crate::point::{Abandonment, Claim, Ending, FORMAT, Manifest, Part, PointId, VaultDescriptor, document, parse};
 use journal::{Entries, Journal};
 
 /// What writes: the name and version in every document.
@@ -70,8 +71,8 @@ pub enum Standing {
     Committed(Box<Manifest>),
     /// A claim that has not ended: a backup is running, or broke off.
     Unfinished(Box<Claim>),
-    /// A claim that was given up, with the reason.
-    Abandoned(String),
+    /// A claim that was given up: when, and why.
+    Abandoned(Abandonment),
     /// Something of it cannot be read or understood.
     Unreadable(String),
 }
@@ -243,6 +244,37 @@ impl Vault {
             .collect()
     }
 
+    /// Every object of the vault with its size, in the order of the keys.
+    pub(crate) async fn objects(&self, events: &Events) -> Result<impl Iterator<Item = Result<(String, u64)>> + use<>> {
+        self.objects_of("", events).await
+    }
+
+    /// The same below a prefix.
+    pub(crate) async fn objects_below(
+        &self,
+        prefix: &str,
+    ) -> Result<impl Iterator<Item = Result<(String, u64)>> + use<>> {
+        self.objects_of(prefix, &Events::none()).await
+    }
+
+    async fn objects_of(
+        &self,
+        prefix: &str,
+        events: &Events,
+    ) -> Result<impl Iterator<Item = Result<(String, u64)>> + use<>> {
+        let listed = self.reader().list(&self.full(prefix), &self.scratch, events).await?;
+        let (cut, folders) = (self.address.prefix().len(), self.reader().is_folder());
+        let objects = listed.filter(move |object| {
+            !object.as_ref().is_ok_and(|object| folders && object.kind == crate::listing::FileKind::Folder)
+        });
+        Ok(objects.map(move |object| object.map(|object| (object.key[cut..].to_owned(), object.side.size))))
+    }
+
+    /// The right to read a point whose manifest was read already; of its journal it knows nothing.
+    pub(crate) fn point(&self, manifest: &Manifest) -> RecoveryPoint {
+        RecoveryPoint { vault: self.clone(), manifest: manifest.clone(), journal: Entries::default() }
+    }
+
     /// The ids that have something below them, oldest first. Not all of them need be points of ours.
     pub(crate) async fn ids(&self) -> Result<Vec<PointId>> {
         let folders = self.reader().folders(self.address.prefix()).await?;
@@ -282,7 +314,7 @@ impl Vault {
                 Standing::Unreadable(format!("{what} is the manifest of {}", manifest.point))
             }
             Ok(Ending::Committed(manifest)) => Standing::Committed(manifest),
-            Ok(Ending::Abandoned(abandoned)) => Standing::Abandoned(abandoned.abandoned.reason),
+            Ok(Ending::Abandoned(abandoned)) => Standing::Abandoned(abandoned.abandoned),
             Err(error) => Standing::Unreadable(error.to_string()),
         }
     }
@@ -360,8 +392,8 @@ impl Vault {
             Standing::Unfinished(_) => {
                 Err(Error::missing(format!("{id} was started and never committed: there is no such point")))
             }
-            Standing::Abandoned(reason) => {
-                Err(Error::missing(format!("{id} was given up ({reason}): there is no such point")))
+            Standing::Abandoned(given_up) => {
+                Err(Error::missing(format!("{id} was given up ({}): there is no such point", given_up.reason)))
             }
             // Read once more for the error with its kind: newer and damaged have other remedies.
             Standing::Unreadable(reason) => match self.read(&layout::manifest(&id)).await? {

@@ -197,7 +197,10 @@ async fn a_part_that_prune_has_announced_is_not_drilled() {
     let world = World::in_folders();
     let point = world.backup().await.expect("a backup").point;
     let journal = point.journal();
-    journal.add(JournalEvent::Expiring { parts: vec![Part::Files] }, &world.clock()).await.expect("an entry");
+    journal
+        .add(JournalEvent::Expiring { parts: vec![Part::Files], objects: Vec::new() }, &world.clock())
+        .await
+        .expect("an entry");
     let request =
         DrillRequest { parts: Vec::new(), sample: Sample::All, server: None, lock_wait: Duration::from_secs(2) };
     // Announced after the point was looked up: found once the hold is written, and let go again.

@@ -301,7 +301,7 @@ fn events() -> Vec<JournalEvent> {
         JournalEvent::Released { hold: "77aa00ff12ab34cd".into() },
         JournalEvent::Pinned { reason: "before the audit".into() },
         JournalEvent::Unpinned,
-        JournalEvent::Expiring { parts: parts.clone() },
+        JournalEvent::Expiring { parts: parts.clone(), objects: vec!["database/a.db".into()] },
         JournalEvent::Withdrawn { announcement: "77aa00ff12ab34cd".into() },
         JournalEvent::Expired { parts },
         JournalEvent::GuardStarted { machine: "clinic-1".into(), process: 4_711 },

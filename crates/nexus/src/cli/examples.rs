@@ -124,6 +124,29 @@ for; elsewhere --yes is needed. A restore that was interrupted is run again with
 Exit status: 0 restored and compared; 1 restored, but the comparison differs, or records were not added because \
 other values are there; 2 not restored.";
 
+pub(super) const PRUNE_AFTER: &str = "\
+Examples:
+  nexus prune --dry-run                             each decision with its reason, and what would be freed
+  nexus prune                                       shows them, asks, removes
+  nexus prune --yes                                 for a timer
+  nexus prune --keep-last 7 --keep-monthly 12
+  nexus prune --dry-run --json | jq -c '.decisions[] | select(.keep | not)'
+
+Each part of a point has its own time. Beyond that the newest proven points of each label stay, and points that are \
+pinned or in use. Nothing of a label and part goes while none of them is proven. A copy of a file goes when no point \
+that stays names it. What is not ours is named and never touched. Backups, restores and other prunes may run meanwhile.
+
+Exit status: 0 done, or nothing to do; 2 nothing more was removed: something cannot be read, or the rest could not be done.";
+
+pub(super) const PIN_AFTER: &str = "\
+Examples:
+  nexus pin reimport_20251115_064233 --reason 'before the re-import of November'
+  nexus unpin reimport_20251115_064233
+
+A pinned point keeps all its parts, whatever their time, until it is unpinned.
+
+Exit status: 0 done; 2 not done: it is not there, or it is being pruned.";
+
 pub(super) const REHEARSE_AFTER: &str = "\
 Examples:
   nexus rehearse -- python manage.py migrate

@@ -117,7 +117,7 @@ pub async fn plan(run: &Run, choices: &Choices) -> Result<BackupPlan> {
         database,
         lock_wait: settings.lock_wait.duration(),
         files,
-        kept_for: settings.kept_for(),
+        kept_for: settings.kept_for(&choices.label),
         scratch: run.scratch.path().to_path_buf(),
     })
 }

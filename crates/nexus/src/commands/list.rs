@@ -96,7 +96,8 @@ fn row(point: &PointState, now: Timestamp) -> Row {
         last_drill: Checked::last_drill(&point.journal),
         checked: if manifest.is_some() { checked(&point.journal, now) } else { "-".to_owned() },
         reason: match &point.standing {
-            Standing::Abandoned(reason) | Standing::Unreadable(reason) => Some(reason.clone()),
+            Standing::Abandoned(given_up) => Some(given_up.reason.clone()),
+            Standing::Unreadable(reason) => Some(reason.clone()),
             Standing::Committed(_) | Standing::Unfinished(_) => None,
         },
         first_expiry: manifest.map_or_else(String::new, |manifest| expiry(manifest, now)),

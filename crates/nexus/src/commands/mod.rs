@@ -9,6 +9,8 @@ mod guard;
 mod init;
 mod list;
 mod man;
+mod pin;
+mod prune;
 mod rehearse;
 mod restore;
 mod show;
@@ -75,6 +77,20 @@ pub async fn carry_out(
             let run = prepare(&args.vault, &SourceArgs::default())?;
             let work = async |unfinished: &mut restore::Unfinished| restore::run(&run, &args, unfinished).await;
             run.work_and_clear(work, async |unfinished| unfinished.clear_up(&run).await, interrupt).await
+        }
+        Verb::Prune(args) => {
+            let source = SourceArgs { records: args.records.clone(), ..SourceArgs::default() };
+            let run = prepare(&args.vault, &source)?;
+            let work = async |unfinished: &mut _| prune::run(&run, &args, unfinished).await;
+            run.work_and_clear(work, async |unfinished| prune::clear_up(&run, unfinished).await, interrupt).await
+        }
+        Verb::Pin(args) => {
+            let run = prepare(&args.vault, &SourceArgs::default())?;
+            run.work(pin::pin(&run, &args), interrupt).await
+        }
+        Verb::Unpin(args) => {
+            let run = prepare(&args.vault, &SourceArgs::default())?;
+            run.work(pin::unpin(&run, &args), interrupt).await
         }
         Verb::Rehearse(args) => {
             let run = prepare(&args.vault, &SourceArgs::default())?;

@@ -8,6 +8,7 @@ mod variables;
 
 use std::process::ExitStatus;
 
+use nexus_core::bucket::{Address, Reader};
 use nexus_core::changes::files::Likeness;
 use nexus_core::error::{Error, Result};
 use nexus_core::files::scratch::sweep;
@@ -154,6 +155,22 @@ struct Work<'a> {
     mark: &'a str,
 }
 
+/// Removes the scratch files that rehearsals which were killed have left, where the configuration says that they go.
+pub async fn sweep_scratch(run: &Run) -> Result<()> {
+    let Some(bucket) = &run.settings.rehearse.bucket else { return Ok(()) };
+    let reader = run.reader(&bucket.value).await?;
+    sweep_left(run, (&reader, &bucket.value)).await
+}
+
+async fn sweep_left(run: &Run, (reader, address): (&Reader, &Address)) -> Result<()> {
+    let mine = owner::here();
+    let life = |of: &nexus_core::files::scratch::Owner| owner::life(of, &mine);
+    for place in sweep((reader, address), &life, run.clock.now(), (&run.scratch, &run.events)).await? {
+        run.terminal.note(&format!("removed {place}, which a rehearsal that was killed had left"));
+    }
+    Ok(())
+}
+
 impl Work<'_> {
     async fn carry_out(
         &self,
@@ -190,13 +207,7 @@ impl Work<'_> {
     /// Removes the files that rehearsals which were killed have left.
     async fn sweep(&self, ground: &Ground) -> Result<()> {
         let Some(files) = ground.files_ground() else { return Ok(()) };
-        let (run, mine) = (self.run, owner::here());
-        let life = |of: &nexus_core::files::scratch::Owner| owner::life(of, &mine);
-        let tools = (&run.scratch, &run.events);
-        for place in sweep((&files.reader, &files.address), &life, run.clock.now(), tools).await? {
-            run.terminal.note(&format!("removed {place}, which a rehearsal that was killed had left"));
-        }
-        Ok(())
+        sweep_left(self.run, (&files.reader, &files.address)).await
     }
 
     async fn look(&self, place: &Place, ground: &Ground, rows: Rows) -> Result<Seen> {

@@ -1,6 +1,6 @@
 //! `restore`: the plan is shown, asked about, made safe by a point of the present state, carried out, compared.
 
-mod consent;
+pub(super) mod consent;
 mod pages;
 mod safety;
 pub mod targets;

@@ -55,7 +55,9 @@ fn noun(stage: Stage) -> &'static str {
         Stage::ListFiles | Stage::CopyFiles | Stage::CompareFiles | Stage::RestoreFiles | Stage::ReadFiles => "file",
         Stage::ExportRecords | Stage::LoadRecords | Stage::ReadRecords => "row",
         Stage::CopyDatabase | Stage::CheckDatabase | Stage::RestoreDatabase | Stage::FetchDatabase => "page",
-        Stage::UploadDatabase | Stage::UploadRecords | Stage::Verify | Stage::RestoreRecords => "object",
+        Stage::UploadDatabase | Stage::UploadRecords | Stage::Verify | Stage::RestoreRecords | Stage::Remove => {
+            "object"
+        }
     }
 }
 

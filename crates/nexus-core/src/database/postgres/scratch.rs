@@ -101,6 +101,18 @@ impl PostgresDatabase {
     }
 }
 
+impl PostgresDatabase {
+    /// Removes the scratch databases that runs which are dead have left on this server, and tells which.
+    ///
+    /// # Errors
+    ///
+    /// That the server cannot be asked; one that cannot be removed is only told of.
+    pub async fn sweep_scratch(&self, events: &Events) -> Result<()> {
+        let (_, session) = self.maintenance().await?;
+        sweep(&session, self, events).await
+    }
+}
+
 impl PostgresScratch {
     /// Removes what dead runs left on the server, then makes, fills and compares the database of a plan.
     ///
@@ -117,7 +129,7 @@ impl PostgresScratch {
         let Place::Beside { fresh, .. } = &plan.place else {
             return Err(Error::usage("a scratch database is never the live one"));
         };
-        sweep(plan, events).await?;
+        sweep(&Session::open(&plan.maintenance).await?, &plan.target, events).await?;
         events.started(Stage::RestoreDatabase, None, None);
         let beside = Beside::prepare(plan, (fresh, None), dump, tables, (scratch, events)).await?;
         events.ended(Stage::RestoreDatabase);
@@ -170,14 +182,13 @@ pub(super) async fn require_dead(session: &Session, name: &str) -> Result<()> {
 }
 
 /// Removes the scratch databases of runs that are dead; one that cannot be removed is told of and stands in nobody's way.
-async fn sweep(plan: &PostgresPlan, events: &Events) -> Result<()> {
-    let session = Session::open(&plan.maintenance).await?;
-    for dead in marked(&session).await?.into_iter().filter(|marked| !marked.lives) {
+async fn sweep(session: &Session, server: &PostgresDatabase, events: &Events) -> Result<()> {
+    for dead in marked(session).await?.into_iter().filter(|marked| !marked.lives) {
         let name = &dead.name;
-        if dead.comment.is_empty() && !is_empty(&plan.target.with_name(name)).await {
+        if dead.comment.is_empty() && !is_empty(&server.with_name(name)).await {
             continue;
         }
-        match drop_database(&session, name).await {
+        match drop_database(session, name).await {
             Ok(()) => events.note(format!("removed {name}, which a run that was killed had left")),
             // Another run removes it this moment.
             Err(Error::Missing { .. }) => {}

@@ -32,7 +32,12 @@ pub fn ask(run: &Run, args: &RestoreArgs, plan: &RestorePlan, targets: &Targets)
     typed(run, &format!("Type {id} to restore it:"), &id, "--yes")
 }
 
-fn typed(run: &Run, question: &str, expected: &str, flag: &str) -> Result<()> {
+/// Asks for a text to be typed; `flag` answers it where there is no terminal.
+///
+/// # Errors
+///
+/// [`Error::Usage`] when the answer is another one, or nobody is there to give one.
+pub fn typed(run: &Run, question: &str, expected: &str, flag: &str) -> Result<()> {
     if !run.terminal.can_ask() {
         return Err(Error::usage_hint(
             "this must be confirmed, and there is no terminal to ask on",

@@ -58,7 +58,7 @@ fn safety_plan(run: &Run, plan: &RestorePlan, targets: &Targets, parts: &[Part])
             in_vault: true,
             names: std::collections::BTreeMap::new(),
         }),
-        kept_for: plan.point.manifest().kept_for.clone(),
+        kept_for: run.settings.kept_for(&SAFETY_LABEL.parse()?),
         scratch: run.scratch.path().to_path_buf(),
     })
 }
