@@ -236,7 +236,7 @@ async fn fill(
     let seen = files.as_ref().map(|files| files.seen.clone());
     let taken = Taken { database, files, records, instant };
     let manifest = manifest(draft, plan, base_id, taken, clock);
-    let committed = draft.commit(&manifest).await;
+    let committed = draft.commit(&manifest, clock).await;
     if committed.is_err() && only_here && !may_be_there(draft).await {
         Exported::take_back(folder.as_deref());
     }

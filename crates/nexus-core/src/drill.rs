@@ -132,7 +132,7 @@ pub async fn plan(point: RecoveryPoint, request: DrillRequest, scratch: &Path) -
     if let Some(part) = parts.iter().find(|part| !present.contains(part)) {
         return Err(Error::usage(format!("{} has no {part} to drill", point.id())));
     }
-    require_kept(&point, &parts, &point.entries().going())?;
+    point.require_kept(&parts).await?;
     let room = Room::look(point.manifest(), &parts, scratch)?;
     let scratch = Scratch::create(scratch)?;
     let part = point.manifest().parts.database.as_ref().filter(|_| parts.contains(&Part::Database));
@@ -145,17 +145,6 @@ pub async fn plan(point: RecoveryPoint, request: DrillRequest, scratch: &Path) -
     };
     let (sample, lock_wait) = (request.sample, request.lock_wait);
     Ok(DrillPlan { point, parts, sample, database, room, lock_wait, scratch, hold: Arc::default() })
-}
-
-/// A part that prune has announced cannot be drilled.
-fn require_kept(point: &RecoveryPoint, parts: &[Part], going: &[Part]) -> Result<()> {
-    match going.iter().find(|part| parts.contains(part)) {
-        Some(part) => Err(Error::usage_hint(
-            format!("the {part} of {} expired or is being pruned this moment", point.id()),
-            "drill what is left with --only",
-        )),
-        None => Ok(()),
-    }
 }
 
 /// Carries a plan out, and adds what it saw to the point's journal.
@@ -172,8 +161,7 @@ pub async fn drill(plan: DrillPlan, clock: &Clock, events: &Events) -> Result<Dr
         // A plan is carried out once, so that it is not set yet.
         let _ = plan.hold.set(hold.clone());
     }
-    let going = journal.entries().await.map(|entries| entries.going());
-    if let Err(error) = going.and_then(|going| require_kept(&plan.point, &plan.parts, &going)) {
+    if let Err(error) = plan.point.require_still_kept(&plan.parts).await {
         // The first error is the one to tell.
         let _ = journal.release(hold, clock).await;
         return Err(error);

@@ -220,10 +220,14 @@ pub async fn plan(vault: &Vault, request: PruneRequest, clock: &Clock, events: &
     let survey = Survey::of(vault, now).await?;
     let decisions = retention::decide(&survey.candidates(now), &request.rules, now);
     let doomed = doomed(&survey, &decisions);
-    let claims = claims(&survey, now);
+    let mut claims = claims(&survey, now);
     let announced = announced(&survey, &doomed, now);
     let stands = Stands::planned(vault, &survey, &doomed, &claims);
     let swept = sweep::count(vault, &stands, events).await?;
+    // Of those that only wait until later points need their copies no more there is nothing to do or to say.
+    claims.retain(|claim| {
+        !matches!(claim.fate, Fate::Swept { .. } | Fate::Finished) || swept.by_point.contains_key(&claim.point)
+    });
     let folders = match &request.records {
         Some(folder) => folders::expired(folder, vault.app(), &survey, &doomed, &request.rules, now)?,
         None => Vec::new(),

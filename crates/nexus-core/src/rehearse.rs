@@ -38,9 +38,8 @@ impl RehearseRequest {
     }
 
     /// One of these parts that is needed.
-    fn needs(&self, parts: &[Part]) -> Option<Part> {
-        let needed = |part: &&Part| **part == Part::Database || (**part == Part::Files && self.copies());
-        parts.iter().find(needed).copied()
+    fn needs(&self) -> &'static [Part] {
+        if self.copies() { &[Part::Database, Part::Files] } else { &[Part::Database] }
     }
 }
 
@@ -84,14 +83,8 @@ impl RehearsePlan {
         let parts = &point.manifest().parts;
         let part = parts.database.as_ref();
         let part = part.ok_or_else(|| Error::missing(format!("{} has no database to rehearse on", point.id())))?;
-        let going = point.entries().going();
         let copies = request.copies();
-        if let Some(part) = request.needs(&going) {
-            return Err(Error::usage_hint(
-                format!("the {part} of {} expired", point.id()),
-                "choose another point with --point, or with --no-files leave the files out",
-            ));
-        }
+        point.require_kept(request.needs()).await?;
         if copies && parts.files.is_none() {
             return Err(Error::missing(format!("{} has no files", point.id())));
         }
@@ -208,12 +201,7 @@ impl Ground {
         let journal = self.plan.point.journal();
         let announced = JournalEvent::Hold { by: Purpose::Rehearse.word().to_owned(), safety: None, target: None };
         self.hold = journal.hold(announced, clock, events).await?;
-        match self.plan.request.needs(&journal.entries().await?.going()) {
-            None => Ok(()),
-            Some(part) => {
-                Err(Error::usage(format!("the {part} of {} are being pruned this moment", self.plan.point.id())))
-            }
-        }
+        self.plan.point.require_still_kept(self.plan.request.needs()).await
     }
 
     async fn release(&mut self, clock: &Clock) -> Result<()> {

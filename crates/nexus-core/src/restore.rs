@@ -242,12 +242,7 @@ pub async fn plan(
     if parts.is_empty() {
         return Err(Error::usage("nothing was asked to be restored"));
     }
-    if let Some(part) = parts.iter().find(|part| point.entries().going().contains(part)) {
-        return Err(Error::usage_hint(
-            format!("the {part} of {} expired", point.id()),
-            "restore what is left with --only",
-        ));
-    }
+    point.require_kept(&parts).await?;
     look_at_point(&point, &parts, &request, &scratch, events).await?;
     let database = match &request.database {
         Some(target) => Some(plan_database(&point, target, &request, &scratch).await?),
@@ -377,10 +372,10 @@ pub async fn restore(
     let announced =
         JournalEvent::Hold { by: "restore".to_owned(), safety: safety.clone(), target: Some(plan.request.target()) };
     let held = plan.point.journal().hold(announced, clock, events).await?;
-    let going = plan.point.journal().entries().await?.going();
-    if let Some(part) = going.iter().find(|part| plan.request.parts().contains(part)) {
-        plan.point.journal().release(held, clock).await?;
-        return Err(Error::usage(format!("the {part} of {} are being pruned this moment", plan.point.id())));
+    if let Err(error) = plan.point.require_still_kept(&plan.request.parts()).await {
+        // The first error is the one to tell.
+        let _ = plan.point.journal().release(held, clock).await;
+        return Err(error);
     }
     let mut report =
         RestoreReport { database: None, put_aside: None, files: None, records: None, loaded: None, unrecorded: None };

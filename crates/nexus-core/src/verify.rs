@@ -109,6 +109,10 @@ pub(crate) async fn verify_seen(
     events: &Events,
 ) -> Result<Verified> {
     let mut verified = look(point, request, seen.as_ref(), scratch, events).await?;
+    if verified.proof.verdict == Verdict::Failed {
+        // What a prune takes away meanwhile is no damage, and says nothing of what is left.
+        point.require_still_kept(&verified.proof.parts).await?;
+    }
     let entry = JournalEvent::Verified(verified.proof.clone());
     verified.unrecorded = point.journal().add(entry, clock).await.err();
     Ok(verified)
@@ -134,9 +138,12 @@ async fn look(
     let begun = Instant::now();
     let scratch = Scratch::create(scratch)?;
     let present = point.manifest().present();
-    let parts: Vec<Part> = if request.parts.is_empty() { present.clone() } else { request.parts.clone() };
+    let parts: Vec<Part> = if request.parts.is_empty() { point.kept() } else { request.parts.clone() };
     if let Some(part) = parts.iter().find(|part| !present.contains(part)) {
         return Err(Error::usage(format!("{} has no {part} to look at", point.id())));
+    }
+    if parts.iter().any(|part| point.entries().expired().contains(part)) {
+        point.require_kept(&parts).await?;
     }
     events.started(Stage::Verify, None, None);
     let mut look = Look {

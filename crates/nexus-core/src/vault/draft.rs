@@ -1,7 +1,10 @@
 //! One unseen point: its claim, the right to add to it, and the one write that makes it a point.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 
 use super::{SOFTWARE, Standing, Vault, layout};
 use crate::bucket::stream::{Chunks, Streaming};
@@ -18,6 +21,8 @@ use crate::point::{
 
 /// How many seconds are tried for a free id.
 const SECONDS: u32 = 30;
+/// How long after its last sign of life a backup may still commit: a prune gives up a claim that is silent for a day.
+const COMMITS_WITHIN: SignedDuration = SignedDuration::from_hours(12);
 /// How often a running backup says that it lives.
 pub const ALIVE: Duration = Duration::from_hours(1);
 
@@ -26,6 +31,8 @@ pub const ALIVE: Duration = Duration::from_hours(1);
 pub struct Draft {
     vault: Vault,
     claim: Claim,
+    /// When this backup last said that it lives.
+    alive: Arc<Mutex<Timestamp>>,
 }
 
 impl Vault {
@@ -47,7 +54,8 @@ impl Vault {
                     reuses: reuses.to_vec(),
                 };
                 if self.create(&layout::claim(&id), document(&claim)).await? {
-                    let draft = Draft { vault: self.clone(), claim };
+                    let alive = Arc::new(Mutex::new(claim.started));
+                    let draft = Draft { vault: self.clone(), claim, alive };
                     // Another label may have claimed the same second between the look and the claim.
                     if self.is_free(&id, true).await? {
                         return Ok(draft);
@@ -89,7 +97,28 @@ impl Draft {
 
     /// Says once that the backup still runs.
     pub async fn alive(&self, clock: &Clock) -> Result<()> {
-        super::Journal::new(self.vault.clone(), self.id().clone()).add(JournalEvent::Alive, clock).await.map(|_| ())
+        self.require_lively(clock)?;
+        let journal = super::Journal::new(self.vault.clone(), self.id().clone());
+        let entry = journal.add(JournalEvent::Alive, clock).await?;
+        *self.alive.lock().unwrap_or_else(PoisonError::into_inner) = entry.at;
+        Ok(())
+    }
+
+    /// Fails when this backup has said nothing for so long, because its machine slept, that a prune may have given its
+    /// claim up and removed what it stored.
+    fn require_lively(&self, clock: &Clock) -> Result<()> {
+        let last = *self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent = clock.now().duration_since(last);
+        if silent < COMMITS_WITHIN {
+            return Ok(());
+        }
+        Err(Error::Busy {
+            what: format!(
+                "the backup of {} stood still for {} hours, so what it stored may be gone and it is given up",
+                self.id(),
+                silent.as_hours()
+            ),
+        })
     }
 
     /// The right to write copies below the point.
@@ -177,8 +206,10 @@ impl Draft {
     ///
     /// # Errors
     ///
-    /// [`Error::Exists`] when the claim was abandoned meanwhile: nothing was committed.
-    pub async fn commit(&self, manifest: &Manifest) -> Result<super::RecoveryPoint> {
+    /// [`Error::Exists`] when the claim was abandoned meanwhile, [`Error::Busy`] when it may have been because this backup
+    /// stood still for hours: nothing was committed.
+    pub async fn commit(&self, manifest: &Manifest, clock: &Clock) -> Result<super::RecoveryPoint> {
+        self.require_lively(clock)?;
         let key = layout::manifest(self.id());
         let ending = Ending::Committed(Box::new(manifest.clone()));
         if !self.vault.create(&key, document(&ending)).await? {

@@ -4,6 +4,7 @@ mod damage;
 pub mod draft;
 pub(crate) mod eraser;
 pub mod journal;
+mod kept;
 pub mod layout;
 pub mod unended;
 
@@ -346,7 +347,9 @@ impl Vault {
                 continue;
             }
             if let Some(reason) = unfit(&state, needs) {
-                passed_over.push((state.id, reason));
+                if reason != PRUNED {
+                    passed_over.push((state.id, reason));
+                }
                 continue;
             }
             let PointState { standing: Standing::Committed(manifest), journal, .. } = state else { continue };
@@ -389,6 +392,9 @@ impl Vault {
                 let point = RecoveryPoint { vault: self.clone(), manifest: *manifest, journal: state.journal };
                 Ok(Found { point, passed_over: Vec::new() })
             }
+            Standing::Unfinished(_) if state.journal.announcements().next().is_some() => {
+                Err(Error::missing(format!("{id} was pruned: there is no such point any more")))
+            }
             Standing::Unfinished(_) => {
                 Err(Error::missing(format!("{id} was started and never committed: there is no such point")))
             }
@@ -407,20 +413,31 @@ impl Vault {
     }
 }
 
+/// Said of a point whose manifest a prune has removed, while copies in its folder are still used.
+const PRUNED: &str = "pruned";
+
 /// Why a point is not `latest`, or `None` when it may be.
 fn unfit(state: &PointState, needs: &[Part]) -> Option<String> {
     let manifest = match &state.standing {
         Standing::Committed(manifest) => manifest,
+        // A point that was pruned is none that anybody would look for.
+        Standing::Unfinished(_) if state.journal.announcements().next().is_some() => return Some(PRUNED.into()),
         Standing::Unfinished(_) => return Some("not committed".into()),
         Standing::Abandoned(_) => return Some("given up".into()),
         Standing::Unreadable(reason) => return Some(format!("unreadable: {reason}")),
     };
-    let going = state.journal.going();
+    let (going, expired) = (state.journal.going(), state.journal.expired());
     if let Some(part) = needs.iter().find(|part| !manifest.has(**part)) {
         return Some(format!("it has no {part}"));
     }
-    if let Some(part) = needs.iter().find(|part| going.contains(part)) {
+    if let Some(part) = needs.iter().find(|part| expired.contains(part)) {
         return Some(format!("its {part} expired"));
+    }
+    if let Some(part) = needs.iter().find(|part| going.contains(part)) {
+        return Some(format!("its {part} are being pruned"));
+    }
+    if manifest.present().iter().all(|part| going.contains(part)) {
+        return Some("it is being pruned".into());
     }
     if state.journal.failed() {
         return Some("a check found damage".into());

@@ -299,7 +299,7 @@ fn page(run: &Run, report: &BackupReport) -> Page {
     page.field("instant", moment(manifest.instant));
     page.field("vault", point.vault().address().to_string());
     page.field("size", size(state::size(manifest)));
-    page.field("expires", state::expiry(manifest, now));
+    page.field("expires", state::expiry(manifest, report.point.entries(), now));
     if manifest.has(Part::Records) {
         summary::records(&mut page, point, report.records_folder.as_deref(), now);
         page.field("took", seconds(Part::Records));

@@ -34,6 +34,11 @@ struct Row {
     safety_point: bool,
     claimed: Timestamp,
     parts: Vec<Part>,
+    /// Parts that are gone: their time was over.
+    expired: Vec<Part>,
+    /// Why it is kept for ever, when it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pinned: Option<String>,
     bytes: u64,
     /// Copied into this point; the rest of its files is reused.
     bytes_copied: u64,
@@ -59,7 +64,8 @@ pub async fn run(run: &Run, args: &ListArgs) -> Result<Outcome> {
     let points = vault.points().await?;
     let foreign = if args.all { Some(foreign(&vault, &points).await?) } else { None };
     let now = run.clock.now();
-    let shown = points.iter().filter(|point| args.all || State::of(point) != State::Abandoned);
+    let is_point = |state: State| !matches!(state, State::Abandoned | State::Pruned);
+    let shown = points.iter().filter(|point| args.all || is_point(State::of(point)));
     let listed = Listed {
         vault: vault.address().to_string(),
         app: vault.app().to_owned(),
@@ -80,6 +86,8 @@ fn row(point: &PointState, now: Timestamp) -> Row {
         Standing::Unfinished(claim) => claim.parts.clone(),
         Standing::Abandoned(_) | Standing::Unreadable(_) => Vec::new(),
     };
+    let expired = point.journal.expired();
+    let parts: Vec<Part> = parts.into_iter().filter(|part| !expired.contains(part)).collect();
     let expires = |part: &Part| Some((*part, manifest?.expires(*part)?));
     Row {
         id: point.id.clone(),
@@ -90,6 +98,8 @@ fn row(point: &PointState, now: Timestamp) -> Row {
         bytes: manifest.map_or(0, size),
         bytes_copied: manifest.and_then(|manifest| manifest.parts.files.as_ref()).map_or(0, |files| files.copied.bytes),
         expires: parts.iter().filter_map(expires).collect(),
+        pinned: point.journal.pinned().map(str::to_owned),
+        expired,
         parts,
         proven: manifest.and_then(|manifest| point.journal.proven(manifest)).map(|(at, _)| at),
         last_proof: Checked::last(&point.journal),
@@ -100,7 +110,7 @@ fn row(point: &PointState, now: Timestamp) -> Row {
             Standing::Unreadable(reason) => Some(reason.clone()),
             Standing::Committed(_) | Standing::Unfinished(_) => None,
         },
-        first_expiry: manifest.map_or_else(String::new, |manifest| expiry(manifest, now)),
+        first_expiry: manifest.map_or_else(String::new, |manifest| expiry(manifest, &point.journal, now)),
     }
 }
 
@@ -110,7 +120,8 @@ fn page(listed: &Listed, now: Timestamp) -> Page {
         page.columns(["POINT", "STATE", "PARTS", "SIZE", "AGE", "CHECKED", "EXPIRES"]);
     }
     for point in &listed.points {
-        let parts: Vec<_> = point.parts.iter().map(|part| part.name()).collect();
+        let mut parts: Vec<_> = point.parts.iter().map(|part| part.name().to_owned()).collect();
+        parts.extend(point.expired.iter().map(|part| format!("({part} expired)")));
         page.row([
             point.id.to_string().into(),
             point.state.cell(),

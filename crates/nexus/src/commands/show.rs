@@ -23,6 +23,11 @@ struct Shown<'a> {
     state: State,
     vault: String,
     bytes: u64,
+    /// Parts that are gone: their time was over.
+    expired: Vec<Part>,
+    /// Why it is kept for ever, when it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pinned: Option<&'a str>,
     proven: Option<Timestamp>,
     last_proof: Option<Checked>,
     last_drill: Option<Checked>,
@@ -45,6 +50,8 @@ pub async fn run(run: &Run, args: &ShowArgs) -> Result<Outcome> {
         state,
         vault: vault.address().to_string(),
         bytes: state::size(manifest),
+        expired: point.entries().expired(),
+        pinned: point.entries().pinned(),
         proven,
         last_proof: Checked::last(point.entries()),
         last_drill: Checked::last_drill(point.entries()),
@@ -73,6 +80,9 @@ fn page(run: &Run, point: &RecoveryPoint, state: State) -> Page {
     page.heading(point.id().to_string());
     page.field("state", state.cell());
     page.field("checked", state::checked(point.entries(), now));
+    if let Some(reason) = point.entries().pinned() {
+        page.field("pinned", reason.to_owned());
+    }
     page.field("app", manifest.app.clone());
     page.field("vault", point.vault().address().to_string());
     page.field(

@@ -23,6 +23,8 @@ pub enum State {
     Unfinished,
     /// The claim was given up.
     Abandoned,
+    /// It was pruned; later points still use copies in its folder.
+    Pruned,
     /// It cannot be understood.
     Unreadable,
 }
@@ -43,6 +45,7 @@ impl State {
     pub fn of(point: &PointState) -> Self {
         match &point.standing {
             Standing::Committed(manifest) => Self::committed(manifest, &point.journal),
+            Standing::Unfinished(_) if point.journal.announcements().next().is_some() => Self::Pruned,
             Standing::Unfinished(_) => Self::Unfinished,
             Standing::Abandoned(_) => Self::Abandoned,
             Standing::Unreadable(_) => Self::Unreadable,
@@ -57,6 +60,7 @@ impl State {
             Self::Failed => "failed",
             Self::Unfinished => "unfinished",
             Self::Abandoned => "abandoned",
+            Self::Pruned => "pruned",
             Self::Unreadable => "unreadable",
         }
     }
@@ -67,7 +71,7 @@ impl State {
             Self::Proven => Style::Good,
             Self::Unproven | Self::Unfinished => Style::Doubtful,
             Self::Failed | Self::Unreadable => Style::Bad,
-            Self::Abandoned => Style::Faint,
+            Self::Abandoned | Self::Pruned => Style::Faint,
         };
         Cell::styled(self.word(), style)
     }
@@ -132,21 +136,33 @@ pub fn checked(journal: &Entries, now: Timestamp) -> String {
     if words.is_empty() { "never".to_owned() } else { words.join("; ") }
 }
 
-/// The part that ends first, in words: `files in 4 days`.
-pub fn expiry(manifest: &Manifest, now: Timestamp) -> String {
-    let ends = manifest.present().into_iter().filter_map(|part| Some((manifest.expires(part)?, part)));
-    match ends.min() {
+/// The part that ends first of those that are left, in words: `files in 4 days`; of a pinned point that it is.
+pub fn expiry(manifest: &Manifest, journal: &Entries, now: Timestamp) -> String {
+    if journal.pinned().is_some() {
+        return "pinned".to_owned();
+    }
+    let expired = journal.expired();
+    let left = manifest.present().into_iter().filter(|part| !expired.contains(part));
+    match left.filter_map(|part| Some((manifest.expires(part)?, part))).min() {
         Some((at, part)) => format!("{part} {}", when(at, now)),
         None => "never".to_owned(),
     }
 }
 
-/// When a part ends, in words.
-pub fn part_expiry(manifest: &Manifest, part: Part, now: Timestamp) -> String {
-    match manifest.expires(part) {
+/// When a part ends or ended, in words.
+pub fn part_expiry(manifest: &Manifest, journal: &Entries, part: Part, now: Timestamp) -> Cell {
+    let gone = journal.expirations().find(|(_, parts)| parts.contains(&part));
+    if let Some((at, _)) = gone {
+        return Cell::styled(format!("expired: gone since {}", crate::wording::moment(at)), Style::Doubtful);
+    }
+    if journal.pinned().is_some() {
+        return "never: the point is pinned".into();
+    }
+    let words = match manifest.expires(part) {
         Some(at) => format!("{} ({})", crate::wording::moment(at), when(at, now)),
         None => "never".to_owned(),
-    }
+    };
+    words.into()
 }
 
 fn when(at: Timestamp, now: Timestamp) -> String {

@@ -26,6 +26,11 @@ pub fn restore_command_with(run: &Run, point: &RecoveryPoint, flags: &[&str]) ->
     let (id, reach) = (point.id().to_string(), run.reach());
     let mut words = vec!["nexus", "restore", &id];
     words.extend(flags);
+    let left: Vec<&str> = point.kept().into_iter().map(Part::name).collect();
+    let left = left.join(",");
+    if !point.entries().expired().is_empty() && !flags.contains(&"--only") {
+        words.extend(["--only", &left]);
+    }
     let own = point.manifest().parts.database.as_ref().map(|part| part.source.as_str());
     if let Some(own) = own.filter(|own| run.settings.names_another_database(own)) {
         words.extend(["--to-database", own]);
@@ -63,7 +68,7 @@ pub fn database(page: &mut Page, point: &RecoveryPoint, now: Timestamp) {
     }
     let rows = part.tables.values().sum();
     page.field("tables", format!("{} with {}", count(part.tables.len() as u64), counted(rows, "row")));
-    page.field("expires", part_expiry(manifest, Part::Database, now));
+    page.field("expires", part_expiry(manifest, point.entries(), Part::Database, now));
 }
 
 /// The fields of the files.
@@ -96,7 +101,7 @@ pub fn files(page: &mut Page, point: &RecoveryPoint, now: Timestamp) {
         page.field("compared", proofs.join(", "));
     }
     page.field("copies", part.copies.to_string());
-    page.field("expires", part_expiry(manifest, Part::Files, now));
+    page.field("expires", part_expiry(manifest, point.entries(), Part::Files, now));
 }
 
 /// The fields of the records.
@@ -112,7 +117,7 @@ pub fn records(page: &mut Page, point: &RecoveryPoint, folder: Option<&Path>, no
     let bytes = part.tables.iter().map(|table| table.bytes).sum();
     let tables = counted(part.tables.len() as u64, "table");
     page.field("rows", format!("{} in {tables}, {}", counted(part.rows, "row"), size(bytes)));
-    page.field("records expire", part_expiry(manifest, Part::Records, now));
+    page.field("records expire", part_expiry(manifest, point.entries(), Part::Records, now));
     for (name, reason) in &part.skipped {
         page.field("left out", Cell::styled(format!("{name}: {reason}"), Style::Doubtful));
     }
