@@ -8,6 +8,7 @@ mod files;
 mod line;
 mod machine;
 mod prices;
+mod prune;
 mod retention;
 mod rights;
 mod service;
@@ -20,6 +21,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result, chain};
 use crate::event::Events;
 use crate::local::Scratch;
+use crate::retention::Rules;
 use crate::vault::StoreRules;
 pub use estimate::{Basis, Bytes, Cost, Estimate, Requests};
 pub use line::{Line, Standing, Step};
@@ -39,6 +41,8 @@ pub struct DoctorPlan {
     pub address: Address,
     /// How what is written there is stored.
     pub rules: StoreRules,
+    /// What is kept how long.
+    pub retention: Rules,
     /// Whether anything is tried.
     pub trying: Trying,
 }
@@ -104,6 +108,9 @@ pub async fn examine(
     lines.extend(files::look(plan, &probe, clock).await);
     lines.extend(vault::place(plan));
     lines.extend(retention::lines(plan, prices));
+    if reached {
+        lines.extend(prune::line(plan, &scratch, clock.now()).await);
+    }
     // What cannot be reached is not waited for again.
     let lost = lines.iter().any(|line| line.standing == Standing::Failed && ["vault", "files"].contains(&line.name));
     let estimated = if lost { None } else { Some(estimate::estimate(plan, prices, &scratch, clock, events).await) };

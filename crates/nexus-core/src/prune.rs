@@ -210,6 +210,22 @@ pub async fn require_same_time(vault: &Vault, clock: &Clock) -> Result<()> {
     ))
 }
 
+/// How many parts are over their time, and since when the first of them is: what a prune that ran would have removed.
+///
+/// # Errors
+///
+/// As [`plan`].
+pub async fn overdue(vault: &Vault, rules: &Rules, now: Timestamp) -> Result<Option<(u64, Timestamp)>> {
+    let survey = Survey::of(vault, now).await?;
+    let decisions = retention::decide(&survey.candidates(now), rules, now);
+    let over = decisions.iter().filter_map(|decision| match decision.reason {
+        Reason::Over { since } => Some(since),
+        _ => None,
+    });
+    let over: Vec<Timestamp> = over.collect();
+    Ok(over.iter().min().map(|first| (over.len() as u64, *first)))
+}
+
 /// Looks at the whole vault and decides. Nothing is written.
 ///
 /// # Errors
@@ -223,7 +239,7 @@ pub async fn plan(vault: &Vault, request: PruneRequest, clock: &Clock, events: &
     let mut claims = claims(&survey, now);
     let announced = announced(&survey, &doomed, now);
     let stands = Stands::planned(vault, &survey, &doomed, &claims);
-    let swept = sweep::count(vault, &stands, events).await?;
+    let swept = sweep::count(vault, &stands, now, events).await?;
     // Of those that only wait until later points need their copies no more there is nothing to do or to say.
     claims.retain(|claim| {
         !matches!(claim.fate, Fate::Swept { .. } | Fate::Finished) || swept.by_point.contains_key(&claim.point)

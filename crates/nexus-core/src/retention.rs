@@ -220,6 +220,9 @@ fn is_future(id: &PointId, now: Timestamp) -> bool {
     id.claimed().duration_since(now) > TOLERATED
 }
 
+/// How many spans of a kind keep their newest, the first day of the one that a day lies in, and the reason.
+type Kept = (u32, fn(Date) -> Date, fn(Date) -> Reason);
+
 /// The proven points of each label and part that count, the newest first.
 struct Groups<'a>(BTreeMap<(&'a Label, Part), Vec<&'a PointId>>);
 
@@ -248,7 +251,7 @@ impl<'a> Groups<'a> {
             return Some(Reason::Last { number });
         }
         let day = date(&point.id);
-        let spans: [(u32, fn(Date) -> Date, fn(Date) -> Reason); 4] = [
+        let spans: [Kept; 4] = [
             (keep.daily, |day| day, |day| Reason::Daily { day }),
             (keep.weekly, monday, |monday| Reason::Weekly { monday }),
             (keep.monthly, Date::first_of_month, |month| Reason::Monthly { month }),
@@ -348,7 +351,9 @@ mod tests {
     #[test]
     fn nothing_goes_of_a_label_and_part_of_which_nothing_is_proven() {
         let mut points: Vec<_> = (8..14).map(|days| point("nightly", days)).collect();
-        points.iter_mut().for_each(|point| point.proven = false);
+        for point in &mut points {
+            point.proven = false;
+        }
         assert_eq!(kept(&points, Part::Files, &only_last(2)).len(), 6);
         points.push(point("import", 1));
         assert_eq!(kept(&points, Part::Files, &only_last(2)).len(), 7);
@@ -396,7 +401,9 @@ mod tests {
         // Another prune has announced the newest: an older one is kept in its place, and the newest too.
         points[0].announced = vec![Part::Files];
         assert_eq!(kept(&points, Part::Files, &only_last(1)), [8, 9]);
-        points.iter_mut().for_each(|point| point.announced = vec![Part::Files]);
+        for point in &mut points {
+            point.announced = vec![Part::Files];
+        }
         assert_eq!(kept(&points, Part::Files, &only_last(1)), [8, 9, 10, 11]);
     }
 

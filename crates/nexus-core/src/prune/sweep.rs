@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::survey::{Role, Seen, Survey};
+use super::survey::{Role, SILENT, Seen, Survey};
 use crate::bucket::Object;
 use crate::bucket::sorted::{Sorted, Sorter};
 use crate::clock::Clock;
@@ -16,6 +16,7 @@ use crate::local::Scratch;
 use crate::point::{Count, Manifest, Part, PointId};
 use crate::vault::Vault;
 use crate::vault::eraser::{AT_ONCE, Eraser, Kept};
+use crate::vault::journal::Journal;
 use crate::vault::layout::{self, InPoint};
 
 /// The most foreign things that are named; all are counted.
@@ -238,6 +239,47 @@ enum Fate {
     Last(PointId),
     /// It is not ours.
     Foreign,
+    /// It has the shape of a journal entry, and nothing else says that this id was ever ours.
+    Stray(PointId),
+}
+
+/// Journal entries without a point: whoever looked at it wrote them as a prune removed it.
+#[derive(Debug, Default)]
+struct Strays(BTreeMap<PointId, Option<Vec<(String, u64)>>>);
+
+/// The most entries of one such journal that are looked at.
+const MOST_STRAYS: usize = 1_000;
+
+impl Strays {
+    fn add(&mut self, id: PointId, key: &str, size: u64) {
+        if let Some(keys) =
+            self.0.entry(id).or_insert_with(|| Some(Vec::new())).as_mut().filter(|keys| keys.len() < MOST_STRAYS)
+        {
+            keys.push((key.to_owned(), size));
+        }
+    }
+
+    /// Something that is no journal entry lies beside them.
+    fn other(&mut self, key: &str) {
+        if let Some(id) = key.split_once('/').and_then(|(folder, _)| folder.parse().ok()) {
+            self.0.insert(id, None);
+        }
+    }
+
+    /// Those that are ours by what they say, and a day old; the others are foreign.
+    async fn ours(self, vault: &Vault, now: Timestamp, foreign: &mut Foreign) -> Result<Vec<(String, PointId, u64)>> {
+        let mut ours = Vec::new();
+        for (id, keys) in self.0 {
+            let Some(keys) = keys else { continue };
+            let entries = Journal::of(vault, &id).entries().await?;
+            let old = entries.read.iter().all(|entry| now.duration_since(entry.at) > SILENT);
+            let all = entries.unreadable.is_empty() && entries.read.len() == keys.len();
+            for (key, size) in keys {
+                if old && all { ours.push((key, id.clone(), size)) } else { foreign.add(&key, size) }
+            }
+        }
+        Ok(ours)
+    }
 }
 
 /// Says of each object, in the order of the keys, what becomes of it.
@@ -266,25 +308,15 @@ impl<'a> Judge<'a> {
         }
         let id = key.split_once('/').and_then(|(folder, rest)| Some((folder.parse::<PointId>().ok()?, rest)));
         let Some((id, rest)) = id else { return Ok(Fate::Foreign) };
-        let Some(stand) = self.stands.stands.get(&id) else { return Ok(Fate::Foreign) };
         let place = layout::in_point(rest);
+        let Some(stand) = self.stands.stands.get(&id) else {
+            return Ok(if place == InPoint::Journal { Fate::Stray(id) } else { Fate::Foreign });
+        };
         let gone = |place: InPoint, forgotten: bool, named: bool| match place {
             InPoint::Unknown => Fate::Foreign,
             InPoint::Copy if named => Fate::Keep,
-            InPoint::Claim | InPoint::Journal => {
-                if forgotten {
-                    Fate::Last(id.clone())
-                } else {
-                    Fate::Keep
-                }
-            }
-            InPoint::Manifest => {
-                if forgotten {
-                    Fate::Last(id.clone())
-                } else {
-                    Fate::Keep
-                }
-            }
+            InPoint::Claim | InPoint::Journal | InPoint::Manifest if forgotten => Fate::Last(id.clone()),
+            InPoint::Claim | InPoint::Journal | InPoint::Manifest => Fate::Keep,
             InPoint::Copy | InPoint::Listing | InPoint::Records => Fate::Remove(id.clone()),
         };
         let named = place == InPoint::Copy && self.is_named(key)?;
@@ -323,11 +355,11 @@ impl<'a> Judge<'a> {
 }
 
 /// Looks at everything in the vault and counts what would go.
-pub(super) async fn count(vault: &Vault, stands: &Stands, events: &Events) -> Result<Swept> {
+pub(super) async fn count(vault: &Vault, stands: &Stands, now: Timestamp, events: &Events) -> Result<Swept> {
     let scratch = Scratch::create(vault.scratch())?;
     let mut judge = Judge::of(stands, &scratch).await?;
     let mut swept = Swept::default();
-    let mut ends = Ends::default();
+    let (mut ends, mut strays) = (Ends::default(), Strays::default());
     for object in vault.objects(events).await? {
         let (key, size) = object?;
         let fate = judge.fate(&key)?;
@@ -335,13 +367,22 @@ pub(super) async fn count(vault: &Vault, stands: &Stands, events: &Events) -> Re
         match fate {
             Fate::Remove(id) => swept.count(&id, size),
             Fate::Last(id) => ends.last.entry(id).or_default().push(size),
-            Fate::Foreign => swept.foreign.add(&key, size),
+            Fate::Stray(id) => strays.add(id, &key, size),
+            Fate::Foreign => {
+                strays.other(&key);
+                swept.foreign.add(&key, size);
+            }
             Fate::Keep => {}
         }
     }
+    for (_, id, size) in strays.ours(vault, now, &mut swept.foreign).await? {
+        swept.count(&id, size);
+    }
     for (id, sizes) in &ends.last {
         if !ends.stays.contains(id) {
-            sizes.iter().for_each(|size| swept.count(id, *size));
+            for size in sizes {
+                swept.count(id, *size);
+            }
         }
     }
     Ok(swept)
@@ -386,7 +427,7 @@ pub(super) async fn remove(
     let mut judge = Judge::of(stands, &scratch).await?;
     let mut sweep =
         Sweep { eraser, swept: Swept::default(), kept: Vec::new(), batch: Vec::new(), began, good_for, clock, events };
-    let mut ends = Ends::default();
+    let (mut ends, mut strays) = (Ends::default(), Strays::default());
     events.started(Stage::Remove, None, None);
     for object in vault.objects(events).await? {
         let (key, size) = object?;
@@ -397,9 +438,16 @@ pub(super) async fn remove(
             Fate::Last(id) => {
                 ends.last.entry(id).or_default();
             }
-            Fate::Foreign => sweep.swept.foreign.add(&key, size),
+            Fate::Stray(id) => strays.add(id, &key, size),
+            Fate::Foreign => {
+                strays.other(&key);
+                sweep.swept.foreign.add(&key, size);
+            }
             Fate::Keep => {}
         }
+    }
+    for (key, id, size) in strays.ours(vault, clock.now(), &mut sweep.swept.foreign).await? {
+        sweep.push(key, id, size).await?;
     }
     sweep.flush().await?;
     for id in ends.last.keys().filter(|id| !ends.stays.contains(id)) {

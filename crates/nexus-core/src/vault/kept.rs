@@ -51,7 +51,7 @@ impl RecoveryPoint {
             [] => None,
             names => Some(format!("what is left of it is chosen with --only {}", names.join(","))),
         };
-        let whole = self.newest_whole(parts).await.map(|id| format!("the newest point that has all is {id}"));
+        let whole = Box::pin(self.newest_whole(parts)).await.map(|id| format!("the newest point that has all is {id}"));
         let hint = [left, whole].into_iter().flatten().collect::<Vec<_>>().join("; ");
         Err(Error::Usage { what, hint: (!hint.is_empty()).then_some(hint) })
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Each room of the core and all that it may name of the others. What is absent is forbidden, and what is here is used.
 ///
 /// An arrow to one item of a room is written `room::item`.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("clock", &[]),
     ("error", &[]),
     ("event", &[]),
@@ -24,9 +24,25 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("backup", &["clock", "database", "error", "event", "files", "local", "point", "records", "vault", "verify"]),
     ("drill", &["clock", "database", "error", "event", "listing", "local", "point", "records", "vault", "verify"]),
     ("restore", &["clock", "database", "error", "event", "files", "local", "point", "records", "vault", "verify"]),
+    ("pin", &["clock", "error", "point", "vault"]),
+    ("prune", &["bucket", "clock", "error", "event", "listing", "local", "point", "records", "retention", "vault"]),
     (
         "doctor",
-        &["backup", "bucket", "clock", "database", "error", "event", "files", "local", "point", "records", "vault"],
+        &[
+            "backup",
+            "bucket",
+            "clock",
+            "database",
+            "error",
+            "event",
+            "files",
+            "local",
+            "point",
+            "prune",
+            "records",
+            "retention",
+            "vault",
+        ],
     ),
     (
         "changes",
@@ -66,11 +82,15 @@ const NEVER: [&str; 11] = [
 ];
 
 /// The only files that turn a right to write into the right to remove.
-const REMOVERS: [&str; 3] = [
+const REMOVERS: [&str; 4] = [
     "crates/nexus-core/src/doctor/rights.rs",
     "crates/nexus-core/src/files/restore.rs",
     "crates/nexus-core/src/files/scratch.rs",
+    "crates/nexus-core/src/vault/eraser.rs",
 ];
+
+/// The only room that takes the right to remove from a vault.
+const PRUNE: &str = "crates/nexus-core/src/prune";
 
 /// The only files of the front room that write to the terminal.
 const PRINTERS: [&str; 2] = ["crates/nexus/src/terminal.rs", "crates/nexus/src/terminal/"];
@@ -225,6 +245,9 @@ fn wrongs(file: &str, code: &str) -> Vec<String> {
     if names(code, ".remover()") && !REMOVERS.contains(&file) {
         wrongs.push(format!("{file} takes the right to remove"));
     }
+    if names(code, "Eraser::of(") && !file.starts_with(PRUNE) {
+        wrongs.push(format!("{file} takes the right to remove from a vault"));
+    }
     wrongs
 }
 
@@ -341,7 +364,8 @@ fn a_forbidden_arrow_is_seen_in_every_spelling() {
         ("crates/nexus-core/src/local.rs", "let folder = std::env::temp_dir();"),
         ("crates/nexus-core/src/local.rs", "eprintln!(\"x\");"),
         ("crates/nexus-core/src/backup.rs", "let remover = writer.remover();"),
-        ("crates/nexus-core/src/prune.rs", ""),
+        ("crates/nexus-core/src/backup.rs", "let eraser = Eraser::of(&vault);"),
+        ("crates/nexus-core/src/query.rs", ""),
     ] {
         assert_eq!(wrongs(file, &code(source)).len(), 1, "{source} in {file}");
     }

@@ -110,7 +110,8 @@ async fn plan(run: &Run, trying: Trying) -> Result<DoctorPlan> {
 async fn around(run: &Run, backup: BackupPlan, trying: Trying) -> Result<DoctorPlan> {
     let address = run.settings.vault()?.clone();
     let app = backup::app(run)?;
-    Ok(DoctorPlan { backup, app, vault: run.reader(&address).await?, address, rules: run.store_rules(), trying })
+    let (vault, retention) = (run.reader(&address).await?, run.settings.rules());
+    Ok(DoctorPlan { backup, app, vault, address, rules: run.store_rules(), retention, trying })
 }
 
 fn configuration(run: &Run, backup: &BackupPlan) -> Line {

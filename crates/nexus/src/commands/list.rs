@@ -86,9 +86,9 @@ fn row(point: &PointState, now: Timestamp) -> Row {
         Standing::Unfinished(claim) => claim.parts.clone(),
         Standing::Abandoned(_) | Standing::Unreadable(_) => Vec::new(),
     };
-    let expired = point.journal.expired();
-    let parts: Vec<Part> = parts.into_iter().filter(|part| !expired.contains(part)).collect();
-    let expires = |part: &Part| Some((*part, manifest?.expires(*part)?));
+    let gone = point.journal.expired();
+    let parts: Vec<Part> = parts.into_iter().filter(|part| !gone.contains(part)).collect();
+    let ends = |part: &Part| Some((*part, manifest?.expires(*part)?));
     Row {
         id: point.id.clone(),
         label: point.id.label().to_string(),
@@ -97,9 +97,9 @@ fn row(point: &PointState, now: Timestamp) -> Row {
         claimed: point.id.claimed(),
         bytes: manifest.map_or(0, size),
         bytes_copied: manifest.and_then(|manifest| manifest.parts.files.as_ref()).map_or(0, |files| files.copied.bytes),
-        expires: parts.iter().filter_map(expires).collect(),
+        expires: parts.iter().filter_map(ends).collect(),
         pinned: point.journal.pinned().map(str::to_owned),
-        expired,
+        expired: gone,
         parts,
         proven: manifest.and_then(|manifest| point.journal.proven(manifest)).map(|(at, _)| at),
         last_proof: Checked::last(&point.journal),

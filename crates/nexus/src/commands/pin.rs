@@ -17,8 +17,8 @@ use crate::run::Run;
 struct Pinned<'a> {
     point: String,
     /// Why it is kept; absent when it is not pinned.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pinned: Option<&'a str>,
+    #[serde(rename = "pinned", skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
     /// Parts that expired before: a pin does not bring them back.
     expired: Vec<Part>,
     changed: bool,
@@ -65,5 +65,5 @@ fn tell(run: &Run, point: &RecoveryPoint, pinned: Option<&str>, (changed, dry_ru
     let mut page = Page::new();
     page.line(format!("{} {words}", point.id()));
     let expired = point.entries().expired();
-    run.terminal.answer(&page, &Pinned { point: point.id().to_string(), pinned, expired, changed, dry_run });
+    run.terminal.answer(&page, &Pinned { point: point.id().to_string(), reason: pinned, expired, changed, dry_run });
 }

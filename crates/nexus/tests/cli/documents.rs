@@ -43,7 +43,9 @@ fn every_key_is_on_the_page_and_every_key_of_the_page_is_taken() {
         if table.is_empty() {
             on_page.extend(keys.iter().cloned());
         } else if !free.contains(&table.as_str()) {
-            on_page.insert(table.clone());
+            if !table.contains('.') {
+                on_page.insert(table.clone());
+            }
             assert_eq!(keys, &taken(table), "[{table}]");
         }
     }
