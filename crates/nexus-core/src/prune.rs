@@ -372,7 +372,10 @@ impl Pruning<'_> {
     async fn announce(&self) -> Result<()> {
         for doomed in self.plan.doomed.iter().filter(|doomed| !doomed.parts.is_empty()) {
             let objects = match self.vault.state(doomed.point.clone()).await? {
-                Some(state) => state.manifest().map(|manifest| manifest.objects_outside(&doomed.parts)),
+                Some(state) => {
+                    let parts = if doomed.whole { &Part::ALL[..] } else { &doomed.parts };
+                    state.manifest().map(|manifest| manifest.objects_outside(parts))
+                }
                 None => None,
             };
             // Another prune was quicker.

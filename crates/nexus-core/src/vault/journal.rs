@@ -186,7 +186,7 @@ impl Entries {
         })
     }
 
-    /// What a prune has announced to remove and did not take back, oldest first.
+    /// What a prune has announced to remove, and neither removed as a part nor took back, oldest first.
     pub fn announcements(&self) -> impl Iterator<Item = Announcement<'_>> {
         let withdrawn: Vec<&str> = self
             .read
@@ -196,8 +196,12 @@ impl Entries {
                 _ => None,
             })
             .collect();
+        let expired = self.expired();
+        let stands = move |nonce: &str, parts: &[Part]| {
+            !withdrawn.contains(&nonce) && parts.iter().any(|part| !expired.contains(part))
+        };
         self.read.iter().filter_map(move |entry| match &entry.event {
-            JournalEvent::Expiring { parts, objects } if !withdrawn.contains(&entry.nonce.as_str()) => {
+            JournalEvent::Expiring { parts, objects } if stands(&entry.nonce, parts) => {
                 Some(Announcement { at: entry.at, nonce: &entry.nonce, parts, objects })
             }
             _ => None,

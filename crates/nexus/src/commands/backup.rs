@@ -257,7 +257,7 @@ pub fn tell(run: &Run, report: &BackupReport) {
         verdict: report.verified.proof.verdict,
         proof: &report.verified.proof,
         recorded: report.verified.unrecorded.is_none(),
-        bytes: state::size(point.manifest()),
+        bytes: state::size(point.manifest(), point.entries()),
         milliseconds: &report.milliseconds,
         records_folder: report.records_folder.as_ref().map(|folder| folder.display().to_string()),
         restore_command: summary::restore_command(run, point),
@@ -298,7 +298,7 @@ fn page(run: &Run, report: &BackupReport) -> Page {
     page.field("point", Cell::styled(point.id().to_string(), Style::Strong));
     page.field("instant", moment(manifest.instant));
     page.field("vault", point.vault().address().to_string());
-    page.field("size", size(state::size(manifest)));
+    page.field("size", size(state::size(manifest, report.point.entries())));
     page.field("expires", state::expiry(manifest, report.point.entries(), now));
     if manifest.has(Part::Records) {
         summary::records(&mut page, point, report.records_folder.as_deref(), now);

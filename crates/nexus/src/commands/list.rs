@@ -95,7 +95,7 @@ fn row(point: &PointState, now: Timestamp) -> Row {
         state: State::of(point),
         safety_point: point.id.label().is_safety(),
         claimed: point.id.claimed(),
-        bytes: manifest.map_or(0, size),
+        bytes: manifest.map_or(0, |manifest| size(manifest, &point.journal)),
         bytes_copied: manifest.and_then(|manifest| manifest.parts.files.as_ref()).map_or(0, |files| files.copied.bytes),
         expires: parts.iter().filter_map(ends).collect(),
         pinned: point.journal.pinned().map(str::to_owned),

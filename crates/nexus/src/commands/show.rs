@@ -49,7 +49,7 @@ pub async fn run(run: &Run, args: &ShowArgs) -> Result<Outcome> {
         id: point.id().to_string(),
         state,
         vault: vault.address().to_string(),
-        bytes: state::size(manifest),
+        bytes: state::size(manifest, point.entries()),
         expired: point.entries().expired(),
         pinned: point.entries().pinned(),
         proven,
@@ -89,7 +89,7 @@ fn page(run: &Run, point: &RecoveryPoint, state: State) -> Page {
         "instant",
         format!("{} ({} ago)", wording::moment(manifest.instant), wording::distance(manifest.instant, now)),
     );
-    page.field("size", wording::size(state::size(manifest)));
+    page.field("size", wording::size(state::size(manifest, point.entries())));
     if let Some(base) = &manifest.base {
         page.field("base", base.to_string());
     }

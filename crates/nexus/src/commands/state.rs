@@ -153,7 +153,7 @@ pub fn expiry(manifest: &Manifest, journal: &Entries, now: Timestamp) -> String 
 pub fn part_expiry(manifest: &Manifest, journal: &Entries, part: Part, now: Timestamp) -> Cell {
     let gone = journal.expirations().find(|(_, parts)| parts.contains(&part));
     if let Some((at, _)) = gone {
-        return Cell::styled(format!("expired: gone since {}", crate::wording::moment(at)), Style::Doubtful);
+        return Cell::styled(format!("over: gone since {}", crate::wording::moment(at)), Style::Doubtful);
     }
     if journal.pinned().is_some() {
         return "never: the point is pinned".into();
@@ -170,11 +170,14 @@ fn when(at: Timestamp, now: Timestamp) -> String {
     if at > now { format!("in {apart}") } else { format!("since {apart}") }
 }
 
-/// The bytes that a point brings back: its database, files and records.
-pub fn size(manifest: &Manifest) -> u64 {
-    let parts = &manifest.parts;
-    let database = parts.database.as_ref().map_or(0, |part| part.object.bytes);
-    let files = parts.files.as_ref().map_or(0, |part| part.total.bytes);
-    let records = parts.records.as_ref().map_or(0, |part| part.tables.iter().map(|table| table.bytes).sum());
-    database.saturating_add(files).saturating_add(records)
+/// The bytes that a point brings back: its database, files and records, as far as they have not expired.
+pub fn size(manifest: &Manifest, journal: &Entries) -> u64 {
+    let (parts, expired) = (&manifest.parts, journal.expired());
+    let of = |part: Part| match part {
+        _ if expired.contains(&part) => 0,
+        Part::Database => parts.database.as_ref().map_or(0, |part| part.object.bytes),
+        Part::Files => parts.files.as_ref().map_or(0, |part| part.total.bytes),
+        Part::Records => parts.records.as_ref().map_or(0, |part| part.tables.iter().map(|table| table.bytes).sum()),
+    };
+    Part::ALL.into_iter().map(of).fold(0, u64::saturating_add)
 }
