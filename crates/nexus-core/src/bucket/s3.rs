@@ -4,16 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::operation::create_multipart_upload::builders::CreateMultipartUploadFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CommonPrefix, Delete, EncodingType, ObjectIdentifier, ServerSideEncryption, StorageClass};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
+use tokio::task::JoinSet;
 
 use super::failure::{Failure, FailureKind, failure};
 use super::pace::{Limits, Pace};
@@ -43,6 +46,9 @@ struct Level {
     folders: Vec<String>,
 }
 
+/// How long requests that begin an upload are waited for when work is given up.
+const BEGINNING: Duration = Duration::from_millis(800);
+
 /// A client for one S3 service, with the limits that all its buckets share.
 #[derive(Debug, Clone)]
 pub struct Service {
@@ -51,6 +57,8 @@ pub struct Service {
     endpoint: Option<String>,
     /// Multipart uploads that were begun and not ended, by bucket, key and id: work that is dropped leaves them here.
     open: Arc<Mutex<BTreeSet<(String, String, String)>>>,
+    /// Requests that begin an upload and were not answered yet: they are not dropped with the work that made them.
+    beginning: Arc<Mutex<JoinSet<()>>>,
 }
 
 impl Service {
@@ -73,11 +81,15 @@ impl Service {
                 .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
         }
         let (client, pace) = (Client::from_conf(config.build()), Arc::new(Pace::new(limits, seed)));
-        Self { client, pace, endpoint, open: Arc::default() }
+        Self { client, pace, endpoint, open: Arc::default(), beginning: Arc::default() }
     }
 
     /// Gives up the multipart uploads that work which was dropped had begun: they hold nothing anybody can see, only cost.
     pub async fn give_up_uploads(&self) {
+        // An upload that is begun this moment has no name yet by which it could be given up.
+        let mut beginning = self.beginning.lock().map(|mut set| std::mem::take(&mut *set)).unwrap_or_default();
+        let answered = async { while beginning.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(BEGINNING, answered).await;
         let left = self.open.lock().map(|mut open| std::mem::take(&mut *open)).unwrap_or_default();
         let abort = async |(bucket, key, id): (String, String, String)| self.bucket(&bucket).abort(&key, &id).await;
         stream::iter(left).map(abort).buffer_unordered(LISTINGS).collect::<()>().await;
@@ -129,6 +141,41 @@ impl S3 {
 
     pub(crate) fn endpoint(&self) -> Option<&str> {
         self.service.endpoint.as_deref()
+    }
+
+    /// Begins a multipart upload and answers its id.
+    ///
+    /// The request is not dropped with the work that waits for it: the service may have begun an upload by then of which
+    /// nobody would know.
+    pub(crate) async fn begin_upload(
+        &self,
+        request: CreateMultipartUploadFluentBuilder,
+        key: &str,
+    ) -> std::result::Result<String, Failure> {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let (s3, key) = (self.clone(), key.to_owned());
+        let ask = async move {
+            let answer = request.bucket(s3.name()).key(&key).send().await.map_err(failure);
+            let id = answer.and_then(|answer| {
+                let id = answer.upload_id().map(str::to_owned);
+                id.ok_or_else(|| Failure::transient("the service gave no upload id"))
+            });
+            if let Ok(id) = &id {
+                s3.begun(&key, id);
+            }
+            // Nobody waits for it any more.
+            if let Err(Ok(id)) = tell.send(id) {
+                let abort = s3.client().abort_multipart_upload().bucket(s3.name()).key(&key).upload_id(&id);
+                if abort.send().await.is_ok() {
+                    s3.ended(&key, &id);
+                }
+            }
+        };
+        if let Ok(mut beginning) = self.service.beginning.lock() {
+            while beginning.try_join_next().is_some() {}
+            beginning.spawn(ask);
+        }
+        told.await.unwrap_or_else(|_| Err(Failure::transient("the request that begins an upload was dropped")))
     }
 
     /// Notes an upload that was begun.

@@ -288,7 +288,7 @@ async fn begin(
 ) -> std::result::Result<String, Failure> {
     into.attempt(0, async || {
         let known = |name: &str| headed.headers.get(name).cloned();
-        let request = into.client().create_multipart_upload().bucket(into.name()).key(&target.key);
+        let request = into.client().create_multipart_upload();
         let request = request
             .set_content_type(known("content-type"))
             .set_cache_control(known("cache-control"))
@@ -300,11 +300,9 @@ async fn begin(
             .set_tagging(tags.clone())
             .set_storage_class(target.options.class.as_deref().map(StorageClass::from))
             .set_server_side_encryption(target.options.encryption.as_deref().map(ServerSideEncryption::from));
-        let answer = request.send().await.map_err(failure)?;
-        answer.upload_id().map(str::to_owned).ok_or_else(|| Failure::transient("the service gave no upload id"))
+        into.begin_upload(request, &target.key).await
     })
     .await
-    .inspect(|id| into.begun(&target.key, id))
 }
 
 /// The size of the parts that an object of so many bytes is copied in.

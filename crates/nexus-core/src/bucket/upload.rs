@@ -148,19 +148,15 @@ impl S3 {
     ) -> std::result::Result<Option<String>, Failure> {
         let created = self
             .attempt(0, async || {
-                let request = self.client().create_multipart_upload().bucket(self.name()).key(key);
-                let answer = request
+                let request = self.client().create_multipart_upload();
+                let request = request
                     .set_content_type(options.headers.get("content-type").cloned())
                     .metadata(DIGEST, progress.sha256)
                     .set_storage_class(options.class.as_deref().map(StorageClass::from))
-                    .set_server_side_encryption(options.encryption.as_deref().map(ServerSideEncryption::from))
-                    .send()
-                    .await
-                    .map_err(failure)?;
-                answer.upload_id().map(str::to_owned).ok_or_else(|| Failure::transient("the service gave no upload id"))
+                    .set_server_side_encryption(options.encryption.as_deref().map(ServerSideEncryption::from));
+                self.begin_upload(request, key).await
             })
             .await?;
-        self.begun(key, &created);
         let finished = self.send_parts(key, &created, &file, bytes, progress).await;
         let finished = match finished {
             Ok(parts) => self.complete(key, &created, parts, true).await,
