@@ -283,14 +283,23 @@ impl Writer {
         }
     }
 
-    /// Gives up multipart uploads below this prefix that were begun before `before` and never ended; counts them.
+    /// Multipart uploads below this prefix that were begun before `before` and never ended: keys and upload ids.
     ///
-    /// They hold no object anybody can see, only cost. A service that cannot list them has none to sweep.
-    pub(crate) async fn sweep_uploads(&self, before: jiff::Timestamp) -> u64 {
+    /// They hold no object anybody can see, only cost. A service that cannot list them has none.
+    pub(crate) async fn old_uploads(&self, before: jiff::Timestamp) -> Vec<(String, String)> {
         match self.reader.bucket() {
-            Bucket::S3(s3) => s3.sweep_uploads(&self.prefix, before).await.unwrap_or(0),
-            Bucket::Folder(_) => 0,
+            Bucket::S3(s3) => s3.old_uploads(&self.prefix, before).await.unwrap_or_default(),
+            Bucket::Folder(_) => Vec::new(),
         }
+    }
+
+    /// Gives up a multipart upload.
+    pub(crate) async fn give_up_upload(&self, key: &str, id: &str) -> Result<()> {
+        self.allow(key)?;
+        if let Bucket::S3(s3) = self.reader.bucket() {
+            s3.abort(key, id).await;
+        }
+        Ok(())
     }
 
     /// Stores a local file under a new key; false when something is already there.

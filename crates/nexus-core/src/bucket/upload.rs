@@ -234,28 +234,41 @@ impl S3 {
     }
 }
 
+/// Pages of open uploads that are looked at.
+const PAGES: u32 = 100;
+
 impl S3 {
-    /// Gives up the multipart uploads below a prefix that were begun before `before`, and counts them.
-    pub(crate) async fn sweep_uploads(
+    /// The multipart uploads below a prefix that were begun before `before` and never ended: keys and upload ids.
+    pub(crate) async fn old_uploads(
         &self,
         prefix: &str,
         before: jiff::Timestamp,
-    ) -> std::result::Result<u64, Failure> {
-        let page = self
-            .attempt(0, async || {
-                let request = self.client().list_multipart_uploads().bucket(self.name()).prefix(prefix);
-                request.send().await.map_err(failure)
-            })
-            .await?;
-        let mut swept = 0;
-        for upload in page.uploads() {
-            let old = upload.initiated().and_then(timestamp).is_some_and(|begun| begun < before);
-            if let (true, Some(key), Some(id)) = (old, upload.key(), upload.upload_id()) {
-                self.abort(key, id).await;
-                swept += 1;
+    ) -> std::result::Result<Vec<(String, String)>, Failure> {
+        let mut old = Vec::new();
+        let mut marker: Option<(String, String)> = None;
+        for _ in 0..PAGES {
+            let page = self
+                .attempt(0, async || {
+                    let request = self.client().list_multipart_uploads().bucket(self.name()).prefix(prefix);
+                    let (key, id) = marker.clone().unzip();
+                    request.set_key_marker(key).set_upload_id_marker(id).send().await.map_err(failure)
+                })
+                .await?;
+            for upload in page.uploads() {
+                let is_old = upload.initiated().and_then(timestamp).is_some_and(|begun| begun < before);
+                if let (true, Some(key), Some(id)) = (is_old, upload.key(), upload.upload_id()) {
+                    old.push((key.to_owned(), id.to_owned()));
+                }
+            }
+            let next = page.next_key_marker().zip(page.next_upload_id_marker());
+            let next =
+                next.map(|(key, id)| (key.to_owned(), id.to_owned())).filter(|next| marker.as_ref() != Some(next));
+            match next.filter(|_| page.is_truncated() == Some(true)) {
+                Some(next) => marker = Some(next),
+                None => break,
             }
         }
-        Ok(swept)
+        Ok(old)
     }
 }
 

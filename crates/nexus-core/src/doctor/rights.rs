@@ -97,7 +97,10 @@ pub(super) async fn lines(
 /// Gives up the uploads that looks which were broken off have begun below a prefix.
 pub(super) async fn sweep_uploads(reader: &Reader, prefix: &str, clock: &Clock) {
     if let Some(before) = left_before(reader, clock).await {
-        reader.writer(&format!("{prefix}{BEGINNING}")).sweep_uploads(before).await;
+        let writer = reader.writer(&format!("{prefix}{BEGINNING}"));
+        for (key, upload) in writer.old_uploads(before).await {
+            let _ = writer.give_up_upload(&key, &upload).await;
+        }
     }
 }
 

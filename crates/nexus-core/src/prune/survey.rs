@@ -7,10 +7,8 @@ use crate::error::{Error, Result};
 use crate::point::{Claim, Manifest, Part, PointId};
 use crate::retention::Candidate;
 use crate::vault::journal::Entries;
-use crate::vault::{PointState, Standing, Vault, layout};
+use crate::vault::{PointState, SILENT, Standing, Vault, layout};
 
-/// How long a claim may say nothing before it counts as broken off. A running backup says each hour that it lives.
-pub(super) const SILENT: SignedDuration = SignedDuration::from_hours(24);
 /// How long the copies of a claim that was given up are left alone: the next backup of the same app may come soon.
 pub(super) const SPARED: SignedDuration = SignedDuration::from_hours(24);
 /// How long the word that a claim was given up stays, so that a backup that wakes up late cannot commit.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::survey::{Role, SILENT, Seen, Survey};
+use super::survey::{Role, Seen, Survey};
 use crate::bucket::Object;
 use crate::bucket::sorted::{Sorted, Sorter};
 use crate::clock::Clock;
@@ -14,10 +14,10 @@ use crate::event::{Events, Stage};
 use crate::listing::{FileEntry, FileKind, ListingReader, Side};
 use crate::local::Scratch;
 use crate::point::{Count, Manifest, Part, PointId};
-use crate::vault::Vault;
 use crate::vault::eraser::{AT_ONCE, Eraser, Kept};
 use crate::vault::journal::Journal;
 use crate::vault::layout::{self, InPoint};
+use crate::vault::{SILENT, Vault};
 
 /// The most foreign things that are named; all are counted.
 const NAMED: usize = 100;
@@ -186,7 +186,17 @@ impl Stands {
             if !kept.contains(&Part::Files) {
                 continue;
             }
-            let listing = self.vault.point(manifest).listing(scratch).await?;
+            let listing = match self.vault.point(manifest).listing(scratch).await {
+                Ok(listing) => listing,
+                // Another prune has removed the point since it was looked at: nobody depends on it.
+                Err(error @ Error::Damaged { .. }) => match self.vault.state(id.clone()).await? {
+                    Some(state) if state.manifest().is_some() && !state.journal.expired().contains(&Part::Files) => {
+                        return Err(error);
+                    }
+                    _ => continue,
+                },
+                Err(error) => return Err(error),
+            };
             // An incremental point names mostly what the one before names, which is named already.
             let earlier = match &before {
                 Some(earlier) => Some(self.reopen(earlier, scratch)?),

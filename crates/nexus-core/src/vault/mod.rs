@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use jiff::{SignedDuration, Timestamp};
 
 use crate::bucket::{Address, Reader, StoreOptions, Writer};
 use crate::clock::Clock;
@@ -25,6 +26,8 @@ use journal::{Entries, Journal};
 pub const SOFTWARE: &str = concat!("nexus ", env!("CARGO_PKG_VERSION"));
 /// Points looked at at once.
 const AT_ONCE: usize = 16;
+/// How long a claim may say nothing before it counts as broken off. A running backup says each hour that it lives.
+pub const SILENT: SignedDuration = SignedDuration::from_hours(24);
 
 /// How what we write ourselves is stored: database, records, listing, manifest, journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -226,13 +229,38 @@ impl Vault {
         self.writer.create(&self.full(key), bytes.into(), &options).await
     }
 
-    /// Gives up multipart uploads that a killed run left in the vault more than a day ago.
+    /// Gives up multipart uploads that a killed run left in the vault more than a day ago; those of others are theirs.
     pub(crate) async fn sweep_uploads(&self, clock: &Clock, events: &Events) {
-        let Ok(before) = clock.now().checked_sub(jiff::SignedDuration::from_hours(24)) else { return };
-        let swept = self.writer.sweep_uploads(before).await;
+        let now = clock.now();
+        let Ok(before) = now.checked_sub(SILENT) else { return };
+        let mut swept = 0;
+        for (key, upload) in self.writer.old_uploads(before).await {
+            // One that cannot be told is left: it costs little, and may be somebody's.
+            let left = self.is_left_behind(&key[self.address.prefix().len()..], now).await.unwrap_or(false);
+            if left && self.writer.give_up_upload(&key, &upload).await.is_ok() {
+                swept += 1;
+            }
+        }
         if swept > 0 {
             events.note(format!("{swept} multipart uploads of killed runs, over a day old, were given up"));
         }
+    }
+
+    /// True for the key of a point or a claim of ours whose backup does not run any more.
+    async fn is_left_behind(&self, key: &str, now: Timestamp) -> Result<bool> {
+        let id = match layout::stamp_of_database(key).filter(|_| key.starts_with(layout::DATABASE)) {
+            Some(stamp) => self.ids().await?.into_iter().find(|id| id.stamp() == stamp),
+            None => key.split_once('/').and_then(|(folder, _)| folder.parse().ok()),
+        };
+        let Some(id) = id else { return Ok(false) };
+        Ok(match self.state(id).await?.map(|state| (state.standing, state.journal)) {
+            None | Some((Standing::Unreadable(_), _)) => false,
+            Some((Standing::Unfinished(claim), journal)) => {
+                let last = journal.last_alive().unwrap_or(claim.started).max(claim.started);
+                now.duration_since(last) > SILENT
+            }
+            Some((Standing::Committed(_) | Standing::Abandoned(_), _)) => true,
+        })
     }
 
     /// All keys below a prefix, relative to the vault, for prefixes that hold few.
