@@ -9,6 +9,7 @@ mod drill;
 mod format;
 mod invariants;
 mod rehearsals;
+mod retention;
 mod round_trip;
 mod scratch;
 mod sqlite;
