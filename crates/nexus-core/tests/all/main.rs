@@ -8,6 +8,7 @@ mod damage;
 mod drill;
 mod format;
 mod invariants;
+mod prune;
 mod rehearsals;
 mod retention;
 mod round_trip;

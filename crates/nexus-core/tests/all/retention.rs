@@ -247,11 +247,11 @@ fn an_adopted_partial_future_or_unproven_point_stays_or_goes_for_its_own_reason(
 }
 
 /// Numbers that look random, the same for the same seed.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     /// One below `limit`, which is not 0.
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -259,7 +259,7 @@ impl Random {
         (mixed ^ (mixed >> 31)) % limit
     }
 
-    fn one_in(&mut self, many: u64) -> bool {
+    pub fn one_in(&mut self, many: u64) -> bool {
         self.below(many) == 0
     }
 }
