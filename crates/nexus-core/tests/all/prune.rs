@@ -4,6 +4,7 @@ mod between;
 mod claims;
 mod refusals;
 mod stopped;
+mod walks;
 mod witness;
 
 use std::collections::BTreeMap;
