@@ -242,7 +242,8 @@ pub async fn plan(vault: &Vault, request: PruneRequest, clock: &Clock, events: &
     let swept = sweep::count(vault, &stands, now, events).await?;
     // Of those that only wait until later points need their copies no more there is nothing to do or to say.
     claims.retain(|claim| {
-        !matches!(claim.fate, Fate::Swept { .. } | Fate::Finished) || swept.by_point.contains_key(&claim.point)
+        let rests = matches!(claim.fate, Fate::Swept { .. } | Fate::Forgotten { .. } | Fate::Finished);
+        !rests || swept.by_point.contains_key(&claim.point)
     });
     let folders = match &request.records {
         Some(folder) => folders::expired(folder, vault.app(), &survey, &doomed, &request.rules, now)?,

@@ -92,6 +92,25 @@ async fn a_backup_whose_claim_was_given_up_cannot_commit() {
 }
 
 #[tokio::test]
+async fn a_claim_that_was_given_up_long_ago_and_holds_what_is_not_ours_is_nothing_to_do() {
+    for world in [s3(), folders()] {
+        days(&world, 1).await;
+        let vault = world.open().await.expect("a vault");
+        let draft =
+            vault.begin(&"late".parse().expect("a label"), &Part::ALL, &[], &world.clock()).await.expect("a claim");
+        let notes = format!("{}/notes.txt", draft.id());
+        world.plant(&notes, b"a person's own");
+        for hours in [25, 25, 24 * 40] {
+            world.pass(hours);
+            prune(&world, rules(900, 900, 900, 1)).await.expect("a prune");
+        }
+        let planned = plan(&world, rules(900, 900, 900, 1)).await.expect("a plan");
+        assert!(planned.is_empty(), "{planned:?}");
+        assert!(world.vault_content().contains_key(&notes));
+    }
+}
+
+#[tokio::test]
 async fn a_backup_that_was_silent_for_twelve_hours_does_not_commit_whoever_has_seen_it() {
     let world = s3();
     let made = days(&world, 1).await;
