@@ -12,4 +12,5 @@ mod rehearsals;
 mod round_trip;
 mod scratch;
 mod sqlite;
+mod versions;
 mod world;
