@@ -36,12 +36,14 @@ fn taken(table: &str) -> BTreeSet<String> {
 #[test]
 fn every_key_is_on_the_page_and_every_key_of_the_page_is_taken() {
     let documented = documented();
-    let free = ["files.categories", "records.tables", "rehearse.environment"];
+    let free = ["files.categories", "records.tables", "rehearse.environment", "contacts"];
     let top: BTreeSet<String> = taken("");
     let mut on_page: BTreeSet<String> = BTreeSet::new();
     for (table, keys) in &documented {
         if table.is_empty() {
             on_page.extend(keys.iter().cloned());
+        } else if table == "contacts" {
+            on_page.insert(table.clone());
         } else if !free.contains(&table.as_str()) {
             if !table.contains('.') {
                 on_page.insert(table.clone());

@@ -20,6 +20,7 @@ mod postgres_backup;
 mod postgres_restore;
 mod records;
 mod rehearse;
+mod runbook;
 mod secrets;
 mod site;
 mod staging;
