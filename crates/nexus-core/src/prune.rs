@@ -445,14 +445,15 @@ impl Pruning<'_> {
         pruned: &mut Pruned,
     ) -> Result<()> {
         let planned = |claim: &ClaimPlan| self.plan.claims.iter().any(|other| other.point == claim.point);
-        for claim in claims(survey, now).into_iter().filter(planned) {
+        // What a silent claim reuses counts for nothing in this look, so it must have ended before anything goes.
+        let ends = |claim: &ClaimPlan| planned(claim) || matches!(claim.fate, Fate::Revoked { .. });
+        for claim in claims(survey, now).into_iter().filter(ends) {
             match claim.fate {
                 Fate::Running { .. } | Fate::Spared { .. } => continue,
                 Fate::Revoked { .. } => {
-                    let seen = survey.find(&claim.point);
                     let reason = "it said nothing for a day, and a prune gave it up";
-                    // Whoever is first has ended it: a commit that was first leaves a point.
-                    if seen.is_none() || !draft::revoke(self.vault, &claim.point, reason, self.clock).await? {
+                    if !draft::revoke(self.vault, &claim.point, reason, self.clock).await? {
+                        self.require_no_commit(&claim.point).await?;
                         continue;
                     }
                     stands.set(&claim.point, Stand::given_up());
@@ -464,6 +465,18 @@ impl Pruning<'_> {
             pruned.claims.push(claim);
         }
         Ok(())
+    }
+
+    /// Whoever was first has ended a claim. A commit that was first leaves a point that names copies which nobody counted
+    /// as needed, so all must be looked at again.
+    async fn require_no_commit(&self, claim: &PointId) -> Result<()> {
+        let state = self.vault.state(claim.clone()).await?;
+        if state.is_none_or(|state| state.manifest().is_none()) {
+            return Ok(());
+        }
+        Err(Error::Busy {
+            what: format!("the backup of {claim}, which seemed to have broken off, was committed this moment"),
+        })
     }
 
     /// The removals that cannot be taken back: the manifest of a whole point, or the word that parts of it are gone.

@@ -224,14 +224,15 @@ fn is_future(id: &PointId, now: Timestamp) -> bool {
 type Kept = (u32, fn(Date) -> Date, fn(Date) -> Reason);
 
 /// The proven points of each label and part that count, the newest first.
-struct Groups<'a>(BTreeMap<(&'a Label, Part), Vec<&'a PointId>>);
+struct Groups<'a>(BTreeMap<(&'a Label, Part), Vec<(&'a PointId, Date)>>);
 
 impl<'a> Groups<'a> {
     fn of(newest_first: &[&'a Candidate], now: Timestamp) -> Self {
         let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for point in newest_first.iter().filter(|point| point.proven && !is_future(&point.id, now)) {
+            let day = date(&point.id);
             for part in point.parts.iter().filter(|part| !point.announced.contains(part)) {
-                groups.entry((point.id.label(), *part)).or_default().push(&point.id);
+                groups.entry((point.id.label(), *part)).or_default().push((&point.id, day));
             }
         }
         Self(groups)
@@ -245,7 +246,7 @@ impl<'a> Groups<'a> {
         if !point.proven {
             return others.is_empty().then_some(Reason::NoneProven);
         }
-        let newer: Vec<&PointId> = others.iter().copied().filter(|other| **other > point.id).collect();
+        let newer = &others[..others.partition_point(|(other, _)| **other > point.id)];
         let number = newer.len() as u64 + 1;
         if number <= u64::from(keep.last.max(1)) {
             return Some(Reason::Last { number });
@@ -257,8 +258,8 @@ impl<'a> Groups<'a> {
             (keep.monthly, Date::first_of_month, |month| Reason::Monthly { month }),
             (keep.yearly, Date::first_of_year, |first| Reason::Yearly { year: first.year() }),
         ];
-        for (count, span, reason) in spans {
-            let newer: BTreeSet<Date> = newer.iter().map(|id| span(date(id))).collect();
+        for (count, span, reason) in spans.into_iter().filter(|(count, ..)| *count > 0) {
+            let newer: BTreeSet<Date> = newer.iter().map(|(_, day)| span(*day)).collect();
             if newer.len() < count as usize && !newer.contains(&span(day)) {
                 return Some(reason(span(day)));
             }

@@ -15,7 +15,7 @@ use hyper::{HeaderMap, Request, Response, StatusCode};
 use s3s::Body;
 use s3s::service::S3Service;
 
-use crate::fault::{Fault, FaultRules};
+use crate::fault::{Fault, FaultRules, Stop};
 use crate::operation_name::operation_name;
 use crate::store::Store;
 use crate::timestamps::http_date;
@@ -51,7 +51,11 @@ impl Exchange {
     pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Closed> {
         let operation =
             operation_name(request.method(), request.uri().path(), request.uri().query(), request.headers());
-        match self.noted(&request, operation) {
+        let (fault, stop) = self.noted(&request, operation);
+        if let Some(stop) = stop {
+            stop.wait().await;
+        }
+        match fault {
             None => {
                 let sent = matches!(operation, "PutObject" | "UploadPart").then(|| content_length(request.headers()));
                 let answer = self.carried_out(request).await?;
@@ -70,7 +74,7 @@ impl Exchange {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn noted(&self, request: &Request<Incoming>, operation: &str) -> Option<Fault> {
+    fn noted(&self, request: &Request<Incoming>, operation: &str) -> (Option<Fault>, Option<Stop>) {
         let line = format!("{} {}", request.method(), request.uri());
         let mut record = self.record();
         record.requests += 1;
@@ -79,7 +83,7 @@ impl Exchange {
             record.log.pop_front();
         }
         record.log.push_back(line);
-        record.faults.strike(operation)
+        (record.faults.strike(operation), record.faults.stopped(operation))
     }
 
     async fn struck(

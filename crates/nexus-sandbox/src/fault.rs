@@ -1,5 +1,7 @@
 //! Faults: what a service or the network does wrong, and to which request.
 
+use tokio::sync::oneshot;
+
 /// Something that goes wrong with one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -46,6 +48,40 @@ pub enum FaultAt {
 pub(crate) struct FaultRules {
     rules: Vec<Rule>,
     fired: u64,
+    stops: Vec<(Rule, Option<Stop>)>,
+}
+
+/// A request that waits, seen from the outside: it is carried out when this is dropped.
+#[derive(Debug)]
+pub struct Waiting {
+    arrived: oneshot::Receiver<()>,
+    /// What ends the wait when it goes.
+    _go_on: oneshot::Sender<()>,
+}
+
+impl Waiting {
+    /// Waits until the request has come; for ever when it does not.
+    pub async fn arrived(&mut self) {
+        if (&mut self.arrived).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// The same seen from the request.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    arrived: oneshot::Sender<()>,
+    go_on: oneshot::Receiver<()>,
+}
+
+impl Stop {
+    /// Says that the request is here and waits until it may go on.
+    pub async fn wait(self) {
+        // Nobody may care any more, and then there is nothing to wait for.
+        let _ = self.arrived.send(());
+        let _ = self.go_on.await;
+    }
 }
 
 #[derive(Debug)]
@@ -60,8 +96,28 @@ impl FaultRules {
         self.rules.push(Rule { fault, at, seen: 0 });
     }
 
+    /// Has one request wait until the answer is dropped.
+    pub fn stop(&mut self, at: FaultAt) -> Waiting {
+        let ((here, arrived), (let_go, go_on)) = (oneshot::channel(), oneshot::channel());
+        let rule = Rule { fault: Fault::Stall, at, seen: 0 };
+        self.stops.push((rule, Some(Stop { arrived: here, go_on })));
+        Waiting { arrived, _go_on: let_go }
+    }
+
+    /// Where the next request is to wait, if it is.
+    pub fn stopped(&mut self, operation: &str) -> Option<Stop> {
+        let mut found = None;
+        for (rule, stop) in &mut self.stops {
+            if rule.strikes(operation) {
+                found = found.or(stop.take());
+            }
+        }
+        found
+    }
+
     pub fn clear(&mut self) {
         self.rules.clear();
+        self.stops.clear();
     }
 
     /// How many requests have been struck.

@@ -22,7 +22,7 @@ mod timestamps;
 mod upload;
 
 pub use checksum::{Algorithm, Checksum, Span};
-pub use fault::{Fault, FaultAt};
+pub use fault::{Fault, FaultAt, Waiting};
 pub use object::{Encryption, Fields, NewObject, STANDARD, StoredObject};
 pub use options::{Quirks, ServiceOptions};
 pub use service::Service;

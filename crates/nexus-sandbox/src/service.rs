@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::access::Gate;
 use crate::exchange::{Exchange, Record};
-use crate::fault::{Fault, FaultAt};
+use crate::fault::{Fault, FaultAt, Waiting};
 use crate::operations::Operations;
 use crate::options::ServiceOptions;
 use crate::store::Store;
@@ -88,6 +88,11 @@ impl Service {
     /// Adds a fault; of several that strike one request, the oldest is done.
     pub fn inject(&self, fault: Fault, at: FaultAt) {
         self.exchange.record().faults.add(fault, at);
+    }
+
+    /// Has one request wait, before it is carried out, until the answer is dropped: others come in between.
+    pub fn stop_at(&self, at: FaultAt) -> Waiting {
+        self.exchange.record().faults.stop(at)
     }
 
     /// Removes all faults; requests that are stalled stay so.

@@ -207,6 +207,32 @@ impl World {
         self.folder.path().join("records")
     }
 
+    /// Puts something into the vault that is not ours.
+    pub fn plant(&self, key: &str, body: &[u8]) {
+        if let Address::Folder(root) = &self.vault {
+            let path = root.join(key);
+            std::fs::create_dir_all(path.parent().expect("below the root")).expect("room");
+        }
+        self.harm_or_put(key, body);
+    }
+
+    /// Sets the clock forward to the year 2049: whatever the service and the disk stamp with their own time is long past.
+    pub fn far_on(self) -> Self {
+        self.seconds.store(2_500_000_000, Ordering::Relaxed);
+        self
+    }
+
+    /// Lets hours pass.
+    pub fn pass(&self, hours: u64) {
+        self.seconds.fetch_add(hours * 3_600, Ordering::Relaxed);
+    }
+
+    /// What the clock says, which does not go on for that.
+    pub fn now(&self) -> jiff::Timestamp {
+        let now = self.seconds.load(Ordering::Relaxed);
+        jiff::Timestamp::from_second(i64::try_from(now).expect("this century")).expect("this century")
+    }
+
     /// A clock that goes on a second at each look, so that no test waits for a free second.
     pub fn clock(&self) -> Clock {
         let seconds = Arc::clone(&self.seconds);

@@ -109,3 +109,18 @@ fn a_stopped_service_is_gone() {
     rig.service.stop();
     std::net::TcpStream::connect(address).expect_err("nobody");
 }
+
+#[tokio::test]
+async fn a_request_that_is_stopped_is_carried_out_when_it_may_go_on() {
+    let rig = strict();
+    let mut waiting = rig.service.stop_at(FaultAt::Nth(1));
+    let store = rig.service.store();
+    let others = async {
+        waiting.arrived().await;
+        assert!(store.get(BUCKET, "k").is_none(), "it was carried out before it might");
+        assert!(rig.client.put_object().bucket(BUCKET).key("other").body(b"x".to_vec().into()).send().await.is_ok());
+        drop(waiting);
+    };
+    let (first, ()) = tokio::join!(put(&rig), others);
+    assert!(first.is_ok() && store.get(BUCKET, "k").is_some());
+}

@@ -18,6 +18,7 @@ mod kills;
 mod postgres;
 mod postgres_backup;
 mod postgres_restore;
+mod prune;
 mod records;
 mod rehearse;
 mod runbook;
