@@ -8,6 +8,7 @@ mod damage;
 mod drill;
 mod format;
 mod invariants;
+mod prune_model;
 mod rehearsals;
 mod round_trip;
 mod scratch;
