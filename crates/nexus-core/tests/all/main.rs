@@ -9,6 +9,7 @@ mod drill;
 mod format;
 mod invariants;
 mod prune;
+mod prune_model;
 mod rehearsals;
 mod retention;
 mod round_trip;
