@@ -142,7 +142,7 @@ async fn a_chain(world: &World, length: usize) {
     world.pass(1);
     let last = back_up(world).await;
     prune(world, rules(0, 0, 0, 1)).await.expect("a prune");
-    assert_eq!(ids(world).await, [last.clone()]);
+    assert_eq!(ids(world).await, std::slice::from_ref(&last));
     sound(world, Depth::Full).await;
     assert_no_orphans(world).await;
     let left: Vec<String> =

@@ -454,8 +454,8 @@ fn a_hundred_thousand_random_histories_are_decided_as_the_rules_say() {
         // Never fewer proven ones than are asked for, if there were so many.
         for ((label, part), (stay, counted)) in groups {
             let last = if label == "before-restore" { rules.safety.last } else { rules.keep.last };
-            let least = counted.len().min(last.max(1) as usize);
-            assert!(stay >= least, "too few {part} of {label} stay: {}", context());
+            let floor = counted.len().min(last.max(1) as usize);
+            assert!(stay >= floor, "too few {part} of {label} stay: {}", context());
         }
     }
     // A generator that never comes near the rules would prove nothing.

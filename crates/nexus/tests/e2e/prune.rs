@@ -24,7 +24,7 @@ async fn a_dry_run_shows_each_decision_with_its_reason_and_changes_nothing() {
             shown.out.lines().find(|line| line.contains(point.as_str())).unwrap_or_else(|| panic!("{}", shown.out));
         assert!(line.contains(fate), "{line}");
     }
-    assert!(shown.out.contains("the newest proven") && shown.out.contains("over since"), "{}", shown.out);
+    assert!(shown.out.contains("over since"), "{}", shown.out);
     let words: Vec<&str> = ["prune", "--dry-run", "--json"].iter().chain(&SECONDS).copied().collect();
     let told = app.run(&words).ends_with(0).json();
     assert_eq!(told["remove"].as_array().map(Vec::len), Some(2), "{told}");
@@ -153,8 +153,8 @@ fn runners(app: &App, random: &mut Random) -> Vec<Runner> {
     }
     let all = ["backup", "backup --label import", prune, prune, &restore, "verify"];
     let runner = |words: &&str| {
-        let begins = Duration::from_millis(random.below(400));
-        let ends = (random.below(4) == 0).then(|| begins + Duration::from_millis(20 + random.below(700)));
+        let begins = Duration::from_millis(random.below(300));
+        let ends = (random.below(4) == 0).then(|| begins + Duration::from_millis(20 + random.below(600)));
         Runner { words: words.split(' ').map(str::to_owned).collect(), begins, ends, running: None }
     };
     all.iter().map(runner).collect()
@@ -163,17 +163,19 @@ fn runners(app: &App, random: &mut Random) -> Vec<Runner> {
 /// Runs them at once, kills those that are to be killed, and says how each of the others ended.
 fn at_once(app: &App, mut runners: Vec<Runner>) -> Vec<(String, Ended)> {
     let begun = Instant::now();
-    let last = runners.iter().flat_map(|one| [Some(one.begins), one.ends]).flatten().max().unwrap_or_default();
-    while begun.elapsed() <= last + Duration::from_millis(5) {
+    let mut waits = true;
+    while waits {
+        waits = false;
+        let now = begun.elapsed();
         for one in &mut runners {
-            if one.running.is_none() && begun.elapsed() >= one.begins {
-                let words: Vec<&str> = one.words.iter().map(String::as_str).collect();
-                one.running = Some(app.start(&words));
-            }
-            if let (Some(running), Some(ends)) = (&one.running, one.ends)
-                && begun.elapsed() >= ends
-            {
-                running.kill();
+            match &one.running {
+                None if now >= one.begins => {
+                    let words: Vec<&str> = one.words.iter().map(String::as_str).collect();
+                    one.running = Some(app.start(&words));
+                    waits |= one.ends.is_some();
+                }
+                Some(running) if one.ends.is_some_and(|ends| now >= ends) => running.kill(),
+                running => waits |= running.is_none() || one.ends.is_some(),
             }
         }
         std::thread::sleep(Duration::from_millis(2));
@@ -194,7 +196,7 @@ fn sound(app: &App, context: &str) -> usize {
     let committed: Vec<String> = points
         .filter(|point| {
             let state = point["state"].as_str().expect("a state");
-            assert!(["proven", "unproven", "unfinished", "abandoned"].contains(&state), "{context}: {point}");
+            assert!(!["failed", "unreadable"].contains(&state), "{context}: {point}");
             state == "proven" || state == "unproven"
         })
         .map(|point| point["id"].as_str().expect("an id").to_owned())
@@ -230,17 +232,31 @@ async fn all_at_once(app: &App, rounds: u64, seed: u64) {
     assert!(most > 2, "never more than {most} points were listed, seed {seed}");
 }
 
-#[tokio::test]
-async fn backups_prunes_a_restore_and_a_verify_at_once_and_killed_leave_every_listed_point_whole_in_a_bucket() {
-    let app = App::clinic(seaweedfs()).await;
-    all_at_once(&app, 100, 20_251_115).await;
+/// The claims of killed backups stay for a day, and all look at each of them: a vault is used for so many rounds only.
+const ROUNDS: u64 = 25;
+
+async fn all_at_once_in_buckets(seeds: [u64; 2]) {
+    for seed in seeds {
+        let app = App::clinic(seaweedfs()).await;
+        all_at_once(&app, ROUNDS, seed).await;
+    }
 }
 
 #[tokio::test]
-async fn backups_prunes_a_restore_and_a_verify_at_once_and_killed_leave_every_listed_point_whole_in_a_folder() {
+async fn all_at_once_and_killed_every_listed_point_is_whole_for_fifty_rounds_in_a_bucket() {
+    all_at_once_in_buckets([20_251_115, 20_251_116]).await;
+}
+
+#[tokio::test]
+async fn all_at_once_and_killed_every_listed_point_is_whole_for_fifty_more_rounds_in_a_bucket() {
+    all_at_once_in_buckets([20_251_117, 20_251_118]).await;
+}
+
+#[tokio::test]
+async fn all_at_once_and_killed_every_listed_point_is_whole_in_a_folder() {
     let mut app = App::clinic(seaweedfs()).await;
     let vault = app.path("vault").display().to_string();
     std::fs::create_dir(app.path("vault")).expect("room");
     app.set("NEXUS_VAULT", &vault);
-    all_at_once(&app, 30, 20_251_116).await;
+    all_at_once(&app, ROUNDS, 20_251_119).await;
 }

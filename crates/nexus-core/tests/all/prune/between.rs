@@ -1,7 +1,7 @@
 //! Prune and everybody else at once: each is stopped at each of its requests while the other runs, and nobody is harmed.
 
 use std::collections::BTreeMap;
-use std::pin::pin;
+use std::pin::Pin;
 
 use nexus_core::bucket::pace::Limits;
 use nexus_core::error::Error;
@@ -70,11 +70,11 @@ fn all() -> PruneRequest {
 async fn between<T, M>(
     scene: &Scene,
     nth: u64,
-    work: impl Future<Output = T>,
-    meanwhile: impl Future<Output = M>,
+    work: Pin<Box<dyn Future<Output = T> + '_>>,
+    meanwhile: Pin<Box<dyn Future<Output = M> + '_>>,
 ) -> Option<(T, M)> {
     let mut waiting = scene.stop_at(FaultAt::Nth(nth));
-    let mut work = pin!(work);
+    let mut work = work;
     tokio::select! {
         biased;
         _ = &mut work => return None,
@@ -94,7 +94,8 @@ async fn a_backup_may_run_between_any_two_requests_of_a_prune() {
     for nth in 1.. {
         let scene = Scene::set().await;
         let world = &scene.world;
-        let Some((pruned, made)) = between(&scene, nth, prune(world, all()), world.backup()).await else {
+        let Some((pruned, made)) = between(&scene, nth, Box::pin(prune(world, all())), Box::pin(world.backup())).await
+        else {
             assert!(nth > 40, "a prune has but {nth} requests");
             break;
         };
@@ -111,7 +112,8 @@ async fn a_prune_may_run_between_any_two_requests_of_a_backup() {
     for nth in 1.. {
         let scene = Scene::set().await;
         let world = &scene.world;
-        let Some((made, pruned)) = between(&scene, nth, world.backup(), prune(world, all())).await else {
+        let Some((made, pruned)) = between(&scene, nth, Box::pin(world.backup()), Box::pin(prune(world, all()))).await
+        else {
             assert!(nth > 30, "a backup has but {nth} requests");
             break;
         };
@@ -134,7 +136,7 @@ async fn a_backup_and_a_prune_that_stop_for_each_other_anywhere_do_no_harm() {
         let scene = Scene::set().await;
         let world = &scene.world;
         let context = format!("prune at {of_prune}, backup at {of_backup}");
-        let (mut pruning, mut backing_up) = (pin!(prune(world, all())), pin!(world.backup()));
+        let (mut pruning, mut backing_up) = (Box::pin(prune(world, all())), Box::pin(world.backup()));
         let mut first = scene.stop_at(FaultAt::Nth(of_prune));
         let pruned = tokio::select! {
             biased;
@@ -182,7 +184,7 @@ async fn a_commit_a_day_late_either_fails_or_leaves_a_whole_point() {
         let world = &scene.world;
         let context = format!("at request {nth}");
         let mut late = scene.stop_at(FaultAt::Operation { name: "PutObject".into(), nth: commit });
-        let mut backing_up = pin!(world.backup());
+        let mut backing_up = Box::pin(world.backup());
         tokio::select! {
             biased;
             done = &mut backing_up => panic!("it was not stopped: {done:?}"),
@@ -194,7 +196,9 @@ async fn a_commit_a_day_late_either_fails_or_leaves_a_whole_point() {
             drop(late);
             backing_up.await
         };
-        let Some((pruned, made)) = between(&scene, nth, prune(world, all()), wakes).await else { break };
+        let Some((pruned, made)) = between(&scene, nth, Box::pin(prune(world, all())), Box::pin(wakes)).await else {
+            break;
+        };
         match &made {
             Ok(report) => {
                 assert!(ids(world).await.contains(report.point.id()), "{context}");
@@ -219,7 +223,11 @@ async fn another_prune_may_run_between_any_two_requests_of_a_prune() {
     for nth in 1.. {
         let scene = Scene::set().await;
         let world = &scene.world;
-        let Some((first, second)) = between(&scene, nth, prune(world, all()), prune(world, all())).await else { break };
+        let Some((first, second)) =
+            between(&scene, nth, Box::pin(prune(world, all())), Box::pin(prune(world, all()))).await
+        else {
+            break;
+        };
         let context = format!("at request {nth}");
         second.unwrap_or_else(|error| panic!("{context}: {error:?}"));
         if let Err(error) = first {
@@ -236,7 +244,11 @@ async fn a_prune_by_other_rules_may_run_between_any_two_requests_of_a_prune() {
         let scene = Scene::set().await;
         let world = &scene.world;
         let others = prune(world, rules(90, 1, 90, 1));
-        let Some((first, second)) = between(&scene, nth, prune(world, rules(1, 90, 1, 1)), others).await else { break };
+        let Some((first, second)) =
+            between(&scene, nth, Box::pin(prune(world, rules(1, 90, 1, 1))), Box::pin(others)).await
+        else {
+            break;
+        };
         let context = format!("at request {nth}");
         for error in [first.err(), second.err()].into_iter().flatten() {
             assert!(gives_way(&error), "{context}: {error:?}");
@@ -257,7 +269,11 @@ async fn a_pin_between_any_two_requests_of_a_prune_holds_or_is_refused() {
     for nth in 1.. {
         let scene = Scene::set().await;
         let (world, id) = (&scene.world, &scene.points[0]);
-        let Some((pruned, pinning)) = between(&scene, nth, prune(world, all()), pinned(world, id)).await else { break };
+        let Some((pruned, pinning)) =
+            between(&scene, nth, Box::pin(prune(world, all())), Box::pin(pinned(world, id))).await
+        else {
+            break;
+        };
         let context = format!("at request {nth}");
         pruned.unwrap_or_else(|error| panic!("{context}: {error:?}"));
         match pinning {
@@ -283,7 +299,11 @@ async fn a_prune_between_any_two_requests_of_a_pin_leaves_the_point_or_has_the_p
     for nth in 1.. {
         let scene = Scene::set().await;
         let (world, id) = (&scene.world, &scene.points[0]);
-        let Some((pinning, pruned)) = between(&scene, nth, pinned(world, id), prune(world, all())).await else { break };
+        let Some((pinning, pruned)) =
+            between(&scene, nth, Box::pin(pinned(world, id)), Box::pin(prune(world, all()))).await
+        else {
+            break;
+        };
         let context = format!("at request {nth}");
         pruned.unwrap_or_else(|error| panic!("{context}: {error:?}"));
         match pinning {
@@ -311,7 +331,10 @@ async fn a_restore_between_any_two_requests_of_a_prune_is_whole_or_refused() {
         let scene = Scene::set().await;
         let (world, id) = (&scene.world, scene.points[0].to_string());
         let restoring = world.restore_into_folder(&id);
-        let Some((pruned, restored)) = between(&scene, nth, prune(world, all()), restoring).await else { break };
+        let Some((pruned, restored)) = between(&scene, nth, Box::pin(prune(world, all())), Box::pin(restoring)).await
+        else {
+            break;
+        };
         let context = format!("at request {nth}");
         pruned.unwrap_or_else(|error| panic!("{context}: {error:?}"));
         match restored {
@@ -335,7 +358,10 @@ async fn a_prune_between_any_two_requests_of_a_restore_waits_or_has_it_refused()
         let scene = Scene::set().await;
         let (world, id) = (&scene.world, scene.points[0].to_string());
         let restoring = world.restore_into_folder(&id);
-        let Some((restored, pruned)) = between(&scene, nth, restoring, prune(world, all())).await else { break };
+        let Some((restored, pruned)) = between(&scene, nth, Box::pin(restoring), Box::pin(prune(world, all()))).await
+        else {
+            break;
+        };
         let context = format!("at request {nth}");
         pruned.unwrap_or_else(|error| panic!("{context}: {error:?}"));
         match restored {
@@ -357,7 +383,8 @@ async fn a_prune_between_any_two_requests_of_a_verify_makes_no_damage_of_what_it
     for nth in 1.. {
         let scene = Scene::set().await;
         let (world, id) = (&scene.world, &scene.points[0]);
-        let Some((looked, pruned)) = between(&scene, nth, verified(world, id), prune(world, rules(90, 1, 90, 1))).await
+        let Some((looked, pruned)) =
+            between(&scene, nth, Box::pin(verified(world, id)), Box::pin(prune(world, rules(90, 1, 90, 1)))).await
         else {
             break;
         };
@@ -376,7 +403,10 @@ async fn a_verify_between_any_two_requests_of_a_prune_makes_no_damage_of_what_it
         let scene = Scene::set().await;
         let (world, id) = (&scene.world, &scene.points[0]);
         let pruning = prune(world, rules(90, 1, 90, 1));
-        let Some((pruned, looked)) = between(&scene, nth, pruning, verified(world, id)).await else { break };
+        let Some((pruned, looked)) = between(&scene, nth, Box::pin(pruning), Box::pin(verified(world, id))).await
+        else {
+            break;
+        };
         let context = format!("at request {nth}");
         pruned.unwrap_or_else(|error| panic!("{context}: {error:?}"));
         if let Err(error) = looked {

@@ -151,7 +151,7 @@ async fn a_point_that_is_announced_is_no_base_and_nobody_can_pin_it_or_restore_f
     let points = days(&world, 2).await;
     let point = world.point(&points[1].to_string()).await.expect("a point");
     let event = JournalEvent::Expiring { parts: Part::ALL.to_vec(), objects: Vec::new() };
-    let word = point.journal().add(event, &world.clock()).await.expect("an announcement");
+    let given = point.journal().add(event, &world.clock()).await.expect("an announcement");
     let report = world.backup().await.expect("a backup");
     assert_eq!(report.point.manifest().base.as_ref(), Some(&points[0]));
     let error = pin::pin(&point, "too late", &world.clock()).await.expect_err("it is going");
@@ -160,7 +160,7 @@ async fn a_point_that_is_announced_is_no_base_and_nobody_can_pin_it_or_restore_f
     assert!(matches!(&restored, Error::Usage { what, .. } if what.contains("announced")), "{restored:?}");
     point
         .journal()
-        .add(JournalEvent::Withdrawn { announcement: word.nonce }, &world.clock())
+        .add(JournalEvent::Withdrawn { announcement: given.nonce }, &world.clock())
         .await
         .expect("a withdrawal");
     let point = world.point(&points[1].to_string()).await.expect("a point");

@@ -8,10 +8,10 @@ use super::witness::{assert_no_orphans, ids, plan, prune, rules, sound};
 use super::{days, folders, s3};
 use crate::world::World;
 
-fn key_of(world: &World, id: &PointId, word: &str) -> String {
+fn key_of(world: &World, id: &PointId, part: &str) -> String {
     let below = format!("{id}/");
-    let found = world.vault_content().into_keys().find(|key| key.starts_with(&below) && key.contains(word));
-    found.unwrap_or_else(|| panic!("there is no {word}"))
+    let found = world.vault_content().into_keys().find(|key| key.starts_with(&below) && key.contains(part));
+    found.unwrap_or_else(|| panic!("there is no {part}"))
 }
 
 /// A document that is whole and says something else.
