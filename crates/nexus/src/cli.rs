@@ -293,6 +293,10 @@ pub struct ListArgs {
 pub struct ShowArgs {
     #[arg(help = POINT_HELP, default_value = "latest")]
     pub point: String,
+    /// Print the point's own page as Markdown: where each part lies, until when, and the commands that bring it back, with
+    /// nexus and without
+    #[arg(long)]
+    pub runbook: bool,
     #[command(flatten)]
     pub vault: VaultArgs,
     #[command(flatten)]

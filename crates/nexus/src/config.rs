@@ -39,6 +39,8 @@ pub struct ConfigFile {
     pub s3: S3Table,
     /// `[hooks]`
     pub hooks: HooksTable,
+    /// `[contacts]`: whom to ask, in free text.
+    pub contacts: BTreeMap<String, String>,
 }
 
 /// `[database]`

@@ -1,5 +1,6 @@
 //! Why something was not done, for a person: the exit status, the causes once each, and what to do now.
 
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::io;
 
@@ -63,6 +64,8 @@ pub struct Situation {
     pub endpoint: Option<String>,
     /// The profile, when one was chosen.
     pub profile: Option<String>,
+    /// Whom to ask: what for, and how they are reached.
+    pub contacts: BTreeMap<String, String>,
 }
 
 impl Situation {
@@ -94,23 +97,34 @@ pub struct Failure {
     pub lines: Vec<String>,
     /// What to do now.
     pub hint: Option<String>,
+    /// Whom to ask, unless the command itself was wrong.
+    pub contacts: BTreeMap<String, String>,
 }
 
 impl Failure {
     /// Decides how an error is told.
     pub fn of(error: &Error, situation: &Situation) -> Self {
         let (status, hint) = remedy(error, situation);
+        // Nobody is woken for a word that was mistyped.
+        let contacts = match error {
+            Error::Usage { .. } => BTreeMap::new(),
+            _ => situation.contacts.clone(),
+        };
         if situation.verb == GUARD {
             let hint = hint.map_or_else(|| UNRUN.to_owned(), |hint| format!("{UNRUN}; {hint}"));
-            return Self { status: NOT_RUN, lines: chain(error), hint: Some(hint) };
+            return Self { status: NOT_RUN, lines: chain(error), hint: Some(hint), contacts };
         }
-        Self { status, lines: chain(error), hint }
+        Self { status, lines: chain(error), hint, contacts }
     }
 
     /// The failure for programs.
     pub fn json(&self) -> Value {
         let (message, causes) = self.lines.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
-        json!({ "error": { "message": message, "causes": causes, "hint": self.hint, "exit_status": self.status } })
+        let mut told = json!({ "message": message, "causes": causes, "hint": self.hint, "exit_status": self.status });
+        if !self.contacts.is_empty() {
+            told["contacts"] = json!(self.contacts);
+        }
+        json!({ "error": told })
     }
 }
 
@@ -256,7 +270,15 @@ mod tests {
             bucket: Some("s3://b/p/".into()),
             endpoint: Some("http://h:1".into()),
             profile: None,
+            contacts: [("storage".to_owned(), "Ana, +43 1 234".to_owned())].into(),
         }
+    }
+
+    #[test]
+    fn contacts_are_told_of_unless_the_command_was_wrong() {
+        let told = Failure::of(&Error::missing("x"), &at());
+        assert_eq!(told.json()["error"]["contacts"]["storage"], "Ana, +43 1 234");
+        assert!(Failure::of(&Error::usage("x"), &at()).contacts.is_empty());
     }
 
     #[test]

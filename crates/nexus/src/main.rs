@@ -107,7 +107,12 @@ fn carry_out(cli: Cli, environment: &Environment, terminal: &Terminal, situation
     });
     runtime.shutdown_timeout(LAST_WAIT);
     if let Some(ended) = ended {
-        return Ok(ended?.status());
+        let outcome = ended?;
+        // Damage was found, or a restore differs: somebody will want to ask.
+        if matches!(outcome, failure::Outcome::Bad) {
+            terminal.contacts(&situation.contacts);
+        }
+        return Ok(outcome.status());
     }
     let ending = interrupt.ending();
     terminal.warn(&ending.words);
@@ -117,6 +122,7 @@ fn carry_out(cli: Cli, environment: &Environment, terminal: &Terminal, situation
 fn told(error: &Error, situation: &Situation, terminal: &Terminal) -> u8 {
     let failure = Failure::of(error, situation);
     terminal.error(&failure.lines, failure.hint.as_deref());
+    terminal.contacts(&failure.contacts);
     if terminal.wants_json() {
         terminal.json(&failure.json());
     }

@@ -54,6 +54,13 @@ impl Cell {
     }
 }
 
+impl Cell {
+    /// The text alone.
+    pub fn into_text(self) -> String {
+        self.text
+    }
+}
+
 impl<T: Into<String>> From<T> for Cell {
     fn from(text: T) -> Self {
         Self { text: text.into(), style: Style::Plain }

@@ -89,7 +89,12 @@ impl Program {
 impl Unfit {
     /// It for programs.
     pub fn failure(&self) -> Failure {
-        Failure { status: self.status, lines: self.lines.clone(), hint: Some(self.hint.clone()) }
+        Failure {
+            status: self.status,
+            lines: self.lines.clone(),
+            hint: Some(self.hint.clone()),
+            contacts: std::collections::BTreeMap::new(),
+        }
     }
 
     /// It as what was not done.

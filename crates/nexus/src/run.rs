@@ -212,6 +212,7 @@ pub fn situation(verb: &'static str, settings: &Settings) -> Situation {
         bucket,
         endpoint: settings.s3.endpoint.as_ref().map(|endpoint| endpoint.value.clone()),
         profile: settings.s3.profile.as_ref().map(|profile| profile.value.clone()),
+        contacts: settings.contacts.clone(),
     }
 }
 

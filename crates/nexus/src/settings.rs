@@ -175,6 +175,8 @@ pub struct Settings {
     pub s3: S3Settings,
     /// The commands around a restore.
     pub hooks: HookSettings,
+    /// Whom to ask when something fails: what for, and how they are reached.
+    pub contacts: BTreeMap<String, String>,
 }
 
 /// The commands around a restore.
@@ -346,6 +348,7 @@ impl Ladder<'_> {
             database_class: file.vault.database_class.unwrap_or_else(|| DATABASE_CLASS.to_owned()),
             retention: file.retention,
             rehearse: self.rehearse(file.rehearse)?,
+            contacts: file.contacts,
             s3: self.s3(file.s3, vault),
             hooks: HookSettings {
                 before: file.hooks.before_restore,

@@ -193,6 +193,13 @@ impl Terminal {
         }
     }
 
+    /// Prints on stderr whom to ask.
+    pub fn contacts(&self, contacts: &std::collections::BTreeMap<String, String>) {
+        for (name, reached) in contacts {
+            self.labelled("contact", Style::Strong, &format!("{name}: {reached}"));
+        }
+    }
+
     /// Prints what the parser of the command line says, on the stream it belongs to.
     pub fn usage(&self, error: &clap::Error) {
         let text = error.render();

@@ -11,6 +11,7 @@ pub mod sorted;
 pub mod stream;
 pub(crate) mod transfer;
 pub mod upload;
+pub mod versions;
 
 use std::collections::BTreeMap;
 use std::path::Path;

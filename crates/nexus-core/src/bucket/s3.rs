@@ -29,7 +29,7 @@ use crate::local::create_private;
 use crate::point::FileHash;
 
 /// Keys in one batch of removals; the most that S3 takes.
-const BATCH: usize = 1_000;
+pub(super) const BATCH: usize = 1_000;
 /// Stands for the bytes of an answer that may be long: it is its chunks that must come in time, not its end.
 const UNHURRIED: u64 = 1 << 40;
 /// How long one connection may take to be made.
@@ -578,7 +578,7 @@ pub(crate) fn timestamp(time: &aws_sdk_s3::primitives::DateTime) -> Option<Times
 }
 
 /// Undoes `encoding-type=url`: `+` is a blank, `%XX` a byte.
-fn decode(text: &str, encoded: bool) -> Option<String> {
+pub(super) fn decode(text: &str, encoded: bool) -> Option<String> {
     if !encoded {
         return Some(text.to_owned());
     }

@@ -44,10 +44,13 @@ impl Eraser {
     /// Removes objects, all versions of them, and says which of them a lock keeps. Ones that are gone are no error.
     pub(crate) async fn erase(&self, keys: &[String]) -> Result<Vec<Kept>> {
         let full: Vec<String> = keys.iter().map(|key| self.vault.full(key)).collect();
+        let cut = self.vault.address.prefix().len();
+        let mut kept = Vec::new();
         for keys in full.chunks(AT_ONCE) {
-            self.remover.remove(keys).await?;
+            let locked = self.remover.erase_all(keys).await?.into_iter();
+            kept.extend(locked.map(|locked| Kept { key: locked.key[cut..].to_owned(), why: locked.why }));
         }
-        Ok(Vec::new())
+        Ok(kept)
     }
 
     /// Removes the commit of a point: from then on it is none. False when a lock keeps it.

@@ -37,16 +37,20 @@ fn in_process(options: ServiceOptions) -> Subject {
     Subject { reader, scratch: tempfile::tempdir().expect("a temporary folder"), _service: Some(service) }
 }
 
-async fn real(endpoint: Endpoint) -> Subject {
-    let bucket = services::unique_bucket("conformance");
-    nexus_testkit::bucket::make_bucket(&nexus_testkit::bucket::client(&endpoint), &bucket).await;
+/// A real service as the core talks to it.
+pub fn service(endpoint: Endpoint) -> S3Service {
     let keys = Credentials::new(endpoint.access_key, endpoint.secret_key, None, None, "test");
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
         .credentials_provider(keys);
-    let limits = nexus_core::bucket::pace::Limits::default();
-    let reader = Bucket::S3(S3Service::new(config, Some(endpoint.url), limits, 7).bucket(&bucket)).reader();
+    S3Service::new(config, Some(endpoint.url), nexus_core::bucket::pace::Limits::default(), 7)
+}
+
+async fn real(endpoint: Endpoint) -> Subject {
+    let bucket = services::unique_bucket("conformance");
+    nexus_testkit::bucket::make_bucket(&nexus_testkit::bucket::client(&endpoint), &bucket).await;
+    let reader = Bucket::S3(service(endpoint).bucket(&bucket)).reader();
     Subject { reader, scratch: tempfile::tempdir().expect("a temporary folder"), _service: None }
 }
 

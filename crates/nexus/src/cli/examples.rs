@@ -75,6 +75,7 @@ pub(super) const SHOW_AFTER: &str = "\
 Examples:
   nexus show
   nexus show latest:reimport
+  nexus show --runbook >runbook.md                  a page to print: where it lies, how it comes back
   nexus show reimport_20251115_064233 --json | jq .manifest.parts.files.categories";
 
 pub(super) const VERIFY_AFTER: &str = "\

@@ -149,10 +149,11 @@ impl Found {
             "# Another bucket, better another account, outlives the one it protects.".to_owned(),
             entry("url", self.vault.as_deref(), &example),
             String::new(),
-            "[retention]                         # without a value: kept for ever".to_owned(),
+            "[retention]                         # what `nexus prune` keeps; these are the defaults".to_owned(),
             "# database = \"30d\"".to_owned(),
             "# files = \"7d\"".to_owned(),
             "# records = \"90d\"".to_owned(),
+            "# keep-last = 3                     # the newest proven points, however old".to_owned(),
             String::new(),
             "[s3]                                # without a value: as the AWS tools find it".to_owned(),
             entry("endpoint", self.endpoint.as_deref(), "https://s3.example.com"),
@@ -162,6 +163,9 @@ impl Found {
             "[hooks]                             # around a restore: `after` also when it fails".to_owned(),
             "# before-restore = \"systemctl stop app\"".to_owned(),
             "# after-restore = \"systemctl start app\"".to_owned(),
+            String::new(),
+            "[contacts]                          # printed when something fails".to_owned(),
+            "# database = \"Ana, +43 1 234 56 78\"".to_owned(),
         ];
         lines.join("\n") + "\n"
     }

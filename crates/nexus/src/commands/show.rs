@@ -1,5 +1,7 @@
 //! `show`: one point in full.
 
+mod runbook;
+
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -42,6 +44,9 @@ pub async fn run(run: &Run, args: &ShowArgs) -> Result<Outcome> {
     let found = vault.find(&args.point, &[]).await?;
     passed_over(run, &found);
     let point = &found.point;
+    if args.runbook {
+        return Ok(print(run, &runbook::Runbook::of(run, point)));
+    }
     let manifest = point.manifest();
     let state = State::committed(manifest, point.entries());
     let proven = point.entries().proven(manifest).map(|(at, _)| at);
@@ -64,6 +69,16 @@ pub async fn run(run: &Run, args: &ShowArgs) -> Result<Outcome> {
         run.terminal.warn(&format!("the journal entry {key} cannot be read: {reason}"));
     }
     Ok(Outcome::of(state != State::Failed))
+}
+
+fn print(run: &Run, page: &runbook::Runbook) -> Outcome {
+    if run.terminal.wants_json() {
+        run.terminal.json(page);
+    } else {
+        run.terminal.raw(&page.markdown());
+        run.terminal.note(&page.note());
+    }
+    Outcome::Done
 }
 
 /// Names the newer points that `latest` did not mean.

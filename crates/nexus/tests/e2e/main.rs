@@ -21,6 +21,7 @@ mod postgres_restore;
 mod prune;
 mod records;
 mod rehearse;
+mod runbook;
 mod secrets;
 mod site;
 mod staging;
