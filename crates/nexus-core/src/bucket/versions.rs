@@ -152,9 +152,9 @@ impl S3 {
             }
             let Some(next) = next else { break };
             if page >= keys.len() / PAGE + SPARE_PAGES || cut.as_ref().is_some_and(|cut| cut > last) {
-                // The last one may go on where this stops.
-                if let Some(cut) = cut {
-                    found.remove(&cut);
+                // The last one may go on where this stops, whichever order the service lists in.
+                for key in cut.iter().chain([&next.0]) {
+                    found.remove(key);
                 }
                 break;
             }
@@ -174,7 +174,8 @@ impl S3 {
                 _ => return Ok(found),
             }
         }
-        Ok(found)
+        // To remove the newest ones alone would bring an old one back.
+        Err(Error::Unsupported { what: format!("s3://{}/{key} has too many versions to remove them all", self.name()) })
     }
 
     async fn page_of_versions(&self, prefix: &str, marker: Option<Marker>) -> Result<Listed> {

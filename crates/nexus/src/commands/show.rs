@@ -78,7 +78,7 @@ fn print(run: &Run, page: &runbook::Runbook) -> Outcome {
         run.terminal.raw(&page.markdown());
         run.terminal.note(&page.note());
     }
-    Outcome::Done
+    Outcome::of(page.is_good())
 }
 
 /// Names the newer points that `latest` did not mean.

@@ -72,12 +72,10 @@ fn sources() -> String {
     }
     let mut joined = String::new();
     for line in all.lines() {
-        match line.strip_suffix('\\') {
-            Some(goes_on) => joined.push_str(if joined.ends_with(' ') { goes_on.trim_start() } else { goes_on }),
-            None => {
-                joined.push_str(if joined.ends_with(' ') { line.trim_start() } else { line });
-                joined.push('\n');
-            }
+        let (text, ended) = line.strip_suffix('\\').map_or((line, true), |text| (text, false));
+        joined.push_str(if joined.ends_with(' ') { text.trim_start() } else { text });
+        if ended {
+            joined.push('\n');
         }
     }
     joined

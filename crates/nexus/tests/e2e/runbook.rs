@@ -8,8 +8,7 @@ use nexus_testkit::digest;
 use nexus_testkit::postgres::{Database, Server, programs, rows};
 use nexus_testkit::services::{Endpoint, seaweedfs};
 
-use crate::app::{App, Objects, sandbox};
-use crate::postgres_backup;
+use crate::app::{App, Objects, sandbox, sql};
 
 const NEXUS: &str = env!("CARGO_BIN_EXE_nexus");
 const DEBIAN: u32 = 15;
@@ -68,7 +67,9 @@ async fn brings_a_sqlite_app_back(app: &App) {
         app.wreck().await;
         shell(app, of("Both")[which]);
         assert_eq!(digest::database(&app.database), then.database);
-        assert!(holds(&app.files().await, &then.files));
+        let files = app.files().await;
+        // Stock tools leave what came later.
+        assert!(holds(&files, &then.files) && files.contains_key("junk/new") == (which == 1), "{files:?}");
         let record = shell(app, of("One record is needed")[which]);
         assert!(record.contains("\"first_name\":\"John\""), "{record}");
         app.delete("junk/new").await;
@@ -94,29 +95,100 @@ async fn the_commands_of_a_points_own_page_bring_a_sqlite_app_back_from_a_folder
     brings_a_sqlite_app_back(&app).await;
 }
 
-#[tokio::test]
-async fn the_commands_of_a_points_own_page_bring_a_postgresql_database_back() {
+async fn brings_a_postgresql_app_back(vault: &str) {
     let server = Server::shared(DEBIAN);
     let database = Database::empty(&server, "");
-    database
-        .sql("create table patient (id integer primary key, name text); insert into patient values (1, 'a'), (2, 'b')");
-    let (_service, app) = postgres_backup::app(&database.url(), "").await;
-    let mut app = app;
+    database.sql("create table patient (id integer primary key, name text)");
+    database.sql("insert into patient values (1, 'a'), (2, 'b')");
+    let mut app = App::bare(seaweedfs()).await;
+    app.put("images/a.jpg", b"a picture").await;
+    app.write(
+        "nexus.toml",
+        &format!(
+            "app = \"clinic\"\n[database]\nurl = \"{}\"\n[files]\nsource = \"s3://{}\"\n[vault]\nurl = \"{}\"\n\
+             [s3]\nendpoint = \"{}\"\n",
+            database.url(),
+            app.bucket,
+            vault.replace("BUCKET", &app.bucket),
+            app.endpoint.url
+        ),
+    );
     app.set("PATH", &format!("{}:/usr/bin:/bin", programs(DEBIAN).display()));
     app.set("PGPASSWORD", &std::env::var("NEXUS_TEST_POSTGRES_PASSWORD").expect("run this through ./test"));
     app.back_up(&[]);
-    let then = rows(&server, &database.name);
+    let (then, files) = (rows(&server, &database.name), app.files().await);
     let page = page(&app);
-    let of =
-        |what: &str| page.iter().filter(|(heading, ..)| heading == what).map(|(_, _, block)| block).collect::<Vec<_>>();
-    database.sql("delete from patient where id = 2; update patient set name = 'x'");
+    let of = |what: &str| -> Vec<&String> {
+        page.iter().filter(|(heading, ..)| heading == what).map(|(_, _, block)| block).collect()
+    };
+    let spoil = async || {
+        database.sql("delete from patient where id = 2; update patient set name = 'x'");
+        app.put("images/a.jpg", b"another").await;
+    };
+    spoil().await;
     shell(&app, of("The database is broken")[0]);
     assert_eq!(rows(&server, &database.name), then);
-    shell(&app, of("The database is broken")[1]);
-    assert_eq!(rows(&server, &format!("{}_then", database.name)), then);
+    shell(&app, of("Files are gone")[0]);
+    assert_eq!(app.files().await, files);
+    spoil().await;
+    shell(&app, of("Both")[0]);
+    assert_eq!((rows(&server, &database.name), app.files().await), (then.clone(), files.clone()));
+    spoil().await;
+    shell(&app, of("Both")[1]);
+    assert_eq!((rows(&server, &format!("{}_then", database.name)), app.files().await), (then, files));
+    for which in 0..2 {
+        let record = shell(&app, of("One record is needed")[which]);
+        assert!(record.contains("\"name\":\"a\""), "{record}");
+    }
     for name in server.databases().iter().filter(|name| name.starts_with(&format!("{}_", database.name))) {
         server.sql("postgres", &format!("drop database \"{name}\" with (force)"));
     }
+}
+
+#[tokio::test]
+async fn the_commands_of_a_points_own_page_bring_a_postgresql_app_back_from_a_bucket() {
+    brings_a_postgresql_app_back("s3://BUCKET/backup").await;
+}
+
+#[tokio::test]
+async fn the_commands_of_a_points_own_page_bring_a_postgresql_app_back_from_a_folder() {
+    brings_a_postgresql_app_back("a vault").await;
+}
+
+#[tokio::test]
+async fn a_copy_that_is_gone_or_damaged_never_takes_the_place_of_the_live_database() {
+    let (_service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    app.write("nexus.toml", "app = \"clinic\"\n[database]\nurl = \"my clinic.sqlite3\"\n[vault]\nurl = \"a vault\"\n");
+    let database = app.path("my clinic.sqlite3");
+    std::fs::copy(&app.database, &database).expect("room");
+    app.back_up(&[]);
+    let page = page(&app);
+    let block = page
+        .iter()
+        .filter(|(heading, ..)| heading == "The database is broken")
+        .nth(1)
+        .map(|(_, _, block)| block.replace("nexus ", &format!("{NEXUS} ")))
+        .expect("stock commands");
+    let then = digest::database(&database);
+    let stored = std::fs::read_dir(app.path("a vault/database")).expect("a folder").next().expect("a copy");
+    let stored = stored.expect("an entry").path();
+    let whole = std::fs::read(&stored).expect("a copy");
+    // As a person pastes it, without anything around it.
+    for harm in [None, Some(&whole[..whole.len() / 2])] {
+        match harm {
+            None => std::fs::remove_file(&stored).expect("it was there"),
+            Some(bytes) => std::fs::write(&stored, bytes).expect("room"),
+        }
+        let ended = app.shell(&format!("mkdir -p here && cd here && {block}"));
+        assert_ne!(ended.status, Some(0), "{}\n{}", ended.out, ended.err);
+        assert_eq!(digest::database(&database), then);
+        let _ = std::fs::remove_dir_all(app.path("here"));
+    }
+    std::fs::write(&stored, &whole).expect("room");
+    sql(&database, "DELETE FROM visit");
+    app.shell(&block).ends_with(0);
+    assert_eq!(digest::database(&database), then);
 }
 
 #[tokio::test]
@@ -158,6 +230,12 @@ fn script(page: &[(String, String, String)], heading: &str, mark: &str) -> Strin
     blocks.join("\n")
 }
 
+/// What the page says first, then a chapter of it, without any variable of this machine that leads to a service.
+fn from_nothing(page: &[(String, String, String)], heading: &str, mark: &str) -> String {
+    let clear = "unset $(env | cut -d= -f1 | grep '^AWS_') NEXUS_VAULT";
+    format!("{clear}\n{}\n{}", script(page, "First", mark), script(page, heading, mark))
+}
+
 fn credentials(endpoint: &Endpoint) -> BTreeMap<&'static str, String> {
     [("AKIA-YOUR-KEY", endpoint.access_key.clone()), ("YOUR-SECRET", endpoint.secret_key.clone())].into()
 }
@@ -173,17 +251,7 @@ async fn the_runbook_brings_a_sqlite_app_back_with_nothing_but_the_vault() {
     names.insert("https://s3.example.com", endpoint.url.clone());
     names.insert("/srv/clinic/db.sqlite3", app.database.display().to_string());
     let page = runbook(&names);
-    let run = |heading: &str| {
-        let first = script(&page, "First", "sqlite");
-        // Another folder each time, and no variable of this machine beyond what the page sets.
-        shell(
-            &app,
-            &format!(
-                "unset $(env | cut -d= -f1 | grep '^AWS_' | grep -v PAGER) || true\n{first}\n{}",
-                script(&page, heading, "sqlite")
-            ),
-        )
-    };
+    let run = |heading: &str| shell(&app, &from_nothing(&page, heading, "sqlite"));
     app.wreck().await;
     run("The database is broken");
     assert_eq!(digest::database(&app.database), then.database);
@@ -226,9 +294,7 @@ async fn the_runbook_brings_a_postgresql_app_back_with_nothing_but_the_vault() {
     names.insert("https://s3.example.com", endpoint.url.clone());
     names.insert("postgres://clinic@db.example/clinic", database.url());
     let page = runbook(&names);
-    let run = |heading: &str| {
-        shell(&app, &format!("{}\n{}", script(&page, "First", "postgresql"), script(&page, heading, "postgresql")))
-    };
+    let run = |heading: &str| shell(&app, &from_nothing(&page, heading, "postgresql"));
     database.sql("delete from clinic_patient where id = 2; create table junk (a integer)");
     run("The database is broken");
     assert_eq!(rows(&server, &database.name), then);
@@ -257,10 +323,16 @@ async fn the_checklist_around_a_reimport_runs_as_it_is_written() {
     app.back_up(&[]);
     let folder = Path::new(NEXUS).parent().expect("a folder").display();
     app.write("reimport.sh", "exit 0\n");
-    for heading in ["Before a re-import", "After it"] {
+    let then = app.state().await;
+    for heading in ["Before a re-import", "After it", "Back to the state before"] {
+        if heading.starts_with("Back") {
+            app.wreck().await;
+        }
         let block = script(&page, heading, "");
         let block = block.replace("./reimport.sh", "sh reimport.sh");
         app.shell(&format!("set -euo pipefail\nexport PATH={folder}:$PATH\n{block}")).ends_with(0);
     }
     assert!(app.run(&["list"]).ends_with(0).out.contains("pinned"));
+    assert_eq!(app.state().await.database, then.database);
+    assert!(holds(&app.files().await, &then.files));
 }

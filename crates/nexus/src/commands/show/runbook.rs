@@ -7,10 +7,12 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use nexus_core::bucket::Address;
+use nexus_core::database::Database;
 use nexus_core::point::{DatabaseKind, DatabasePart, Part, PointId};
 use nexus_core::vault::RecoveryPoint;
 use serde::Serialize;
 
+use super::super::restore::own_database;
 use super::super::state::{self, State, part_expiry};
 use crate::run::Run;
 use crate::wording::{command_line, counted, distance, escaped, moment, shell_quoted, size, took};
@@ -81,6 +83,11 @@ impl Runbook {
         }
     }
 
+    /// False when a check found damage in it.
+    pub fn is_good(&self) -> bool {
+        self.state != State::Failed
+    }
+
     /// What to do with it, for the terminal.
     pub fn note(&self) -> String {
         let commands: usize = self.commands.iter().map(|disaster| disaster.nexus.len() + disaster.stock.len()).sum();
@@ -107,6 +114,9 @@ impl Runbook {
         ));
         line(&format!("- vault: {}", escaped(&self.vault)));
         line(&format!("- state: {}; checked: {}", self.state.word(), self.checked));
+        if self.state == State::Failed {
+            line("- **a check found damage in it: use another point if there is one; `nexus list` shows them**");
+        }
         if let Some(reason) = &self.pinned {
             line(&format!("- pinned: {}", escaped(reason)));
         }
@@ -213,22 +223,25 @@ fn disasters(run: &Run, point: &RecoveryPoint, kept: &[Part]) -> Vec<Disaster> {
         database.map(|part| stock_database(run, point, part)).unwrap_or_default(),
         files.map(|part| stock_files(run, point, &part.source)).unwrap_or_default(),
     );
+    let all_of =
+        |commands: &[String]| if commands.is_empty() { Vec::new() } else { vec![one_after_the_other(commands)] };
     let mut all = Vec::new();
     if database.is_some() {
         all.push(Disaster {
             what: "The database is broken",
             nexus: vec![restore(&with_sessions(&["--only", "database"]))],
-            stock: stock_database.clone(),
+            stock: all_of(&stock_database),
         });
     }
     if files.is_some() {
         let nexus = vec![restore(&["--only", "files"])];
-        all.push(Disaster { what: "Files are gone", nexus, stock: stock_files.clone() });
+        all.push(Disaster { what: "Files are gone", nexus, stock: all_of(&stock_files) });
     }
     if database.is_some() && files.is_some() {
         let nexus = vec![restore(&with_sessions(&["--only", "database,files", "--delete-extra"]))];
-        let stock = [stock_files, stock_database].concat();
-        all.push(Disaster { what: "Both: exactly the state then, files that came later go", nexus, stock });
+        let stays = vec!["# files that came later stay, other than with --delete-extra above".to_owned()];
+        let stock = all_of(&[stays, stock_files, stock_database].concat());
+        all.push(Disaster { what: "Both", nexus, stock });
     }
     if let Some(part) = records {
         let table = part.tables.first().map_or("TABLE", |table| table.file.as_str());
@@ -241,6 +254,11 @@ fn disasters(run: &Run, point: &RecoveryPoint, kept: &[Part]) -> Vec<Disaster> {
         all.push(Disaster { what: "One record is needed", nexus, stock });
     }
     all
+}
+
+/// A group that ends at the first command that fails: what was not fetched whole must not take the place of what is there.
+fn one_after_the_other(commands: &[String]) -> String {
+    format!("(set -e\n{}\n)", commands.join("\n"))
 }
 
 /// One object, or all below a prefix.
@@ -279,26 +297,38 @@ fn stock_database(run: &Run, point: &RecoveryPoint, part: &DatabasePart) -> Vec<
     let check = |file: &str| format!("echo '{sha256}  {file}' | sha256sum -c");
     match part.kind {
         DatabaseKind::Sqlite { .. } => {
-            let path = part.source.strip_prefix("sqlite:///").unwrap_or(&part.source).to_owned();
-            let beside = ["-wal", "-shm", "-journal"].map(|ending| shell_quoted(&format!("{path}{ending}")));
+            let path = match own_database(run, part) {
+                Ok(Database::Sqlite(database)) => database.path().display().to_string(),
+                _ => part.source.clone(),
+            };
+            let (live, aside) = (shell_quoted(&path), shell_quoted(&format!("{path}.before-{}", point.id().stamp())));
             vec![
                 copy(run, point, key, "restored.sqlite3", Many::One),
                 check("restored.sqlite3"),
                 "sqlite3 restored.sqlite3 'PRAGMA integrity_check'".to_owned(),
-                format!("rm -f {}", beside.join(" ")),
+                "# what is there is put aside with its log, which SQLite would else play into the restored database"
+                    .to_owned(),
+                format!(
+                    "for end in '' -wal -shm -journal; do [ ! -e {live}\"$end\" ] || mv {live}\"$end\" {aside}\"$end\"; done"
+                ),
                 command_line(["mv", "restored.sqlite3", &path]),
             ]
         }
         DatabaseKind::Postgres { ref postgres } => {
-            let (place, name, options) = taken_apart(&part.source, &postgres.role);
+            let (place, encoded, options) = taken_apart(&part.source, &postgres.role);
+            let name = match own_database(run, part) {
+                Ok(Database::Postgres(database)) => database.name().to_owned(),
+                _ => encoded.clone(),
+            };
             let then = format!("{name}_then");
+            let url_of_then = format!("{encoded}_then");
             let url = |name: &str| format!("{place}/{name}{options}");
             vec![
                 copy(run, point, key, "restored.dump", Many::One),
                 check("restored.dump"),
                 command_line(["createdb", "--template", "template0", "--maintenance-db", &url("postgres"), &then]),
-                command_line(["pg_restore", "--exit-on-error", "--dbname", &url(&then), "restored.dump"]),
-                command_line(["psql", "--dbname", &url(&then), "--command", "analyze"]),
+                command_line(["pg_restore", "--exit-on-error", "--dbname", &url(&url_of_then), "restored.dump"]),
+                command_line(["psql", "--dbname", &url(&url_of_then), "--command", "analyze"]),
                 format!("# then point the app at {then}, or give it the name {name} with ALTER DATABASE … RENAME TO"),
             ]
         }
