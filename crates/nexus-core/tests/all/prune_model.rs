@@ -32,6 +32,7 @@ enum Manifest {
     Abandoned,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is one object that is there or not")]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Point {
     started: bool,
@@ -286,6 +287,7 @@ impl State {
         self.points[at].expiring &= !(1 << id);
     }
 
+    #[expect(clippy::too_many_lines, reason = "the steps of one actor, in their order")]
     fn prune(&mut self, me: &mut Actor, id: usize, over: Set, parts: bool, without: Without) {
         match me.at {
             0 => {
