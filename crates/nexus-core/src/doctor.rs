@@ -3,6 +3,7 @@
 //! It leaves nothing behind: what it tries, it tries on small objects of its own, which go again.
 
 mod database;
+mod drill;
 mod estimate;
 mod files;
 mod line;
@@ -110,6 +111,7 @@ pub async fn examine(
     lines.extend(retention::lines(plan, prices));
     if reached {
         lines.extend(prune::line(plan, &scratch, clock.now()).await);
+        lines.extend(drill::line(plan, &scratch, clock.now()).await);
     }
     // What cannot be reached is not waited for again.
     let lost = lines.iter().any(|line| line.standing == Standing::Failed && ["vault", "files"].contains(&line.name));

@@ -144,6 +144,15 @@ pub struct OutputArgs {
     pub log_file: Option<PathBuf>,
 }
 
+/// How a run is seen from outside.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub struct SeenArgs {
+    /// Write what became of it into this file, for Prometheus [env: NEXUS_METRICS_FILE]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub metrics_file: Option<PathBuf>,
+}
+
 /// Where the vault is and how to reach it.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Vault")]
@@ -269,6 +278,8 @@ pub struct BackupArgs {
     #[command(flatten)]
     pub source: SourceArgs,
     #[command(flatten)]
+    pub seen: SeenArgs,
+    #[command(flatten)]
     pub vault: VaultArgs,
     #[command(flatten)]
     pub output: OutputArgs,
@@ -319,6 +330,8 @@ pub struct VerifyArgs {
     #[arg(long)]
     pub full: bool,
     #[command(flatten)]
+    pub seen: SeenArgs,
+    #[command(flatten)]
     pub vault: VaultArgs,
     #[command(flatten)]
     pub output: OutputArgs,
@@ -343,6 +356,8 @@ pub struct DrillArgs {
     /// Show what would be fetched and where it would go; do nothing
     #[arg(long)]
     pub dry_run: bool,
+    #[command(flatten)]
+    pub seen: SeenArgs,
     #[command(flatten)]
     pub vault: VaultArgs,
     #[command(flatten)]
@@ -457,6 +472,8 @@ pub struct PruneArgs {
     /// The local folder of records, whose expired folders go as well [env: NEXUS_RECORDS]
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub records: Option<PathBuf>,
+    #[command(flatten)]
+    pub seen: SeenArgs,
     #[command(flatten)]
     pub vault: VaultArgs,
     #[command(flatten)]
@@ -581,6 +598,8 @@ pub struct GuardArgs {
     pub failing: FailingArgs,
     #[command(flatten)]
     pub source: SourceArgs,
+    #[command(flatten)]
+    pub seen: SeenArgs,
     #[command(flatten)]
     pub vault: VaultArgs,
     #[command(flatten)]

@@ -41,6 +41,10 @@ pub struct ConfigFile {
     pub hooks: HooksTable,
     /// `[contacts]`: whom to ask, in free text.
     pub contacts: BTreeMap<String, String>,
+    /// The file that monitoring reads.
+    pub metrics_file: Option<String>,
+    /// `[ping]`
+    pub ping: PingTable,
 }
 
 /// `[database]`
@@ -209,8 +213,36 @@ pub struct HooksTable {
     pub before_restore: Option<String>,
     /// What starts it again, however the restore ended.
     pub after_restore: Option<String>,
+    /// What runs before a backup, and keeps it from being made when it fails.
+    pub before: Option<String>,
+    /// What runs after a proven backup.
+    pub after: Option<String>,
+    /// What runs when a backup, a guard, a verify, a drill or a prune did not end well.
+    pub failed: Option<String>,
     /// How long each may take.
     pub patience: Option<Span>,
+}
+
+/// `[ping]`: for each verb the URL that is told of its runs. Whoever knows one can send to it, so it is never shown.
+#[derive(Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct PingTable {
+    /// Of `backup`.
+    pub backup: Option<String>,
+    /// Of `guard`.
+    pub guard: Option<String>,
+    /// Of `verify`.
+    pub verify: Option<String>,
+    /// Of `drill`.
+    pub drill: Option<String>,
+    /// Of `prune`.
+    pub prune: Option<String>,
+}
+
+impl fmt::Debug for PingTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// Server-side encryption, as the S3 header spells it.

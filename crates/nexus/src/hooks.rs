@@ -1,4 +1,4 @@
-//! The commands around a restore: what stops the app before it, and what starts it again, however the restore ended.
+//! The commands around a restore, which stop the app and start it again however it ended, and those around a backup.
 //!
 //! Each runs in a process group of its own, so that Ctrl-C does not reach it and all of it can be ended.
 
@@ -30,15 +30,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long the start of the app is waited for after an interrupt.
 const AFTER_INTERRUPT: Duration = Duration::from_millis(1_500);
 
+/// How long the command for what did not end well is waited for after an interrupt.
+const FAILED_HASTILY: Duration = Duration::from_millis(700);
+
 /// The commands of one restore.
 #[derive(Clone)]
 pub struct Hooks {
     before: Option<String>,
     after: Option<String>,
-    patience: Span,
-    folder: PathBuf,
     point: String,
     terminal: Terminal,
+    shell: Shell,
     /// The app is being started, or was: it is not started twice.
     starting: Rc<Cell<bool>>,
 }
@@ -50,10 +52,9 @@ impl Hooks {
         (settings.before.is_some() || settings.after.is_some()).then(|| Self {
             before: settings.before.clone(),
             after: settings.after.clone(),
-            patience: settings.patience,
-            folder: settings.folder.clone(),
             point: point.to_string(),
             terminal: run.terminal.clone(),
+            shell: Shell::of(run),
             starting: Rc::default(),
         })
     }
@@ -118,9 +119,46 @@ impl Hooks {
     }
 
     async fn run(&self, name: &str, command: &str, restored: Option<bool>) -> std::result::Result<(), String> {
+        self.shell.run((name, command), &self.variables(restored), restored.is_some()).await
+    }
+
+    fn start(&self, name: &str, command: &str, restored: Option<bool>) -> std::result::Result<Running, String> {
+        self.shell.start((name, command), &self.variables(restored))
+    }
+
+    fn variables(&self, restored: Option<bool>) -> Vec<(&'static str, String)> {
+        let point = ("NEXUS_POINT", self.point.clone());
+        let restored = restored.map(|restored| ("NEXUS_RESTORED", if restored { "yes" } else { "no" }.to_owned()));
+        [point].into_iter().chain(restored).collect()
+    }
+}
+
+/// Runs the commands of the configuration: where, for how long, and who hears what they say.
+#[derive(Clone)]
+struct Shell {
+    patience: Span,
+    folder: PathBuf,
+    terminal: Terminal,
+}
+
+impl Shell {
+    /// That of a run.
+    fn of(run: &Run) -> Self {
+        let settings = &run.settings.hooks;
+        Self { patience: settings.patience, folder: settings.folder.clone(), terminal: run.terminal.clone() }
+    }
+
+    /// Runs a command to its end, or ends it when its time is over; `outlives_us`: dropped, it goes on. The error is how it
+    /// did not end well, as the words that follow its name.
+    async fn run(
+        &self,
+        (name, command): (&str, &str),
+        variables: &[(&'static str, String)],
+        outlives_us: bool,
+    ) -> std::result::Result<(), String> {
         self.terminal.note(&format!("running {name}"));
-        let mut running = self.start(name, command, restored)?;
-        running.outlives_us = restored.is_some();
+        let mut running = self.start((name, command), variables)?;
+        running.outlives_us = outlives_us;
         if let Ok(ended) = tokio::time::timeout(self.patience.duration(), running.child.wait()).await {
             running.over = true;
             return judged(ended);
@@ -129,18 +167,60 @@ impl Hooks {
         Err(format!("did not end within {} and was ended", self.patience))
     }
 
-    fn start(&self, name: &str, command: &str, restored: Option<bool>) -> std::result::Result<Running, String> {
+    fn start(
+        &self,
+        (name, command): (&str, &str),
+        variables: &[(&'static str, String)],
+    ) -> std::result::Result<Running, String> {
         let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", command]).current_dir(&self.folder).env("NEXUS_POINT", &self.point);
-        if let Some(restored) = restored {
-            shell.env("NEXUS_RESTORED", if restored { "yes" } else { "no" });
-        }
+        shell.args(["-c", command]).current_dir(&self.folder);
+        shell.envs(variables.iter().map(|(name, value)| (*name, value)));
         shell.stdin(Stdio::null()).stdout(self.terminal.for_children()).stderr(self.terminal.for_children());
         let failed = |cause: std::io::Error| format!("could not be run: {cause}");
         let child = shell.process_group(0).spawn().map_err(failed)?;
         let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let group = id.ok_or_else(|| format!("ended before it was known as a process: {name}"))?;
         Ok(Running { child, group, over: false, outlives_us: false })
+    }
+}
+
+/// Runs the command before a backup: one that fails keeps it from being made.
+///
+/// # Errors
+///
+/// [`Error::Local`] when it fails or takes too long.
+pub async fn before_backup(run: &Run) -> Result<()> {
+    let Some(command) = &run.settings.hooks.before_backup else { return Ok(()) };
+    let ended = Shell::of(run).run(("before", command), &[], false).await;
+    ended.map_err(|how| not_done(format!("the hook `before` {how}, so nothing was backed up")))
+}
+
+/// Runs the command after a proven backup.
+///
+/// # Errors
+///
+/// [`Error::Local`] when it fails or takes too long: the point is there all the same.
+pub async fn after_backup(run: &Run, point: &PointId) -> Result<()> {
+    let Some(command) = &run.settings.hooks.after_backup else { return Ok(()) };
+    let ended = Shell::of(run).run(("after", command), &[("NEXUS_POINT", point.to_string())], false).await;
+    ended.map_err(|how| not_done(format!("{point} is committed and proven, but the hook `after` {how}")))
+}
+
+/// Runs the command for what did not end well; `hasty` after an interrupt. It changes nothing: that it fails is only told.
+pub async fn failed(run: &Run, (status, reason): (u8, &str), hasty: bool) {
+    let Some(command) = &run.settings.hooks.failed else { return };
+    let variables = [
+        ("NEXUS_VERB", run.verb.to_owned()),
+        ("NEXUS_STATUS", status.to_string()),
+        ("NEXUS_REASON", reason.to_owned()),
+    ];
+    let shell = Shell::of(run);
+    let ran = shell.run(("failed", command), &variables, true);
+    let ended = if hasty { tokio::time::timeout(FAILED_HASTILY, ran).await } else { Ok(ran.await) };
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(how)) => run.terminal.warn(&format!("the hook `failed` {how}")),
+        Err(_) => run.terminal.warn("the hook `failed` takes longer than this run may, and goes on by itself"),
     }
 }
 

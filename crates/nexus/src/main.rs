@@ -13,6 +13,7 @@ mod machine;
 mod page;
 mod program;
 mod run;
+mod seen;
 mod settings;
 mod span;
 mod terminal;

@@ -13,7 +13,7 @@ use nexus_core::retention::{Keep, Rules, SafetyRules};
 use serde::{Serialize, Serializer};
 
 use crate::cli::{SourceArgs, VaultArgs};
-use crate::config::{Categories, ConfigFile, Encryption, KeptFor, RehearseTable, RetentionTable, S3Table};
+use crate::config::{Categories, ConfigFile, Encryption, KeptFor, PingTable, RehearseTable, RetentionTable, S3Table};
 use crate::span::Span;
 use crate::wording::without_passwords;
 
@@ -177,6 +177,10 @@ pub struct Settings {
     pub hooks: HookSettings,
     /// Whom to ask when something fails: what for, and how they are reached.
     pub contacts: BTreeMap<String, String>,
+    /// The file that monitoring reads.
+    pub metrics_file: Option<Setting<PathBuf>>,
+    /// Who is told of runs.
+    pub ping: PingTable,
 }
 
 /// The commands around a restore.
@@ -186,6 +190,12 @@ pub struct HookSettings {
     pub before: Option<String>,
     /// What starts it again.
     pub after: Option<String>,
+    /// What runs before a backup.
+    pub before_backup: Option<String>,
+    /// What runs after a proven one.
+    pub after_backup: Option<String>,
+    /// What runs when something did not end well.
+    pub failed: Option<String>,
     /// How long each may take.
     pub patience: Span,
     /// Where they run: the configuration file's folder.
@@ -349,10 +359,24 @@ impl Ladder<'_> {
             retention: file.retention,
             rehearse: self.rehearse(file.rehearse)?,
             contacts: file.contacts,
+            metrics_file: self.pick(None, "", Some("NEXUS_METRICS_FILE"), file.metrics_file).map(|found| {
+                let value = self.base(&found.origin).join(found.value);
+                Setting { value, origin: found.origin }
+            }),
+            ping: PingTable {
+                backup: self.secret("NEXUS_PING_BACKUP", file.ping.backup),
+                guard: self.secret("NEXUS_PING_GUARD", file.ping.guard),
+                verify: self.secret("NEXUS_PING_VERIFY", file.ping.verify),
+                drill: self.secret("NEXUS_PING_DRILL", file.ping.drill),
+                prune: self.secret("NEXUS_PING_PRUNE", file.ping.prune),
+            },
             s3: self.s3(file.s3, vault),
             hooks: HookSettings {
                 before: file.hooks.before_restore,
                 after: file.hooks.after_restore,
+                before_backup: file.hooks.before,
+                after_backup: file.hooks.after,
+                failed: file.hooks.failed,
                 patience: file.hooks.patience.unwrap_or(HOOK_PATIENCE),
                 folder: self.config.and_then(Path::parent).unwrap_or(here).to_path_buf(),
             },
@@ -406,6 +430,11 @@ impl Ladder<'_> {
                 let origin = Origin::File(self.config?.to_path_buf());
                 Some(Setting { value: file?, origin })
             })
+    }
+
+    /// A variable over the file, without a word about where it came from.
+    fn secret(&self, variable: &'static str, file: Option<String>) -> Option<String> {
+        self.environment.variable(variable).map(str::to_owned).or(file)
     }
 
     fn variable(&self, name: &'static str) -> Option<Setting<String>> {

@@ -34,9 +34,10 @@ fn is_over(id: &PointId, survey: &Survey, doomed: &[Doomed], rules: &Rules, now:
             let going = doomed.iter().any(|doomed| doomed.point == *id && doomed.parts.contains(&Part::Records));
             going || !seen.kept(manifest).contains(&Part::Records)
         }
-        Some((Role::Running(..) | Role::Silent(_), _)) => false,
+        // What this vault does not know another one of the app may have, and its records may lie here alone.
+        Some((Role::Running(..) | Role::Silent(_), _)) | None => false,
         // The vault knows of no such point any more: its time is that of its id.
-        Some((Role::BrokenOff | Role::GivenUp(_), _)) | None => {
+        Some((Role::BrokenOff | Role::GivenUp(_), _)) => {
             let age = rules.age(id.label(), Part::Records).and_then(|age| i64::try_from(age).ok());
             let over = age.and_then(|age| id.claimed().checked_add(SignedDuration::from_secs(age)).ok());
             over.is_some_and(|over| now >= over)

@@ -16,6 +16,7 @@ use super::verify::shortcomings;
 use super::{doctor, state, summary};
 use crate::cli::BackupArgs;
 use crate::failure::Outcome;
+use crate::hooks;
 use crate::page::{Cell, Page, Style};
 use crate::run::Run;
 use crate::wording::{counted, moment, size, took};
@@ -65,7 +66,12 @@ pub async fn run(run: &Run, args: &BackupArgs) -> Result<Outcome> {
     let report = make(run, &choices).await?;
     tell(run, &report);
     // Records that were asked for and are not where people look for them: the point is whole, the run is not.
-    Ok(Outcome::of(is_proven(&report) && report.records_unplaced.is_none()))
+    let good = is_proven(&report) && report.records_unplaced.is_none();
+    if good && let Err(failed) = hooks::after_backup(run, report.point.id()).await {
+        run.terminal.error(&[failed.to_string()], Some("see to what it should have done; the point needs nothing"));
+        return Ok(Outcome::Bad);
+    }
+    Ok(Outcome::of(good))
 }
 
 /// Shows what would be taken; a broken database is a bad answer.
@@ -82,6 +88,7 @@ pub async fn make(run: &Run, choices: &Choices) -> Result<BackupReport> {
         ));
     }
     let plan = plan(run, choices).await?;
+    hooks::before_backup(run).await?;
     doctor::before_backup(run, &plan).await?;
     let vault = vault(run).await?;
     run.look_back(&vault).await;

@@ -108,6 +108,7 @@ async fn proven(run: &Run, args: &GuardArgs, checks: &Checks<'_>) -> Result<Back
     let made = backup::make(run, &choices(run, args)).await?;
     backup::tell(run, &made);
     if backup::is_proven(&made) && made.records_unplaced.is_none() {
+        crate::hooks::after_backup(run, made.point.id()).await?;
         return Ok(made);
     }
     let id = made.point.id().to_string();

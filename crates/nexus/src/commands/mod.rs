@@ -14,7 +14,7 @@ mod prune;
 mod rehearse;
 mod restore;
 mod show;
-mod state;
+pub mod state;
 mod summary;
 mod verify;
 
@@ -25,6 +25,7 @@ use crate::demo;
 use crate::failure::{Failure, Outcome, Situation};
 use crate::interrupt::Interrupt;
 use crate::run::{self, Run};
+use crate::seen::seen;
 use crate::settings::{Environment, Settings};
 use crate::terminal::Terminal;
 
@@ -56,7 +57,8 @@ pub async fn carry_out(
         }
         Verb::Backup(args) => {
             let run = prepare(&args.vault, &args.source)?;
-            run.work(backup::run(&run, &args), interrupt).await
+            let work = async || run.work(backup::run(&run, &args), interrupt).await;
+            seen(&run, (&args.seen, args.dry_run), interrupt, work).await
         }
         Verb::Doctor(args) => {
             let run = prepare(&args.vault, &args.source)?;
@@ -65,13 +67,16 @@ pub async fn carry_out(
         }
         Verb::Verify(args) => {
             let run = prepare(&args.vault, &SourceArgs::default())?;
-            run.work(verify::run(&run, &args), interrupt).await
+            let work = async || run.work(verify::run(&run, &args), interrupt).await;
+            seen(&run, (&args.seen, false), interrupt, work).await
         }
         Verb::Drill(args) => {
             let source = SourceArgs { database: args.database.clone(), ..SourceArgs::default() };
             let run = prepare(&args.vault, &source)?;
-            let work = async |unfinished: &mut _| drill::run(&run, &args, unfinished).await;
-            run.work_and_clear(work, async |unfinished| drill::clear_up(&run, unfinished).await, interrupt).await
+            let drilled = async |unfinished: &mut _| drill::run(&run, &args, unfinished).await;
+            let clear = async |unfinished| drill::clear_up(&run, unfinished).await;
+            let work = async || run.work_and_clear(drilled, clear, interrupt).await;
+            seen(&run, (&args.seen, args.dry_run), interrupt, work).await
         }
         Verb::Restore(args) => {
             let run = prepare(&args.vault, &SourceArgs::default())?;
@@ -81,8 +86,10 @@ pub async fn carry_out(
         Verb::Prune(args) => {
             let source = SourceArgs { records: args.records.clone(), ..SourceArgs::default() };
             let run = prepare(&args.vault, &source)?;
-            let work = async |unfinished: &mut _| prune::run(&run, &args, unfinished).await;
-            run.work_and_clear(work, async |unfinished| prune::clear_up(&run, unfinished).await, interrupt).await
+            let pruned = async |unfinished: &mut _| prune::run(&run, &args, unfinished).await;
+            let clear = async |unfinished| prune::clear_up(&run, unfinished).await;
+            let work = async || run.work_and_clear(pruned, clear, interrupt).await;
+            seen(&run, (&args.seen, args.dry_run), interrupt, work).await
         }
         Verb::Pin(args) => {
             let run = prepare(&args.vault, &SourceArgs::default())?;
@@ -99,7 +106,10 @@ pub async fn carry_out(
         Verb::Guard(args) => {
             let mut report = guard::Report::open(environment, args.report.as_deref())?;
             let done = match prepare(&args.vault, &args.source) {
-                Ok(run) => guard::run(&run, &args, (environment, interrupt), &mut report).await,
+                Ok(run) => {
+                    let work = async || guard::run(&run, &args, (environment, interrupt), &mut report).await;
+                    seen(&run, (&args.seen, args.dry_run), interrupt, work).await
+                }
                 Err(error) => Err(error),
             };
             if let Err(error) = &done {

@@ -581,7 +581,11 @@ fn operations_of(role: &str) -> Vec<&'static str> {
         "s3:GetBucketVersioning" => &["GetBucketVersioning"],
         "s3:GetBucketPolicyStatus" => &["GetBucketPolicyStatus"],
         "s3:GetBucketPublicAccessBlock" => &["GetPublicAccessBlock"],
-        "s3:DeleteObjectVersion" | "s3:GetLifecycleConfiguration" | "s3:GetBucketObjectLockConfiguration" => &[],
+        "s3:DeleteObjectVersion"
+        | "s3:GetObjectRetention"
+        | "s3:GetObjectLegalHold"
+        | "s3:GetLifecycleConfiguration"
+        | "s3:GetBucketObjectLockConfiguration" => &[],
         other => panic!("{other} is no action that this test knows"),
     });
     operations.copied().collect()
@@ -606,8 +610,18 @@ async fn each_role_does_its_work_with_the_rights_of_its_policy() {
     app.restore(&[&id, "--delete-extra"]);
     service.allow_all();
     assert_eq!(app.state().await, before);
+    let seconds = ["--keep-database", "1s", "--keep-files", "1s", "--keep-records", "1s", "--keep-last", "1"];
+    let prune: Vec<&str> = ["prune", "--yes", "--json"].into_iter().chain(seconds).collect();
+    let kept = app.vault().await;
+    service.allow_only(&operations_of("backup"));
+    app.run(&prune).ends_with(2);
+    service.allow_all();
+    assert_eq!(app.vault().await, kept, "a role that may not remove has announced something");
     service.allow_only(&operations_of("prune"));
     look(&app, &[]).stands("removing", "passed");
+    let told = app.run(&prune).ends_with(0).json();
+    service.allow_all();
+    assert_eq!(told["removed"][0]["point"], id.as_str(), "{told}");
 }
 
 #[tokio::test]
