@@ -85,7 +85,7 @@ def nexus(ours, database):
         # The first line of a file opens the array and the last one closes it.
         return {table: lines(place / files[table]) - 2 for table in clinic_rows.COLUMNS}
 
-    return Way("nexus", command, "nexus backup --only records --database DATABASE --vault FOLDER", rows)
+    return Way("nexus", command, "nexus backup --only records --database DATABASE --vault FOLDER --records FOLDER, the vault without them: [records] vault = false", rows)
 
 
 def dumpdata():

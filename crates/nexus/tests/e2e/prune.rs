@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use aws_sdk_s3::types::{
+    BucketVersioningStatus, ObjectLockLegalHold, ObjectLockLegalHoldStatus, VersioningConfiguration,
+};
 use nexus_testkit::kill::Running;
 use nexus_testkit::services::seaweedfs;
 
-use crate::app::{App, Ended, LIMIT, sandbox};
+use crate::app::{App, Ended, LIMIT, VAULT, sandbox};
 
 /// What makes all over that is not kept for its number.
 const SECONDS: [&str; 8] = ["--keep-files", "1s", "--keep-database", "1s", "--keep-records", "1s", "--keep-last", "1"];
@@ -259,4 +262,62 @@ async fn all_at_once_and_killed_every_listed_point_is_whole_in_a_folder() {
     std::fs::create_dir(app.path("vault")).expect("room");
     app.set("NEXUS_VAULT", &vault);
     all_at_once(&app, ROUNDS, 20_251_119).await;
+}
+
+/// Every version and marker below the vault, by key.
+async fn versions(app: &App) -> BTreeSet<String> {
+    let page = app.client.list_object_versions().bucket(&app.bucket).prefix(VAULT).send().await.expect("a listing");
+    let keys = page.versions().iter().filter_map(|version| version.key());
+    let markers = page.delete_markers().iter().filter_map(|marker| marker.key());
+    keys.chain(markers).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn on_a_bucket_that_keeps_versions_nothing_of_what_went_is_left_behind_a_marker() {
+    let app = App::clinic(seaweedfs()).await;
+    let wanted = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+    let set = app.client.put_bucket_versioning().bucket(&app.bucket).versioning_configuration(wanted);
+    set.send().await.expect("the bucket's versioning");
+    let old = app.back_up(&[]);
+    app.put("images/a.jpg", b"another picture").await;
+    let new = app.back_up(&[]);
+    let stamp = |id: &str| id.split_once('_').expect("a stamp").1.to_owned();
+    let words: Vec<&str> = ["prune", "--yes", "--json"].iter().chain(&SECONDS).copied().collect();
+    let told = app.run(&words).ends_with(0).json();
+    assert_eq!(told["removed"][0]["point"], old.as_str(), "{told}");
+    let left = versions(&app).await;
+    assert!(!left.iter().any(|key| key.contains("database/") && key.contains(&stamp(&old))), "{left:?}");
+    assert!(!left.contains(&format!("{VAULT}{old}/images/images/a.jpg")), "the copy that was replaced is still there");
+    assert!(!left.contains(&format!("{VAULT}{old}/manifest.json")), "{left:?}");
+    // What the newer one still names is there, and whole.
+    app.run(&["verify", "--full", &new]).ends_with(0);
+}
+
+#[tokio::test]
+async fn a_point_whose_manifest_is_locked_stays_whole_and_that_is_no_failure() {
+    let endpoint = seaweedfs();
+    let app = App::clinic(endpoint).await;
+    let vault = nexus_testkit::services::unique_bucket("locked");
+    let made = app.client.create_bucket().bucket(&vault).object_lock_enabled_for_bucket(true).send().await;
+    made.expect("a bucket with Object Lock");
+    let url = format!("s3://{vault}/backup");
+    let old = app.back_up(&["--vault", &url]);
+    let key = format!("backup/{old}/manifest.json");
+    let on = ObjectLockLegalHold::builder().status(ObjectLockLegalHoldStatus::On).build();
+    let locked = app.client.put_object_legal_hold().bucket(&vault).key(&key).legal_hold(on).send().await;
+    locked.expect("a legal hold");
+    let new = app.back_up(&["--vault", &url]);
+    let words: Vec<&str> = ["prune", "--yes", "--vault", &url].iter().chain(&SECONDS).copied().collect();
+    let told = app.run(&words).ends_with(0);
+    assert!(told.out.contains(&format!("{old}: its manifest is locked")), "{}\n{}", told.out, told.err);
+    for id in [&old, &new] {
+        app.run(&["verify", "--full", id, "--vault", &url]).ends_with(0);
+    }
+    app.run(&["restore", &old, "--dry-run", "--vault", &url]).ends_with(0);
+    let off = ObjectLockLegalHold::builder().status(ObjectLockLegalHoldStatus::Off).build();
+    let freed = app.client.put_object_legal_hold().bucket(&vault).key(&key).legal_hold(off).send().await;
+    freed.expect("no legal hold");
+    app.run(&words).ends_with(0);
+    app.run(&["show", &old, "--vault", &url]).ends_with(2).says("was pruned");
+    app.run(&["verify", "--full", &new, "--vault", &url]).ends_with(0);
 }
