@@ -352,7 +352,9 @@ impl Pruning<'_> {
         pruned.swept = swept;
         pruned.kept.extend(kept);
         for folder in &self.plan.folders {
-            if folders::remove(folder)? {
+            if folders::is_over(&folder.point, &survey, &pruned.removed, &self.plan.request.rules, now)
+                && folders::remove(folder)?
+            {
                 pruned.folders.push(folder.clone());
             }
         }
@@ -408,8 +410,9 @@ impl Pruning<'_> {
                 standing.push(word);
                 continue;
             }
-            withdraw(self.vault, &word.doomed.point, &word.nonce, self.clock).await?;
+            // Of a point that another prune has removed meanwhile there is nothing to take back.
             if survey.find(&word.doomed.point).is_some_and(|seen| seen.manifest().is_some()) {
+                withdraw(self.vault, &word.doomed.point, &word.nonce, self.clock).await?;
                 let kept = decisions.iter().find(|decision| {
                     decision.keep && decision.point == word.doomed.point && word.doomed.parts.contains(&decision.part)
                 });

@@ -27,7 +27,8 @@ pub(super) fn expired(
     Ok(found)
 }
 
-fn is_over(id: &PointId, survey: &Survey, doomed: &[Doomed], rules: &Rules, now: Timestamp) -> bool {
+/// True when a point has no records any more, or none once `doomed` is gone.
+pub(super) fn is_over(id: &PointId, survey: &Survey, doomed: &[Doomed], rules: &Rules, now: Timestamp) -> bool {
     let seen = survey.find(id);
     match seen.map(|seen| (&seen.role, seen)) {
         Some((Role::Point(manifest), seen)) => {

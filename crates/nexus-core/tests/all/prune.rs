@@ -305,6 +305,23 @@ async fn folders_of_records_go_with_their_point_and_others_never() {
 }
 
 #[tokio::test]
+async fn records_of_a_point_that_stays_after_all_stay_on_this_machine() {
+    let world = s3();
+    let points = days(&world, 3).await;
+    let request = nexus_core::prune::PruneRequest { records: Some(world.records()), ..rules(0, 0, 0, 1) };
+    let plan = witness::plan(&world, request).await.expect("a plan");
+    assert_eq!(plan.folders.len(), 2);
+    pin::pin(&world.point(&points[0].to_string()).await.expect("a point"), "before the audit", &world.clock())
+        .await
+        .expect("a pin");
+    let pruned = witness::carry_out(&world, plan).await.expect("a prune");
+    assert_eq!(pruned.withdrawn.len(), 1, "{pruned:?}");
+    let here = |id: &PointId| world.records().join(id.to_string()).join("backup_summary.json").exists();
+    assert_eq!([&points[0], &points[1], &points[2]].map(here), [true, false, true]);
+    sound(&world, Depth::Full).await;
+}
+
+#[tokio::test]
 async fn a_plan_says_what_the_prune_then_does_and_writes_nothing() {
     let world = s3();
     days(&world, 4).await;
