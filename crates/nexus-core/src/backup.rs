@@ -170,7 +170,9 @@ pub(crate) async fn base(vault: &Vault, plan: &BackupPlan) -> Result<Option<Reco
             .manifest()
             .and_then(|manifest| manifest.parts.files.as_ref())
             .is_some_and(|part| part.source == source && part.endpoint.as_deref() == endpoint);
-        let sound = !state.journal.failed()
+        // Of what an older tool has copied nothing says when the originals were as they are there.
+        let sound = !state.adopted
+            && !state.journal.failed()
             && !state.journal.going().contains(&Part::Files)
             && state.journal.unreadable.is_empty();
         if fits && sound {
@@ -483,6 +485,7 @@ fn manifest(draft: &Draft, plan: &BackupPlan, base: Option<PointId>, taken: Take
         kept_for: plan.kept_for.iter().filter(taken_parts).map(|(part, time)| (*part, *time)).collect(),
         parts: Parts { database: taken.database, files, records: taken.records },
         findings,
+        adopted: None,
     }
 }
 

@@ -24,6 +24,7 @@ pub mod records;
 pub mod changes;
 
 // The verbs.
+pub mod adopt;
 pub mod backup;
 pub mod doctor;
 pub mod drill;

@@ -140,6 +140,8 @@ pub enum ProofKind {
     Checksum,
     /// Only the size, under the condition that the original had not changed.
     Size,
+    /// Nothing: an older tool made the copy, and of the original nothing is known.
+    Adopted,
 }
 
 /// True when an ETag is the MD5 of the content as far as its shape tells: 32 hexadecimal digits.

@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::point::JournalEvent;
 use crate::vault::RecoveryPoint;
+use crate::vault::journal::STALE;
 
 /// Pins a point: says so first, and then looks whether a prune has announced it.
 ///
@@ -19,8 +20,13 @@ pub async fn pin(point: &RecoveryPoint, reason: &str, clock: &Clock) -> Result<(
     let journal = point.journal();
     journal.add(JournalEvent::Pinned { reason: reason.to_owned() }, clock).await?;
     let entries = journal.entries().await?;
-    let announced: Vec<&str> =
-        entries.announcements().flat_map(|announced| announced.parts).map(|part| part.name()).collect();
+    let (fresh, stale): (Vec<_>, Vec<_>) =
+        entries.announcements().partition(|announced| clock.now().duration_since(announced.at) <= STALE);
+    // Their prune is gone: it acts upon none that is so old.
+    for announced in stale {
+        journal.add(JournalEvent::Withdrawn { announcement: announced.nonce.to_owned() }, clock).await?;
+    }
+    let announced: Vec<&str> = fresh.iter().flat_map(|announced| announced.parts).map(|part| part.name()).collect();
     let there = point.vault().state(point.id().clone()).await?.is_some_and(|state| state.manifest().is_some());
     if announced.is_empty() && there {
         return Ok(());

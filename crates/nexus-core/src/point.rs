@@ -1,6 +1,6 @@
 //! The nouns of a vault: point ids, the claim, the manifest, journal entries. Versioned JSON, no I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -233,6 +233,9 @@ pub struct Claim {
     /// The points whose copies it may come to depend on: its base, and a broken-off point it takes over.
     #[serde(default)]
     pub reuses: Vec<PointId>,
+    /// True when it claims what an older tool has left: what lies there is not this claim's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
 }
 
 /// `manifest.json`: how a claim ended.
@@ -297,6 +300,23 @@ pub struct Manifest {
     /// What was found wrong while taking it, and recorded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
+    /// What an older tool had left, when it was made of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<Adopted>,
+}
+
+/// What an older tool had left, and was made a point of where it lay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// How many seconds the times in the names of its parts are apart: it is not of one instant.
+    pub apart_seconds: u64,
+    /// What the parts were called, relative to the vault.
+    pub from: BTreeMap<Part, String>,
+    /// The time zone in which the times in the names were read.
+    pub timezone: String,
+    /// A folder of records of the same run on the machine that adopted it. It is no part of the point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records_beside: Option<String>,
 }
 
 impl Manifest {
@@ -312,6 +332,13 @@ impl Manifest {
             Part::Files => self.parts.files.is_some(),
             Part::Records => self.parts.records.is_some(),
         }
+    }
+
+    /// The folders that copies of its files may lie in.
+    pub fn categories(&self) -> BTreeSet<String> {
+        let Some(files) = &self.parts.files else { return BTreeSet::new() };
+        let ruled = files.rules.categories.iter().map(|category| category.name.clone());
+        ruled.chain(files.categories.keys().cloned()).chain(["other".to_owned()]).collect()
     }
 
     /// The objects of these parts that lie outside the point's own folder.
@@ -876,6 +903,9 @@ pub enum JournalEvent {
         /// about to remove is known by them when the manifest is gone.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         objects: Vec<String>,
+        /// The categories of the point's files: what lies below another folder there is not the point's.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        categories: Vec<String>,
     },
     /// Prune takes an announcement back.
     Withdrawn {

@@ -16,15 +16,15 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::clock::Clock;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, chain};
 use crate::event::Events;
-use crate::point::{JournalEvent, Part, PointId};
+use crate::point::{JournalEvent, Manifest, Part, PointId};
 use crate::retention::{self, Decision, Reason, Rules, TOLERATED};
 use crate::vault::Vault;
 use crate::vault::draft;
 use crate::vault::eraser::Eraser;
 pub use crate::vault::eraser::Kept;
-use crate::vault::journal::Journal;
+use crate::vault::journal::{Journal, STALE};
 pub use folders::RecordFolder;
 use survey::{REMEMBERED, Role, SPARED, Seen, Survey};
 pub use sweep::{Foreign, Swept};
@@ -32,8 +32,6 @@ use sweep::{Stand, Stands};
 
 /// How long after its announcement a prune may still remove what it announced: others take the word back after a day.
 const GOOD_FOR: SignedDuration = SignedDuration::from_hours(12);
-/// How old an announcement must be before another prune takes it back.
-const STALE: SignedDuration = SignedDuration::from_hours(24);
 
 /// What to prune by.
 #[derive(Debug, Clone)]
@@ -271,6 +269,8 @@ fn claims(survey: &Survey, now: Timestamp) -> Vec<ClaimPlan> {
     let of = |seen: &Seen| {
         let fate = match seen.role {
             Role::Point(_) => return None,
+            // An adoption that broke off has stored two small documents, and the next one goes on with it.
+            Role::Running(..) | Role::Silent(_) if seen.adopted => return None,
             Role::Running(_, alive) => Fate::Running { alive },
             Role::Silent(alive) => Fate::Revoked { alive },
             Role::BrokenOff => Fate::Finished,
@@ -352,10 +352,14 @@ impl Pruning<'_> {
         pruned.swept = swept;
         pruned.kept.extend(kept);
         for folder in &self.plan.folders {
-            if folders::is_over(&folder.point, &survey, &pruned.removed, &self.plan.request.rules, now)
-                && folders::remove(folder)?
-            {
-                pruned.folders.push(folder.clone());
+            if !folders::is_over(&folder.point, &survey, &pruned.removed, &self.plan.request.rules, now) {
+                continue;
+            }
+            match folders::remove(folder) {
+                Ok(true) => pruned.folders.push(folder.clone()),
+                Ok(false) => {}
+                // The vault is pruned all the same, and that is to be told.
+                Err(error) => self.events.warn(chain(&error)),
             }
         }
         self.vault.sweep_uploads(self.clock, self.events).await;
@@ -377,13 +381,15 @@ impl Pruning<'_> {
             let objects = match self.vault.state(doomed.point.clone()).await? {
                 Some(state) => {
                     let parts = if doomed.whole { &Part::ALL[..] } else { &doomed.parts };
-                    state.manifest().map(|manifest| manifest.objects_outside(parts))
+                    let both = |manifest: &Manifest| (manifest.objects_outside(parts), manifest.categories());
+                    state.manifest().map(both)
                 }
                 None => None,
             };
             // Another prune was quicker.
-            let Some(objects) = objects else { continue };
-            let event = JournalEvent::Expiring { parts: doomed.parts.clone(), objects };
+            let Some((objects, categories)) = objects else { continue };
+            let categories = categories.into_iter().collect();
+            let event = JournalEvent::Expiring { parts: doomed.parts.clone(), objects, categories };
             let entry = self.journal(&doomed.point).add(event, self.clock).await?;
             self.words().push(Word { doomed: doomed.clone(), nonce: entry.nonce, at: entry.at, begun: false });
         }

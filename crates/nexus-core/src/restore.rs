@@ -361,6 +361,24 @@ fn broken_off(point: &RecoveryPoint, target: &str, clock: &Clock) -> Option<Poin
     })
 }
 
+/// Says that the point is needed from now on, while the app is stopped and a safety point is taken: that may take hours. Answers
+/// what to release when the restore itself holds it, or is not made.
+///
+/// # Errors
+///
+/// As [`RecoveryPoint::require_still_kept`]: nothing was touched.
+pub async fn hold(plan: &RestorePlan, clock: &Clock, events: &Events) -> Result<Option<String>> {
+    let announced = JournalEvent::Hold { by: "restore-to-come".to_owned(), safety: None, target: None };
+    let journal = plan.point.journal();
+    let held = journal.hold(announced, clock, events).await?;
+    if let Err(error) = plan.point.require_still_kept(&plan.request.parts()).await {
+        // The first error is the one to tell.
+        let _ = journal.release(held, clock).await;
+        return Err(error);
+    }
+    Ok(held)
+}
+
 /// Carries a plan out: a new database on a server is filled beside the live one, then files, then the database, then the
 /// records; compares; says so in the journal.
 pub async fn restore(

@@ -174,7 +174,7 @@ impl fmt::Display for Reason {
             Self::Weekly { monday } => write!(f, "the newest of the week of {monday}"),
             Self::Monthly { month } => write!(f, "the newest of {}", month.strftime("%Y-%m")),
             Self::Yearly { year } => write!(f, "the newest of {year}"),
-            Self::NoneProven => f.write_str("nothing newer is proven"),
+            Self::NoneProven => f.write_str("none of its label is proven"),
             Self::Over { since } => write!(f, "over since {}", since.strftime("%Y-%m-%d %H:%M UTC")),
         }
     }

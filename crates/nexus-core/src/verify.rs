@@ -110,12 +110,28 @@ pub(crate) async fn verify_seen(
 ) -> Result<Verified> {
     let mut verified = look(point, request, seen.as_ref(), scratch, events).await?;
     if verified.proof.verdict == Verdict::Failed {
-        // What a prune takes away meanwhile is no damage, and says nothing of what is left.
-        point.require_still_kept(&verified.proof.parts).await?;
+        leave_out_what_goes(point, &mut verified.proof).await?;
     }
     let entry = JournalEvent::Verified(verified.proof.clone());
     verified.unrecorded = point.journal().add(entry, clock).await.err();
     Ok(verified)
+}
+
+/// What a prune takes away meanwhile is no damage; what is wrong with the rest is.
+///
+/// # Errors
+///
+/// As [`RecoveryPoint::require_still_kept`], when nothing but that was found.
+async fn leave_out_what_goes(point: &RecoveryPoint, proof: &mut Proof) -> Result<()> {
+    let state = point.vault().state(point.id().clone()).await?;
+    let going = match state {
+        Some(state) if state.manifest().is_some() => state.journal.going(),
+        _ => return point.require_still_kept(&proof.parts).await,
+    };
+    let before = proof.findings.len() as u64;
+    proof.findings.retain(|finding| finding.part.is_none_or(|part| !going.contains(&part)));
+    proof.findings_total -= before - proof.findings.len() as u64;
+    if proof.findings.is_empty() { point.require_still_kept(&proof.parts).await } else { Ok(()) }
 }
 
 /// Looks, and tells nobody.

@@ -13,9 +13,9 @@ use nexus_core::drill::Sample;
 use nexus_core::point::{Copies, Label, Part};
 
 use examples::{
-    ABOUT, AFTER, BACKUP_AFTER, COMPLETIONS_AFTER, DEMO_AFTER, DOCTOR_AFTER, DRILL_AFTER, GUARD_AFTER, INIT_AFTER,
-    LIST_AFTER, LONG_ABOUT, MAN_AFTER, PIN_AFTER, POINT_HELP, PRUNE_AFTER, REHEARSE_AFTER, RESTORE_AFTER, SHOW_AFTER,
-    VERIFY_AFTER,
+    ABOUT, ADOPT_AFTER, AFTER, BACKUP_AFTER, COMPLETIONS_AFTER, DEMO_AFTER, DOCTOR_AFTER, DRILL_AFTER, GUARD_AFTER,
+    INIT_AFTER, LIST_AFTER, LONG_ABOUT, MAN_AFTER, PIN_AFTER, POINT_HELP, PRUNE_AFTER, REHEARSE_AFTER, RESTORE_AFTER,
+    SHOW_AFTER, VERIFY_AFTER,
 };
 
 use crate::config::KeptFor;
@@ -55,6 +55,8 @@ pub enum Verb {
     Guard(GuardArgs),
     /// Run a command on a recovery point restored into scratch, and show what it would change
     Rehearse(RehearseArgs),
+    /// Take the backups that older scripts left in the vault's place into the list, where they lie
+    Adopt(AdoptArgs),
     /// Remove what retention no longer keeps, each decision with its reason
     Prune(PruneArgs),
     /// Keep a recovery point for ever, with a reason
@@ -82,6 +84,7 @@ impl Verb {
             Self::Restore(_) => "restore",
             Self::Rehearse(_) => "rehearse",
             Self::Guard(_) => GUARD,
+            Self::Adopt(_) => "adopt",
             Self::Prune(_) => "prune",
             Self::Pin(_) => "pin",
             Self::Unpin(_) => "unpin",
@@ -117,6 +120,7 @@ impl Verb {
             Self::Drill(args) => args.output.clone(),
             Self::Restore(args) => args.output.clone(),
             Self::Rehearse(args) => args.output.clone(),
+            Self::Adopt(args) => args.output.clone(),
             Self::Prune(args) => args.output.clone(),
             Self::Pin(args) => args.output.clone(),
             Self::Unpin(args) => args.output.clone(),
@@ -457,6 +461,33 @@ pub struct TargetArgs {
     pub to_records: Option<PathBuf>,
 }
 
+/// `adopt`.
+#[derive(Debug, Args)]
+#[command(after_help = ADOPT_AFTER)]
+pub struct AdoptArgs {
+    /// A folder on this machine with the records of old runs: they are named with their point, and stay where they are
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub local: Option<PathBuf>,
+    /// The name that old databases bear: NAME_sqlite_backup_<time>.db [default: the application's]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// The zone of the times in the names, for example Europe/Vienna [default: UTC]
+    #[arg(long, value_name = "ZONE")]
+    pub timezone: Option<String>,
+    /// Show what would become which point; write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Ask nothing
+    #[arg(long, short)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub source: SourceArgs,
+    #[command(flatten)]
+    pub vault: VaultArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
 /// `prune`.
 #[derive(Debug, Args)]
 #[command(after_help = PRUNE_AFTER)]
@@ -485,16 +516,16 @@ pub struct PruneArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Retention")]
 pub struct KeepArgs {
-    /// How long databases are kept: 30d, 12w, forever [default: 30d]
+    /// How long databases are kept: 30d, 12w, forever [default: [retention], else 30d]
     #[arg(long, value_name = "TIME")]
     pub keep_database: Option<KeptFor>,
-    /// How long files are kept [default: 7d]
+    /// How long files are kept [default: [retention], else 7d]
     #[arg(long, value_name = "TIME")]
     pub keep_files: Option<KeptFor>,
-    /// How long records are kept [default: 90d]
+    /// How long records are kept [default: [retention], else 90d]
     #[arg(long, value_name = "TIME")]
     pub keep_records: Option<KeptFor>,
-    /// The newest proven points that are kept however old they are [default: 3]
+    /// The newest proven points that are kept however old they are [default: [retention], else 3]
     #[arg(long, value_name = "N")]
     pub keep_last: Option<u32>,
     /// The newest proven point of each of the last N days that have one

@@ -32,14 +32,19 @@ pub async fn seen(
     }
     let flag = args.metrics_file.as_ref().map(|path| run.folder.join(path));
     let path = flag.or_else(|| run.settings.metrics_file.as_ref().map(|file| file.value.clone()));
-    let metrics = path.map(|path| MetricsFile::begin(run, path)).transpose()?;
     let ping = Ping::begin(run)?;
-    let done = work().await;
+    let (metrics, done) = match path.map(|path| MetricsFile::begin(run, path)).transpose() {
+        Ok(metrics) => (metrics, work().await),
+        // Not begun, and told like anything else that was not done.
+        Err(error) => (None, Err(error)),
+    };
     let hasty = interrupt.has_come();
     let (status, reason) = ended(run, &done, hasty);
-    if status != 0 {
-        hooks::failed(run, (status, &reason), hasty).await;
-    }
+    let told = async {
+        if status != 0 {
+            hooks::failed(run, (status, &reason), hasty).await;
+        }
+    };
     let written = async {
         if let Some(metrics) = metrics {
             metrics.end(run, status, hasty).await;
@@ -50,7 +55,7 @@ pub async fn seen(
             ping.end(run, status, hasty).await;
         }
     };
-    futures::join!(written, pinged);
+    futures::join!(told, written, pinged);
     done
 }
 

@@ -98,9 +98,10 @@ mod tests {
             kept_for: BTreeMap::new(),
             parts: Parts::default(),
             findings: Vec::new(),
+            adopted: None,
         };
         let journal = Entries { read, unreadable: Vec::new() };
-        PointState { id, standing: Claimed::Committed(Box::new(manifest)), journal }
+        PointState { id, standing: Claimed::Committed(Box::new(manifest)), journal, adopted: false }
     }
 
     #[test]

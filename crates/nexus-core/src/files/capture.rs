@@ -52,7 +52,7 @@ const KEPT_OF_OBJECTS: &[&str] = &[
     "storage class",
 ];
 /// The script that brings the files back with stock tools.
-pub(super) const SCRIPT: &str = include_str!("restore-files.sh");
+pub(crate) const SCRIPT: &str = include_str!("restore-files.sh");
 
 /// What to take.
 #[derive(Debug, Clone)]
@@ -478,12 +478,17 @@ fn names(compared: &Compared) -> String {
     some.join(", ")
 }
 
-async fn store_listing(draft: &Draft, path: &Path, written: Written, events: &Events) -> Result<StoredObject> {
+pub(crate) async fn store_listing(
+    draft: &Draft,
+    path: &Path,
+    written: Written,
+    events: &Events,
+) -> Result<StoredObject> {
     let object = StoredObject { key: layout::listing(draft.id()), bytes: written.bytes, sha256: written.sha256 };
     draft.add_file(object, (path, Given::Copied), "application/zstd", Stage::CompareFiles, events).await
 }
 
-async fn store_script(draft: &Draft, scratch: &Scratch, events: &Events) -> Result<StoredObject> {
+pub(crate) async fn store_script(draft: &Draft, scratch: &Scratch, events: &Events) -> Result<StoredObject> {
     let path = scratch.file("restore-files.sh");
     let what = || format!("cannot write `{}`", path.display());
     create_private(&path)?.write_all(SCRIPT.as_bytes()).map_err(|cause| Error::local(what(), cause))?;

@@ -29,6 +29,8 @@ pub(super) struct Seen {
     pub(super) id: PointId,
     pub(super) role: Role,
     pub(super) journal: Entries,
+    /// True when what lies there is an older tool's, but for what our documents name.
+    pub(super) adopted: bool,
 }
 
 /// What an id has come to, as prune sees it.
@@ -121,7 +123,7 @@ impl Seen {
 }
 
 async fn look(vault: &Vault, id: PointId, now: Timestamp) -> Result<Option<Seen>> {
-    let Some(PointState { id, standing, journal }) = vault.state(id).await? else { return Ok(None) };
+    let Some(PointState { id, standing, journal, adopted }) = vault.state(id).await? else { return Ok(None) };
     if let Some((key, reason)) = journal.unreadable.first() {
         return Err(no_plan(&format!("{}: {reason}", vault.name(key))));
     }
@@ -141,7 +143,7 @@ async fn look(vault: &Vault, id: PointId, now: Timestamp) -> Result<Option<Seen>
             });
         }
     };
-    Ok(Some(Seen { id, role, journal }))
+    Ok(Some(Seen { id, role, journal, adopted }))
 }
 
 fn no_plan(reason: &str) -> Error {

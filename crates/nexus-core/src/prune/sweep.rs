@@ -62,7 +62,9 @@ impl Foreign {
 #[derive(Debug)]
 pub(super) struct Stands {
     vault: Vault,
-    stands: BTreeMap<PointId, Stand>,
+    /// Those of which everything is an older tool's that our documents do not name.
+    adopted: BTreeSet<PointId>,
+    by_id: BTreeMap<PointId, Stand>,
 }
 
 /// What one id counts for.
@@ -76,6 +78,8 @@ pub(super) enum Stand {
     Gone {
         /// Of its objects those outside its folder.
         outside: Vec<String>,
+        /// The categories of its files: what lies below another folder there is not its.
+        categories: BTreeSet<String>,
     },
     /// A claim that was given up: all of it goes but the word of that, or that as well.
     GivenUp { forgotten: bool },
@@ -93,13 +97,15 @@ impl Stand {
     /// Of a point whose manifest was removed just now.
     pub(super) fn gone_now(seen: &Seen) -> Self {
         let outside = seen.manifest().map(|manifest| manifest.objects_outside(&Part::ALL)).unwrap_or_default();
-        Self::Gone { outside }
+        let categories = seen.manifest().map(Manifest::categories).unwrap_or_default();
+        Self::Gone { outside, categories }
     }
 
     /// Of a point whose manifest an earlier prune removed: the announcements say what lay outside its folder.
     pub(super) fn gone_before(seen: Option<&Seen>) -> Self {
-        let words = seen.into_iter().flat_map(|seen| seen.journal.announcements());
-        Self::Gone { outside: words.flat_map(|word| word.objects.to_vec()).collect() }
+        let words = || seen.into_iter().flat_map(|seen| seen.journal.announcements());
+        let outside = words().flat_map(|word| word.objects.to_vec()).collect();
+        Self::Gone { outside, categories: words().flat_map(|word| word.categories.to_vec()).collect() }
     }
 }
 
@@ -110,8 +116,9 @@ impl Stands {
             Role::Point(manifest) => Stand::Point { manifest: manifest.clone(), kept: seen.kept(manifest) },
             _ => Stand::Untouched,
         };
-        let stands = survey.seen.iter().map(|seen| (seen.id.clone(), stand(seen))).collect();
-        Self { vault: vault.clone(), stands }
+        let by_id = survey.seen.iter().map(|seen| (seen.id.clone(), stand(seen))).collect();
+        let adopted = survey.seen.iter().filter(|seen| seen.adopted).map(|seen| seen.id.clone()).collect();
+        Self { vault: vault.clone(), adopted, by_id }
     }
 
     /// As they will be when a plan was carried out.
@@ -143,12 +150,12 @@ impl Stands {
     }
 
     pub(super) fn set(&mut self, id: &PointId, stand: Stand) {
-        self.stands.insert(id.clone(), stand);
+        self.by_id.insert(id.clone(), stand);
     }
 
     /// These parts of a point are gone.
     pub(super) fn expire(&mut self, seen: &Seen, parts: &[Part]) {
-        if let Some(Stand::Point { kept, .. }) = self.stands.get_mut(&seen.id) {
+        if let Some(Stand::Point { kept, .. }) = self.by_id.get_mut(&seen.id) {
             kept.retain(|part| !parts.contains(part));
         }
     }
@@ -156,14 +163,16 @@ impl Stands {
     /// Objects outside points' folders: those that a part names which is kept, and whose others are.
     fn outside(&self) -> (BTreeSet<String>, BTreeMap<String, PointId>) {
         let (mut named, mut others) = (BTreeSet::new(), BTreeMap::new());
-        for (id, stand) in &self.stands {
+        for (id, stand) in &self.by_id {
             match stand {
                 Stand::Point { manifest, kept } => {
                     named.extend(manifest.objects_outside(kept));
                     let all = manifest.objects_outside(&Part::ALL);
                     others.extend(all.into_iter().map(|key| (key, id.clone())));
                 }
-                Stand::Gone { outside } => others.extend(outside.iter().map(|key| (key.clone(), id.clone()))),
+                Stand::Gone { outside, .. } => others.extend(outside.iter().map(|key| (key.clone(), id.clone()))),
+                // A claim on what an older tool has left has stored nothing there.
+                Stand::GivenUp { .. } | Stand::Untouched if self.adopted.contains(id) => {}
                 Stand::GivenUp { .. } => others.extend(self.by_stamp(id).map(|key| (key, id.clone()))),
                 Stand::Untouched => named.extend(self.by_stamp(id)),
             }
@@ -181,7 +190,7 @@ impl Stands {
     async fn named(&self, scratch: &Scratch) -> Result<Sorted> {
         let mut sorter = Sorter::new(self.vault.scratch());
         let mut before: Option<PointId> = None;
-        for (id, stand) in &self.stands {
+        for (id, stand) in &self.by_id {
             let Stand::Point { manifest, kept } = stand else { continue };
             if !kept.contains(&Part::Files) {
                 continue;
@@ -210,9 +219,43 @@ impl Stands {
         sorter.finish()
     }
 
+    /// The copies that points name which were adopted and are going, or whose files are: of what lies there they alone go.
+    async fn going_of_adopted(&self, scratch: &Scratch) -> Result<BTreeSet<String>> {
+        let mut going = BTreeSet::new();
+        for (id, stand) in self.by_id.iter().filter(|(id, _)| self.adopted.contains(id)) {
+            let listing = match stand {
+                Stand::Point { manifest, kept } if manifest.has(Part::Files) && !kept.contains(&Part::Files) => {
+                    self.vault.point(manifest).listing(scratch).await
+                }
+                Stand::Gone { .. } => {
+                    let path = scratch.file(&format!("{id}.going.jsonl.zst"));
+                    let (key, name) = (layout::listing(id), self.vault.name(&layout::listing(id)));
+                    match self.vault.reader().download(&self.vault.full(&key), &path).await? {
+                        Some(_) => ListingReader::open(&path, name),
+                        None => continue,
+                    }
+                }
+                _ => continue,
+            };
+            // What cannot be told to be the point's is the older tool's, and stays.
+            match listing.and_then(copies) {
+                Ok(copies) => going.extend(copies),
+                Err(Error::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(going)
+    }
+
     fn reopen(&self, id: &PointId, scratch: &Scratch) -> Result<ListingReader> {
         ListingReader::open(&scratch.file(&format!("{id}.jsonl.zst")), self.vault.name(&layout::listing(id)))
     }
+}
+
+/// The keys of a listing's copies.
+fn copies(listing: ListingReader) -> Result<Vec<String>> {
+    let key = |entry: FileEntry| entry.at.as_ref().and_then(|at| at.vault_key()).map(str::to_owned);
+    listing.filter_map(|entry| entry.map(key).transpose()).collect()
 }
 
 /// Names the copies of a listing but for those that the listing before it names for the same file.
@@ -296,12 +339,15 @@ impl Strays {
 struct Judge<'a> {
     stands: &'a Stands,
     named: std::iter::Peekable<Sorted>,
+    /// An older tool's copies are few enough to be held: there is no other word of which are a point's.
+    going_of_adopted: BTreeSet<String>,
     outside: (BTreeSet<String>, BTreeMap<String, PointId>),
 }
 
 impl<'a> Judge<'a> {
     async fn of(stands: &'a Stands, scratch: &Scratch) -> Result<Self> {
-        Ok(Self { stands, named: stands.named(scratch).await?.peekable(), outside: stands.outside() })
+        let going_of_adopted = stands.going_of_adopted(scratch).await?;
+        Ok(Self { stands, named: stands.named(scratch).await?.peekable(), going_of_adopted, outside: stands.outside() })
     }
 
     fn fate(&mut self, key: &str) -> Result<Fate> {
@@ -319,7 +365,7 @@ impl<'a> Judge<'a> {
         let id = key.split_once('/').and_then(|(folder, rest)| Some((folder.parse::<PointId>().ok()?, rest)));
         let Some((id, rest)) = id else { return Ok(Fate::Foreign) };
         let place = layout::in_point(rest);
-        let Some(stand) = self.stands.stands.get(&id) else {
+        let Some(stand) = self.stands.by_id.get(&id) else {
             return Ok(if place == InPoint::Journal { Fate::Stray(id) } else { Fate::Foreign });
         };
         let gone = |place: InPoint, forgotten: bool, named: bool| match place {
@@ -330,6 +376,29 @@ impl<'a> Judge<'a> {
             InPoint::Copy | InPoint::Listing | InPoint::Records => Fate::Remove(id.clone()),
         };
         let named = place == InPoint::Copy && self.is_named(key)?;
+        let category = rest.split('/').next().unwrap_or_default();
+        let is_its = match stand {
+            Stand::Point { manifest, .. } => manifest.categories().contains(category),
+            Stand::Gone { categories, .. } => categories.contains(category),
+            Stand::Untouched | Stand::GivenUp { .. } => true,
+        };
+        if place == InPoint::Copy && !named && !is_its {
+            return Ok(Fate::Foreign);
+        }
+        let adopted = self.stands.adopted.contains(&id);
+        if adopted && place == InPoint::Copy && !named && !self.going_of_adopted.contains(key) {
+            return Ok(Fate::Foreign);
+        }
+        if adopted && place == InPoint::Listing {
+            // It says which of the copies there are the point's, until they are gone.
+            return Ok(match stand {
+                Stand::Gone { .. } | Stand::GivenUp { forgotten: true } => Fate::Last(id),
+                _ => Fate::Keep,
+            });
+        }
+        if adopted && place == InPoint::Records {
+            return Ok(Fate::Foreign);
+        }
         Ok(match stand {
             Stand::Untouched => Fate::Keep,
             Stand::Gone { .. } => gone(place, true, named),
@@ -512,7 +581,7 @@ impl Sweep<'_> {
     async fn end(&mut self, vault: &Vault, id: &PointId) -> Result<()> {
         let listed: Vec<(String, u64)> = vault.objects_below(&layout::point(id)).await?.collect::<Result<_>>()?;
         let rank = |key: &str| match key.split_once('/').map(|(_, rest)| layout::in_point(rest)) {
-            Some(InPoint::Journal) => Some(0),
+            Some(InPoint::Journal | InPoint::Listing) => Some(0),
             Some(InPoint::Manifest) => Some(1),
             Some(InPoint::Claim) => Some(2),
             _ => None,

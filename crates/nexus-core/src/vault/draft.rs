@@ -52,6 +52,7 @@ impl Vault {
                     started: clock.now(),
                     parts: parts.to_vec(),
                     reuses: reuses.to_vec(),
+                    adopted: false,
                 };
                 if self.create(&layout::claim(&id), document(&claim)).await? {
                     let alive = Arc::new(Mutex::new(claim.started));
@@ -66,6 +67,34 @@ impl Vault {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         Err(Error::Busy { what: format!("no second was free for a new point in {} for {SECONDS} s", self.address()) })
+    }
+
+    /// Claims an id for what an older tool has left in its place. A claim of an adoption that broke off is taken over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exists`] when the id is claimed for something else.
+    pub(crate) async fn begin_adoption(&self, id: &PointId, parts: &[Part], clock: &Clock) -> Result<Draft> {
+        let claim = Claim {
+            format: FORMAT,
+            point: id.clone(),
+            app: self.app().to_owned(),
+            nonce: clock.nonce(),
+            software: SOFTWARE.to_owned(),
+            started: clock.now(),
+            parts: parts.to_vec(),
+            reuses: Vec::new(),
+            adopted: true,
+        };
+        let alive = Arc::new(Mutex::new(claim.started));
+        if self.create(&layout::claim(id), document(&claim)).await? {
+            return Ok(Draft { vault: self.clone(), claim, alive });
+        }
+        // One whose journal has entries was a point, which a prune has removed.
+        match self.state(id.clone()).await?.map(|state| (state.adopted && state.journal.is_empty(), state.standing)) {
+            Some((true, Standing::Unfinished(claim))) => Ok(Draft { vault: self.clone(), claim: *claim, alive }),
+            _ => Err(Error::Exists { what: format!("{id} is claimed for something else") }),
+        }
     }
 
     /// True when no other point or database copy bears this stamp, and, before the claim, not this very id either.

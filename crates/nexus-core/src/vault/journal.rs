@@ -19,6 +19,9 @@ const AT_ONCE: usize = 16;
 /// How long a hold counts that was never released: whoever made it is gone.
 pub const HELD: SignedDuration = SignedDuration::from_hours(7 * 24);
 
+/// How old an announcement must be before another prune, or a pin, takes it back: its own prune acts upon it for half as long.
+pub const STALE: SignedDuration = SignedDuration::from_hours(24);
+
 /// The right to add to one point's journal.
 #[derive(Debug, Clone)]
 pub struct Journal {
@@ -119,6 +122,11 @@ pub struct Entries {
 }
 
 impl Entries {
+    /// True when nothing has happened to the point.
+    pub fn is_empty(&self) -> bool {
+        self.read.is_empty() && self.unreadable.is_empty()
+    }
+
     /// The verifications and drills, oldest first, each with its time.
     pub fn proofs(&self) -> impl DoubleEndedIterator<Item = (jiff::Timestamp, &Proof)> {
         self.read.iter().filter_map(|entry| match &entry.event {
@@ -201,8 +209,8 @@ impl Entries {
             !withdrawn.contains(&nonce) && parts.iter().any(|part| !expired.contains(part))
         };
         self.read.iter().filter_map(move |entry| match &entry.event {
-            JournalEvent::Expiring { parts, objects } if stands(&entry.nonce, parts) => {
-                Some(Announcement { at: entry.at, nonce: &entry.nonce, parts, objects })
+            JournalEvent::Expiring { parts, objects, categories } if stands(&entry.nonce, parts) => {
+                Some(Announcement { at: entry.at, nonce: &entry.nonce, parts, objects, categories })
             }
             _ => None,
         })
@@ -253,4 +261,6 @@ pub struct Announcement<'a> {
     pub parts: &'a [Part],
     /// Objects outside the point's folder that go with them.
     pub objects: &'a [String],
+    /// The categories of the point's files.
+    pub categories: &'a [String],
 }

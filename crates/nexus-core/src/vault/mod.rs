@@ -66,6 +66,8 @@ pub struct PointState {
     pub standing: Standing,
     /// What happened to it.
     pub journal: Entries,
+    /// True when it was made of what an older tool had left, or is claimed to be.
+    pub adopted: bool,
 }
 
 /// What a claimed id has come to.
@@ -170,6 +172,29 @@ impl Vault {
             return Self::open(reader, address, Some(app), rules, scratch).await;
         }
         Ok(Self { writer, address: address.clone(), descriptor, rules, scratch })
+    }
+
+    /// A vault that may not be there yet, to look at what lies in its place; nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// As [`Vault::open`], but for one that is missing.
+    pub async fn open_or_imagine(
+        reader: &Reader,
+        address: &Address,
+        app: &str,
+        rules: StoreRules,
+        scratch: PathBuf,
+        clock: &Clock,
+    ) -> Result<Self> {
+        layout::check_app(app)?;
+        match Self::open(reader, address, Some(app), rules.clone(), scratch.clone()).await {
+            Err(Error::Missing { .. }) => {}
+            opened => return opened,
+        }
+        let (created, nonce, software) = (clock.now(), String::new(), SOFTWARE.to_owned());
+        let descriptor = VaultDescriptor { format: FORMAT, app: app.to_owned(), created, nonce, software };
+        Ok(Self { writer: reader.writer(address.prefix()), address: address.clone(), descriptor, rules, scratch })
     }
 
     fn owned_by(descriptor: &VaultDescriptor, address: &Address, app: Option<&str>) -> Result<()> {
@@ -324,6 +349,9 @@ impl Vault {
     pub async fn state(&self, id: PointId) -> Result<Option<PointState>> {
         let (manifest, claim) = (layout::manifest(&id), layout::claim(&id));
         let (ending, started) = futures::try_join!(self.read(&manifest), self.read(&claim))?;
+        // One that cannot be read is told of where it counts.
+        let claimed = started.as_ref().and_then(|bytes| parse::<Claim>(bytes, &self.name(&claim)).ok());
+        let adopted = claimed.is_some_and(|claim| claim.adopted);
         let standing = match (ending, started) {
             (None, None) => return Ok(None),
             (Some(bytes), _) => self.ending(&id, &bytes),
@@ -333,7 +361,7 @@ impl Vault {
             },
         };
         let journal = Journal::new(self.clone(), id.clone()).entries().await?;
-        Ok(Some(PointState { id, standing, journal }))
+        Ok(Some(PointState { id, standing, journal, adopted }))
     }
 
     fn ending(&self, id: &PointId, bytes: &[u8]) -> Standing {

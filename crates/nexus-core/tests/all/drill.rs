@@ -198,7 +198,10 @@ async fn a_part_that_prune_has_announced_is_not_drilled() {
     let point = world.backup().await.expect("a backup").point;
     let journal = point.journal();
     journal
-        .add(JournalEvent::Expiring { parts: vec![Part::Files], objects: Vec::new() }, &world.clock())
+        .add(
+            JournalEvent::Expiring { parts: vec![Part::Files], objects: Vec::new(), categories: Vec::new() },
+            &world.clock(),
+        )
         .await
         .expect("an entry");
     let request =

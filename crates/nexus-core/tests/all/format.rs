@@ -5,10 +5,11 @@ use std::path::Path;
 
 use nexus_core::listing::{FileEntry, FileKind, Place, ProofKind, Side, Unix};
 use nexus_core::point::{
-    Abandoned, Abandonment, CategoryRule, Claim, Copies, Count, DatabaseKind, DatabasePart, Depth, Ending, FORMAT,
-    FileHash, FileRules, FilesPart, Finding, FindingKind, GuardOutcome, JournalEntry, JournalEvent, Manifest, Measured,
-    Part, Parts, PointId, PostgresExtension, PostgresFacts, PostgresGrant, PostgresSetting, Proof, RecordColumn,
-    RecordTable, RecordsPart, Sampled, SqliteFacts, StoredObject, VaultDescriptor, Verdict, document, parse,
+    Abandoned, Abandonment, Adopted, CategoryRule, Claim, Copies, Count, DatabaseKind, DatabasePart, Depth, Ending,
+    FORMAT, FileHash, FileRules, FilesPart, Finding, FindingKind, GuardOutcome, JournalEntry, JournalEvent, Manifest,
+    Measured, Part, Parts, PointId, PostgresExtension, PostgresFacts, PostgresGrant, PostgresSetting, Proof,
+    RecordColumn, RecordTable, RecordsPart, Sampled, SqliteFacts, StoredObject, VaultDescriptor, Verdict, document,
+    parse,
 };
 use nexus_core::records::export::Summary;
 use serde::Serialize;
@@ -51,6 +52,7 @@ fn claim() -> Claim {
         started: time("2025-11-15T06:42:33.204Z"),
         parts: Part::ALL.to_vec(),
         reuses: vec![id(BASE)],
+        adopted: false,
     }
 }
 
@@ -184,6 +186,16 @@ fn manifest() -> Manifest {
         kept_for: [(Part::Database, 2_592_000), (Part::Files, 604_800)].into(),
         parts: Parts { database: Some(database), files: Some(files), records: Some(records) },
         findings: vec![finding()],
+        adopted: None,
+    }
+}
+
+fn adopted() -> Adopted {
+    Adopted {
+        apart_seconds: 224,
+        from: [(Part::Database, "database/nexus_sqlite_backup_20251115_063849.db".to_owned())].into(),
+        timezone: "UTC".into(),
+        records_beside: Some("/srv/clinic/backups/reimport_20251115_064209".into()),
     }
 }
 
@@ -301,7 +313,11 @@ fn events() -> Vec<JournalEvent> {
         JournalEvent::Released { hold: "77aa00ff12ab34cd".into() },
         JournalEvent::Pinned { reason: "before the audit".into() },
         JournalEvent::Unpinned,
-        JournalEvent::Expiring { parts: parts.clone(), objects: vec!["database/a.db".into()] },
+        JournalEvent::Expiring {
+            parts: parts.clone(),
+            objects: vec!["database/a.db".into()],
+            categories: vec!["images".into()],
+        },
         JournalEvent::Withdrawn { announcement: "77aa00ff12ab34cd".into() },
         JournalEvent::Expired { parts },
         JournalEvent::GuardStarted { machine: "clinic-1".into(), process: 4_711 },
@@ -481,6 +497,8 @@ fn no_field_is_missing_from_the_format_page() {
         json(&claim()),
         json(&manifest()),
         json(&abandoned()),
+        json(&Claim { adopted: true, ..claim() }),
+        json(&Manifest { adopted: Some(adopted()), ..manifest() }),
         json(&summary()),
         json(&postgres()),
         json(&RecordTable { sequences: [("id".to_owned(), 2_900)].into(), ..table() }),
@@ -507,7 +525,9 @@ fn no_word_of_a_closed_set_is_missing_from_the_format_page() {
     words.extend([Depth::Quick, Depth::Default, Depth::Full, Depth::Drill].iter().map(|depth| json(depth)));
     words.extend([Verdict::Verified, Verdict::Failed, Verdict::CouldNotVerify].iter().map(|verdict| json(verdict)));
     words.extend([Copies::Incremental, Copies::Full].iter().map(|copies| json(copies)));
-    words.extend([ProofKind::Etag, ProofKind::Checksum, ProofKind::Size].iter().map(|proof| json(proof)));
+    words.extend(
+        [ProofKind::Etag, ProofKind::Checksum, ProofKind::Size, ProofKind::Adopted].iter().map(|proof| json(proof)),
+    );
     let kinds = [
         FindingKind::Missing,
         FindingKind::Changed,

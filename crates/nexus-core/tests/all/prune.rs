@@ -91,7 +91,11 @@ async fn what_is_over_goes_and_all_else_stays_byte_for_byte_in_a_folder() {
 async fn what_is_not_ours_inside_a_points_folder_stays_when_the_point_goes() {
     for world in [s3(), folders()] {
         let points = days(&world, 2).await;
-        let notes = [format!("{}/notes.txt", points[0]), format!("{}/.trash/notes", points[1])];
+        let notes = [
+            format!("{}/notes.txt", points[0]),
+            format!("{}/notes/mine", points[0]),
+            format!("{}/.trash/notes", points[1]),
+        ];
         for key in &notes {
             world.plant(key, b"a person's own");
         }

@@ -125,6 +125,18 @@ for; elsewhere --yes is needed. A restore that was interrupted is run again with
 Exit status: 0 restored and compared; 1 restored, but the comparison differs, or records were not added because \
 other values are there; 2 not restored.";
 
+pub(super) const ADOPT_AFTER: &str = "\
+Examples:
+  nexus adopt --dry-run                             what would become which point, and what is left alone
+  nexus adopt --timezone Europe/Vienna --local backups
+  nexus verify adopted_20251115_063849              an adopted point is unproven until it was looked at
+
+Looks for `database/<name>_sqlite_backup_<time>.db` and folders `<label>_<time>/images/…` in the vault's place, pairs those that are \
+nearest, up to 30 minutes apart, and writes a claim, a listing and a manifest beside them. Nothing is copied, changed or removed. \
+What cannot be read to its end is unfinished, and left alone. Dumps of PostgreSQL and folders of records stay as they are.
+
+Exit status: 0 done, or nothing to do; 2 not done.";
+
 pub(super) const PRUNE_AFTER: &str = "\
 Examples:
   nexus prune --dry-run                             each decision with its reason, and what would be freed

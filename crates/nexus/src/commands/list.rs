@@ -36,6 +36,8 @@ struct Row {
     parts: Vec<Part>,
     /// Parts that are gone: their time was over.
     expired: Vec<Part>,
+    /// True for what an older tool had left: not of one instant.
+    adopted: bool,
     /// Why it is kept for ever, when it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pinned: Option<String>,
@@ -100,6 +102,7 @@ fn row(point: &PointState, now: Timestamp) -> Row {
         expires: parts.iter().filter_map(ends).collect(),
         pinned: point.journal.pinned().map(str::to_owned),
         expired: gone,
+        adopted: manifest.is_some_and(|manifest| manifest.adopted.is_some()),
         parts,
         proven: manifest.and_then(|manifest| point.journal.proven(manifest)).map(|(at, _)| at),
         last_proof: Checked::last(&point.journal),
@@ -121,6 +124,9 @@ fn page(listed: &Listed, now: Timestamp) -> Page {
     }
     for point in &listed.points {
         let mut parts: Vec<_> = point.parts.iter().map(|part| part.name().to_owned()).collect();
+        if point.adopted {
+            parts.push("(adopted)".to_owned());
+        }
         parts.extend(point.expired.iter().map(|part| format!("({part} expired)")));
         page.row([
             point.id.to_string().into(),

@@ -1,5 +1,6 @@
 //! The verbs as a person meets them: settings in, core called, a page or JSON out.
 
+mod adopt;
 mod backup;
 mod changed;
 mod completions;
@@ -83,6 +84,10 @@ pub async fn carry_out(
             let work = async |unfinished: &mut restore::Unfinished| restore::run(&run, &args, unfinished).await;
             run.work_and_clear(work, async |unfinished| unfinished.clear_up(&run).await, interrupt).await
         }
+        Verb::Adopt(args) => {
+            let run = prepare(&args.vault, &args.source)?;
+            run.work(adopt::run(&run, &args), interrupt).await
+        }
         Verb::Prune(args) => {
             let source = SourceArgs { records: args.records.clone(), ..SourceArgs::default() };
             let run = prepare(&args.vault, &source)?;
@@ -101,7 +106,7 @@ pub async fn carry_out(
         }
         Verb::Rehearse(args) => {
             let run = prepare(&args.vault, &SourceArgs::default())?;
-            rehearse::run(&run, &args, environment, interrupt).await
+            Box::pin(rehearse::run(&run, &args, environment, interrupt)).await
         }
         Verb::Guard(args) => {
             let mut report = guard::Report::open(environment, args.report.as_deref())?;

@@ -8,7 +8,7 @@ pub mod targets;
 use nexus_core::database::postgres::PostgresPlan;
 use nexus_core::error::Result;
 use nexus_core::point::PointId;
-use nexus_core::restore::{RestorePlan, RestoreReport, plan, restore};
+use nexus_core::restore::{RestorePlan, RestoreReport, hold, plan, restore};
 
 use super::show::passed_over;
 use crate::cli::RestoreArgs;
@@ -83,8 +83,14 @@ pub async fn carry_out(run: &Run, args: &RestoreArgs, unfinished: &mut Unfinishe
     }
     run.terminal.aside(&page);
     consent::ask(run, args, &plan, &targets)?;
+    let journal = plan.point.journal();
+    let held = hold(&plan, &run.clock, &run.events).await?;
     unfinished.stopped.clone_from(&hooks);
     let done = stop_and_restore(run, args, plan, &targets, unfinished).await;
+    // One that stays counts for a week, and keeps the point for so long.
+    if let Err(error) = journal.release(held, &run.clock).await {
+        run.terminal.warn(&format!("the point's journal does not say that it is needed no more: {error}"));
+    }
     let started = match &hooks {
         Some(hooks) => hooks.after(done.is_ok()).await,
         None => Ok(()),

@@ -104,6 +104,12 @@ fn page(run: &Run, point: &RecoveryPoint, state: State) -> Page {
         "instant",
         format!("{} ({} ago)", wording::moment(manifest.instant), wording::distance(manifest.instant, now)),
     );
+    if let Some(adopted) = &manifest.adopted {
+        page.field("adopted", summary::adopted(adopted));
+        if let Some(folder) = &adopted.records_beside {
+            page.field("records", format!("{folder} on the machine that adopted it: no part of the point"));
+        }
+    }
     page.field("size", wording::size(state::size(manifest, point.entries())));
     if let Some(base) = &manifest.base {
         page.field("base", base.to_string());

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use nexus_core::point::{DatabaseKind, Finding, Part, Verdict};
+use nexus_core::point::{Adopted, DatabaseKind, Finding, Part, Verdict};
 use nexus_core::vault::RecoveryPoint;
 
 use super::state::part_expiry;
@@ -36,6 +36,11 @@ pub fn restore_command_with(run: &Run, point: &RecoveryPoint, flags: &[&str]) ->
         words.extend(["--to-database", own]);
     }
     command_line(words.into_iter().chain(reach.iter().map(String::as_str)))
+}
+
+/// What is to be known of a point that an older tool had left.
+pub fn adopted(adopted: &Adopted) -> String {
+    format!("not of one instant, {} s apart; left by an older tool", adopted.apart_seconds)
 }
 
 /// The fields of the database.

@@ -67,6 +67,9 @@ fn page(point: &RecoveryPoint, looked: &Verified) -> Page {
     let mut page = Page::new();
     page.heading(format!("{} at depth {}", point.id(), proof.depth));
     page.field("verdict", summary::verdict(proof.verdict));
+    if let Some(adopted) = &point.manifest().adopted {
+        page.field("adopted", summary::adopted(adopted));
+    }
     let parts: Vec<_> = proof.parts.iter().map(|part| part.name()).collect();
     page.field("parts", parts.join(", "));
     if proof.parts.contains(&Part::Files) {

@@ -86,6 +86,8 @@ impl MetricsFile {
 
     async fn try_end(&self, run: &Run, status: u8, hasty: bool) -> Result<()> {
         let now = run.clock.now();
+        // Asked before the file is read: what others write meanwhile is not to be lost.
+        let points = if hasty { None } else { points(run).await };
         let mut samples = self.read()?;
         let took = now.duration_since(self.started).as_secs_f64();
         let mut of = |name: &str, value: f64| replace(&mut samples, run_sample(run, name, value));
@@ -97,7 +99,7 @@ impl MetricsFile {
             of("nexus_run_success_timestamp_seconds", seconds(now));
         }
         // A vault that cannot be asked leaves what was known of it.
-        if !hasty && let Some(points) = points(run).await {
+        if let Some(points) = points {
             let vault = vault_of(run);
             samples.retain(|sample| is_of_run(sample) || sample.labels.get("vault") != Some(&vault));
             samples.extend(facts(&points, &vault));

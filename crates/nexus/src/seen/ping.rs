@@ -72,7 +72,11 @@ impl Ping {
             let ended = send(url).await;
             begun.and(ended)
         };
-        let told = if hasty { tokio::time::timeout(HASTY, told).await.unwrap_or(Ok(())) } else { told.await };
+        let told = if hasty {
+            tokio::time::timeout(HASTY, told).await.unwrap_or_else(|_| Err("had no answer in time".to_owned()))
+        } else {
+            told.await
+        };
         if let Err(how) = told {
             run.terminal.warn(&format!("the ping for {} {how}: whoever watches it may be alarmed", run.verb));
         }

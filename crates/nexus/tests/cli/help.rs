@@ -1,6 +1,6 @@
 use crate::Place;
 
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 17] = [
     "demo",
     "init",
     "doctor",
@@ -13,6 +13,7 @@ const VERBS: [&str; 16] = [
     "guard",
     "rehearse",
     "prune",
+    "adopt",
     "pin",
     "unpin",
     "completions",

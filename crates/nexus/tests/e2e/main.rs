@@ -2,6 +2,7 @@
 //!
 //! Run through `./test`, which starts the services.
 
+mod adopt;
 mod app;
 mod bad_input;
 mod disasters;

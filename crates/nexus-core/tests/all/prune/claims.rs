@@ -169,7 +169,7 @@ async fn a_point_that_is_announced_is_no_base_and_nobody_can_pin_it_or_restore_f
     let world = s3();
     let points = days(&world, 2).await;
     let point = world.point(&points[1].to_string()).await.expect("a point");
-    let event = JournalEvent::Expiring { parts: Part::ALL.to_vec(), objects: Vec::new() };
+    let event = JournalEvent::Expiring { parts: Part::ALL.to_vec(), objects: Vec::new(), categories: Vec::new() };
     let given = point.journal().add(event, &world.clock()).await.expect("an announcement");
     let report = world.backup().await.expect("a backup");
     assert_eq!(report.point.manifest().base.as_ref(), Some(&points[0]));
@@ -193,7 +193,7 @@ async fn an_announcement_that_nobody_carried_out_counts_for_nothing_and_is_taken
     let world = s3();
     let points = days(&world, 3).await;
     let newest = world.point(&points[2].to_string()).await.expect("a point");
-    let event = JournalEvent::Expiring { parts: Part::ALL.to_vec(), objects: Vec::new() };
+    let event = JournalEvent::Expiring { parts: Part::ALL.to_vec(), objects: Vec::new(), categories: Vec::new() };
     newest.journal().add(event, &world.clock()).await.expect("an announcement");
     // The one that is announced does not count, so the next stays in its place; nor does it go itself.
     prune(&world, rules(0, 0, 0, 1)).await.expect("a prune");

@@ -18,6 +18,9 @@ use crate::wording::{command_line, count, counted, size};
 pub fn plan(plan: &RestorePlan, targets: &Targets, args: &RestoreArgs) -> Page {
     let mut page = Page::new();
     page.heading(format!("Restore of {}", plan.point.id()));
+    if let Some(adopted) = &plan.point.manifest().adopted {
+        page.field("adopted", super::super::summary::adopted(adopted));
+    }
     if let (Some(planned), Some(goal)) = (&plan.database, &targets.database) {
         page.field("database", target(&planned.target, goal.own));
         match &planned.way {

@@ -1,0 +1,233 @@
+//! Which old names there are, and which of them are of one run: the nearest in time, each used once.
+
+use std::collections::BTreeSet;
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{AdoptRequest, records_in};
+use crate::error::Result;
+use crate::point::{Part, PointId};
+use crate::vault::{PointState, Standing, Vault, layout};
+
+/// How far the parts of one run may be apart.
+const APART: SignedDuration = SignedDuration::from_mins(30);
+
+/// What was found.
+pub(super) struct Found {
+    /// The runs, oldest first.
+    pub(super) runs: Vec<Run>,
+    /// What is left alone, each with the reason.
+    pub(super) left: Vec<(String, String)>,
+}
+
+/// Something with a time in its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) name: String,
+    stamp: String,
+    at: Timestamp,
+}
+
+/// What one run of a script left.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) id: PointId,
+    pub(super) database: Option<Named>,
+    pub(super) files: Option<Named>,
+    /// A folder of records on this machine.
+    pub(super) records: Option<String>,
+    records_at: Option<Timestamp>,
+}
+
+impl Run {
+    fn times(&self) -> impl Iterator<Item = Timestamp> {
+        [self.database.as_ref(), self.files.as_ref()].into_iter().flatten().map(|named| named.at).chain(self.records_at)
+    }
+
+    /// When its database was taken, else its files.
+    pub(super) fn instant(&self) -> Timestamp {
+        self.times().next().unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    pub(super) fn apart_seconds(&self) -> u64 {
+        let (first, last) = (self.times().min(), self.times().max());
+        first.zip(last).map_or(0, |(first, last)| last.duration_since(first).as_secs().unsigned_abs())
+    }
+}
+
+/// Looks for them.
+pub(super) async fn find(vault: &Vault, request: &AdoptRequest) -> Result<Found> {
+    let mut left = Vec::new();
+    let states = vault.points().await?;
+    let mut ours: BTreeSet<String> = BTreeSet::new();
+    let mut taken: BTreeSet<String> = BTreeSet::new();
+    for state in &states {
+        let app = vault.app();
+        match &state.standing {
+            Standing::Committed(manifest) => ours.extend(manifest.objects_outside(&Part::ALL)),
+            _ if resumes(state) => continue,
+            _ => ours.extend([
+                layout::sqlite(app, &state.id),
+                layout::postgres(app, &state.id),
+                layout::globals(app, &state.id),
+            ]),
+        }
+        taken.insert(state.id.stamp().to_owned());
+    }
+    let mut databases = Vec::new();
+    for object in vault.objects_below(layout::DATABASE).await? {
+        let (key, _) = object?;
+        if ours.contains(&key) {
+            continue;
+        }
+        match layout::stamp_of_database(&key).and_then(|stamp| named(&key, stamp, &request.timezone)) {
+            Some(old) if key == format!("{}{}_sqlite_backup_{}.db", layout::DATABASE, request.name, old.stamp) => {
+                databases.push(old);
+            }
+            Some(_) if key.contains("_sqlite_backup_") => {
+                left.push((
+                    key,
+                    format!("it may be another app's: its name is not {}_sqlite_backup_….db", request.name),
+                ));
+            }
+            Some(_) if key.contains("_postgres_backup_") => left.push((
+                key,
+                "dumps of PostgreSQL are not adopted: `pg_restore` reads them as they lie there".to_owned(),
+            )),
+            _ => left.push((key, "its name is not that of a backup".to_owned())),
+        }
+    }
+    let mut folders = Vec::new();
+    for id in vault.ids().await? {
+        if states.iter().find(|state| state.id == id).is_none_or(resumes) {
+            folders.extend(named(&format!("{id}/"), id.stamp(), &request.timezone));
+        }
+    }
+    let mut runs = paired(databases, folders);
+    if let Some(local) = &request.local {
+        beside(&mut runs, local, &request.timezone, &mut left)?;
+    }
+    runs.retain(|run| {
+        let free = taken.insert(run.id.stamp().to_owned());
+        if !free {
+            let name = run.database.as_ref().or(run.files.as_ref()).map_or_else(String::new, |old| old.name.clone());
+            left.push((name, format!("another point bears the time {}", run.id.stamp())));
+        }
+        free
+    });
+    runs.sort_by(|left, right| left.id.cmp(&right.id));
+    Ok(Found { runs, left })
+}
+
+/// True for an adoption that broke off. One whose journal has entries was a point, which a prune has removed.
+fn resumes(state: &PointState) -> bool {
+    state.adopted && matches!(state.standing, Standing::Unfinished(_)) && state.journal.is_empty()
+}
+
+fn named(name: &str, stamp: &str, zone: &TimeZone) -> Option<Named> {
+    let at = DateTime::strptime("%Y%m%d_%H%M%S", stamp).ok()?.to_zoned(zone.clone()).ok()?.timestamp();
+    Some(Named { name: name.to_owned(), stamp: stamp.to_owned(), at })
+}
+
+/// Pairs databases with folders, those first that are least apart.
+fn paired(databases: Vec<Named>, folders: Vec<Named>) -> Vec<Run> {
+    let mut pairs: Vec<(SignedDuration, usize, usize)> = Vec::new();
+    for (one, database) in databases.iter().enumerate() {
+        for (other, folder) in folders.iter().enumerate() {
+            let apart = database.at.duration_since(folder.at).abs();
+            if apart <= APART {
+                pairs.push((apart, one, other));
+            }
+        }
+    }
+    pairs.sort();
+    let (mut used, mut spent) = (BTreeSet::new(), BTreeSet::new());
+    let mut runs = Vec::new();
+    for (_, one, other) in pairs {
+        if !used.contains(&one) && !spent.contains(&other) {
+            used.insert(one);
+            spent.insert(other);
+            runs.extend(run(Some(databases[one].clone()), Some(folders[other].clone())));
+        }
+    }
+    let alone = databases.into_iter().enumerate().filter(|(at, _)| !used.contains(at));
+    runs.extend(alone.filter_map(|(_, database)| run(Some(database), None)));
+    let alone = folders.into_iter().enumerate().filter(|(at, _)| !spent.contains(at));
+    runs.extend(alone.filter_map(|(_, folder)| run(None, Some(folder))));
+    runs
+}
+
+/// The folder gives a run its id, since its copies stay where they lie; else the database does.
+fn run(database: Option<Named>, files: Option<Named>) -> Option<Run> {
+    let id = match (&files, &database) {
+        (Some(folder), _) => folder.name.trim_end_matches('/').parse().ok()?,
+        (None, Some(database)) => format!("adopted_{}", database.stamp).parse().ok()?,
+        (None, None) => return None,
+    };
+    Some(Run { id, database, files, records: None, records_at: None })
+}
+
+/// Names with each run the nearest folder of records on this machine.
+fn beside(runs: &mut [Run], local: &std::path::Path, zone: &TimeZone, left: &mut Vec<(String, String)>) -> Result<()> {
+    for (name, path) in records_in(local)? {
+        let Some(old) =
+            name.len().checked_sub(15).and_then(|at| name.get(at..)).and_then(|stamp| named(&name, stamp, zone))
+        else {
+            continue;
+        };
+        let near = runs.iter_mut().filter(|run| run.records.is_none());
+        let near = near.map(|run| (run.instant().duration_since(old.at).abs(), run)).min_by_key(|(apart, _)| *apart);
+        match near {
+            Some((apart, run)) if apart <= APART => {
+                run.records = Some(path.display().to_string());
+                run.records_at = Some(old.at);
+            }
+            _ => left.push((path.display().to_string(), "no run in the vault is near its time".to_owned())),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn old(name: &str, stamp: &str) -> Named {
+        named(name, stamp, &TimeZone::UTC).expect("a time")
+    }
+
+    #[test]
+    fn parts_are_paired_with_the_nearest_and_each_is_used_once() {
+        let databases = vec![
+            old("database/a_sqlite_backup_20251115_063849.db", "20251115_063849"),
+            old("database/a_sqlite_backup_20251115_064100.db", "20251115_064100"),
+            old("database/a_sqlite_backup_20251116_063849.db", "20251116_063849"),
+        ];
+        let folders = vec![
+            old("reimport_20251115_064233/", "20251115_064233"),
+            old("reimport_20251114_010000/", "20251114_010000"),
+        ];
+        let mut runs = paired(databases, folders);
+        runs.sort_by(|left, right| left.id.cmp(&right.id));
+        let told: Vec<(String, bool, bool, u64)> = runs
+            .iter()
+            .map(|run| (run.id.to_string(), run.database.is_some(), run.files.is_some(), run.apart_seconds()))
+            .collect();
+        let expected = [
+            ("reimport_20251114_010000", false, true, 0),
+            ("adopted_20251115_063849", true, false, 0),
+            ("reimport_20251115_064233", true, true, 93),
+            ("adopted_20251116_063849", true, false, 0),
+        ];
+        assert_eq!(told, expected.map(|(id, database, files, apart)| (id.to_owned(), database, files, apart)));
+    }
+
+    #[test]
+    fn a_time_is_read_in_its_zone() {
+        let vienna = TimeZone::fixed(jiff::tz::offset(1));
+        let at = named("x", "20251115_064233", &vienna).expect("a time").at;
+        assert_eq!(at.to_string(), "2025-11-15T05:42:33Z");
+    }
+}

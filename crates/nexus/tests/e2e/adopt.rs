@@ -1,0 +1,236 @@
+//! What older scripts left becomes points where it lies, and nothing of it is changed.
+
+use std::collections::BTreeMap;
+
+use nexus_sandbox::{Fault, FaultAt};
+use nexus_testkit::digest;
+use nexus_testkit::services::seaweedfs;
+
+use crate::app::{App, Objects, State, sandbox, sql};
+
+type Content = BTreeMap<String, Vec<u8>>;
+
+/// What three runs of an old script left: a whole one with parts at three times, a younger one without files, and one that broke
+/// off; beside them what is nobody's.
+struct Old {
+    /// The state of the first run.
+    then: State,
+}
+
+/// Puts bytes below the vault's prefix, in the bucket or the folder.
+async fn put(app: &App, key: &str, body: &[u8]) {
+    let folder = app.path("vault");
+    if folder.is_dir() {
+        let path = folder.join(key);
+        std::fs::create_dir_all(path.parent().expect("below the vault")).expect("room");
+        std::fs::write(path, body).expect("room");
+    } else {
+        app.put(&format!("backup/{key}"), body).await;
+    }
+}
+
+async fn content(app: &App) -> Content {
+    let folder = app.path("vault");
+    if !folder.is_dir() {
+        return app.vault().await;
+    }
+    let tree = nexus_testkit::tree::digest(&folder);
+    let files = tree.into_iter().filter(|(_, entry)| entry.is_file()).map(|(key, _)| key);
+    files.map(|key| (key.clone(), std::fs::read(folder.join(&key)).expect("a file"))).collect()
+}
+
+async fn leave(app: &App) -> Old {
+    // The script copied the file while nobody wrote, and keys below their category.
+    app.sql("PRAGMA wal_checkpoint(TRUNCATE)");
+    let database = std::fs::read(&app.database).expect("a database");
+    put(app, "database/nexus_sqlite_backup_20251115_063849.db", &database).await;
+    let files = app.files().await;
+    for key in files.keys().filter(|key| !key.starts_with("tmp/")) {
+        let category = match key.rsplit('.').next() {
+            Some("jpg" | "JPG") => "images",
+            Some("pdf" | "docx") => "documents",
+            _ => "other",
+        };
+        let body = nexus_testkit::bucket::object(&app.client, &app.bucket, key).await;
+        put(app, &format!("reimport_20251115_064233/{category}/{key}"), &body).await;
+    }
+    let then = State { database: digest::database(&app.database), files };
+    sql(&app.database, "DELETE FROM visit");
+    app.sql("PRAGMA wal_checkpoint(TRUNCATE)");
+    put(app, "database/nexus_sqlite_backup_20251116_063849.db", &std::fs::read(&app.database).expect("a database"))
+        .await;
+    // Broken off: half a database, and the folder of the same run.
+    put(app, "database/nexus_sqlite_backup_20251117_063849.db", &database[..database.len() / 2]).await;
+    put(app, "reimport_20251117_064233/images/images/a.jpg", b"half").await;
+    put(app, "database/nexus_postgres_backup_20251118_063849.dump", b"PGDMP and so on").await;
+    put(app, "notes.txt", b"a person's own").await;
+    put(app, "reimport_20251115_064233/README", b"by the script").await;
+    put(app, "elsewhere/image.jpg", b"of another tool").await;
+    std::fs::create_dir_all(app.path("backups/reimport_20251115_064209")).expect("room");
+    app.write("backups/reimport_20251115_064209/patients.json", "[]");
+    Old { then }
+}
+
+/// Everything that was there is there still, byte for byte.
+fn holds(now: &Content, before: &Content) {
+    for (key, body) in before {
+        assert_eq!(now.get(key), Some(body), "{key} was changed or removed");
+    }
+}
+
+const FIRST: &str = "reimport_20251115_064233";
+const SECOND: &str = "adopted_20251116_063849";
+
+fn files_hold(now: &Objects, then: &Objects) -> bool {
+    then.iter().filter(|(key, _)| !key.starts_with("tmp/")).all(|(key, what)| now.get(key) == Some(what))
+}
+
+async fn old_backups_become_points(app: &App) {
+    let Old { then } = leave(app).await;
+    let before = content(app).await;
+    let words = ["adopt", "--local", "backups", "--name", "nexus"];
+    let shown = app.run(&[&words[..], &["--dry-run"]].concat()).ends_with(0);
+    for text in [
+        FIRST,
+        SECOND,
+        "not of one instant, 224 s apart",
+        "unfinished: ",
+        "dumps of PostgreSQL are not adopted",
+        "README",
+    ] {
+        assert!(shown.out.contains(text), "{text} is not in:\n{}", shown.out);
+    }
+    assert_eq!(content(app).await, before);
+    app.run(&words).refuses(2, "must be confirmed");
+    assert_eq!(content(app).await, before);
+    let told = app.run(&[&words[..], &["--yes", "--json"]].concat()).ends_with(0).json();
+    assert_eq!(told["adopted"], serde_json::json!([FIRST, SECOND]), "{told}");
+    holds(&content(app).await, &before);
+    let added: Vec<String> = content(app).await.into_keys().filter(|key| !before.contains_key(key)).collect();
+    let names = ["started.json", "manifest.json", "files.jsonl.zst", "restore-files.sh", "vault.json"];
+    assert!(added.iter().all(|key| names.iter().any(|name| key.ends_with(name))), "{added:?}");
+    // Known, and not proven before somebody has looked.
+    let points = app.points();
+    assert_eq!(points, [(SECOND.to_owned(), "unproven".to_owned()), (FIRST.to_owned(), "unproven".to_owned())]);
+    let shown = app.run(&["show", FIRST]).ends_with(0);
+    assert!(shown.out.contains("not of one instant, 224 s apart") && shown.out.contains("reimport_20251115_064209"));
+    for depth in ["--quick", "--full"] {
+        app.run(&["verify", FIRST, depth]).ends_with(0);
+    }
+    app.run(&["verify", FIRST]).ends_with(0);
+    app.run(&["drill", FIRST, "--files", "all"]).ends_with(0);
+    assert!(app.points().contains(&(FIRST.to_owned(), "proven".to_owned())));
+    let again = app.run(&[&words[..], &["--yes", "--json"]].concat()).ends_with(0).json();
+    assert_eq!(again["points"], serde_json::json!([]), "{again}");
+    // A backup of today reuses nothing of it, and leaves it as it is.
+    let adopted = content(app).await;
+    let new = app.back_up(&[]);
+    let made = app.run(&["show", &new, "--json"]).ends_with(0).json();
+    assert_eq!(made["manifest"]["parts"]["files"]["reused"]["files"], 0, "{made}");
+    holds(&content(app).await, &adopted);
+    // Back to the state of then.
+    app.put("images/a.jpg", b"overwritten").await;
+    app.delete("notes").await;
+    app.restore(&[FIRST]);
+    assert_eq!(digest::database(&app.database), then.database);
+    assert!(files_hold(&app.files().await, &then.files));
+    // A prune by which they are over takes what they name, and nothing else.
+    let seconds = ["--keep-database", "1s", "--keep-files", "1s", "--keep-records", "1s", "--keep-last", "1"];
+    app.run(&["verify", SECOND]).ends_with(0);
+    let kept = content(app).await;
+    app.run(&[&["prune", "--yes"], &seconds[..]].concat()).ends_with(0);
+    holds(&content(app).await, &kept.into_iter().filter(|(key, _)| before.contains_key(key)).collect());
+    assert_eq!(app.points().len(), 4);
+    let again = app.run(&["adopt", "--yes", "--json", "--name", "nexus"]).ends_with(0).json();
+    assert_eq!(again["points"], serde_json::json!([]), "{again}");
+}
+
+#[tokio::test]
+async fn old_backups_in_a_bucket_become_points_and_stay_byte_for_byte() {
+    let app = App::clinic(seaweedfs()).await;
+    old_backups_become_points(&app).await;
+}
+
+#[tokio::test]
+async fn old_backups_in_a_folder_become_points_and_stay_byte_for_byte() {
+    let mut app = App::clinic(seaweedfs()).await;
+    std::fs::create_dir(app.path("vault")).expect("room");
+    app.set("NEXUS_VAULT", &app.path("vault").display().to_string());
+    old_backups_become_points(&app).await;
+}
+
+#[tokio::test]
+async fn an_adopted_point_that_is_pruned_takes_what_it_names_and_nothing_beside_it() {
+    let app = App::clinic(seaweedfs()).await;
+    leave(&app).await;
+    // Another old run of the same label, so that the first is not the newest.
+    for key in ["images/a.jpg", "notes"] {
+        app.put(&format!("backup/reimport_20251120_064233/other/{key}"), b"later").await;
+    }
+    app.run(&["adopt", "--yes", "--name", "nexus"]).ends_with(0);
+    for id in [FIRST, "reimport_20251120_064233"] {
+        app.run(&["verify", id]).ends_with(0);
+    }
+    let seconds = ["--keep-database", "1s", "--keep-files", "1s", "--keep-records", "1s", "--keep-last", "1"];
+    // A file that came into the old folder later is nobody's of ours.
+    app.put(&format!("backup/{FIRST}/images/later.jpg"), b"a person's own").await;
+    app.run(&[&["prune", "--yes"], &seconds[..]].concat()).ends_with(0);
+    let left: Vec<String> = app.vault().await.into_keys().filter(|key| key.starts_with(FIRST)).collect();
+    assert!(
+        left.contains(&format!("{FIRST}/README")) && left.contains(&format!("{FIRST}/images/later.jpg")),
+        "{left:?}"
+    );
+    assert!(!left.contains(&format!("{FIRST}/images/images/a.jpg")), "{left:?}");
+    app.run(&["verify", "reimport_20251120_064233"]).ends_with(0);
+    // What was pruned is not adopted again, though its claim is still there.
+    let again = app.run(&["adopt", "--yes", "--json", "--name", "nexus"]).ends_with(0).json();
+    assert_eq!(again["points"], serde_json::json!([]), "{again}");
+    // Its database is the newest of its label, and stays.
+    app.run(&["restore", FIRST, "--only", "database", "--dry-run"]).ends_with(0);
+}
+
+#[tokio::test]
+async fn an_adoption_that_breaks_off_leaves_no_half_point_and_goes_on() {
+    let (service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    app.configure("[s3]\nattempts = 1\n");
+    leave(&app).await;
+    let before = content(&app).await;
+    let mut broken = 0;
+    for nth in (1..200).step_by(3) {
+        service.inject(Fault::Reset, FaultAt::From(nth));
+        let ended = app.run(&["adopt", "--yes", "--name", "nexus"]);
+        let fired = service.faults_fired();
+        service.clear_faults();
+        holds(&content(&app).await, &before);
+        let committed: Vec<(String, String)> =
+            app.points_if_any().into_iter().filter(|(_, state)| state == "unproven" || state == "proven").collect();
+        for (id, _) in committed {
+            app.run(&["verify", &id]).ends_with(0);
+        }
+        if fired == 0 {
+            ended.ends_with(0);
+            break;
+        }
+        broken += 1;
+    }
+    assert!(broken > 5, "it broke off {broken} times only");
+    assert_eq!(app.points().len(), 2);
+}
+
+#[tokio::test]
+async fn what_cannot_be_known_is_refused_or_left_and_named() {
+    let (_service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    leave(&app).await;
+    app.run(&["adopt", "--timezone", "Nowhere/Land"]).refuses(2, "is no time zone");
+    let told = app.run(&["adopt", "--dry-run"]).ends_with(0).out;
+    assert!(told.contains("it may be another app's") && !told.contains(SECOND), "{told}");
+    let bucket = &app.bucket;
+    app.write("bare.toml", &format!("app = \"clinic\"\n[vault]\nurl = \"s3://{bucket}/backup/\"\n"));
+    let shown = app.run(&["adopt", "--dry-run", "--name", "nexus", "--config", "bare.toml"]).ends_with(0);
+    assert!(shown.out.contains("nothing says where its database was"), "{}", shown.out);
+    let told =
+        app.run(&["adopt", "--dry-run", "--name", "nexus", "--timezone", "Asia/Tokyo", "--json"]).ends_with(0).json();
+    assert_eq!(told["points"][0]["instant"], "2025-11-14T21:38:49Z", "{told}");
+}
