@@ -128,19 +128,52 @@ pub struct OldFiles {
 /// What the vault cannot be listed or read for.
 pub async fn plan(vault: &Vault, request: AdoptRequest, events: &Events) -> Result<AdoptPlan> {
     let scratch = Scratch::create(vault.scratch())?;
-    let Found { runs, mut left } = find::find(vault, &request).await?;
+    let mut looked = Looked::default();
+    // One that cannot be read must not take the folder from one that can: it is left out, and the rest paired anew.
+    let Found { runs, mut left } = loop {
+        let found = find::find(vault, &request, &looked.unfinished).await?;
+        let before = looked.unfinished.len();
+        if request.database.is_some() {
+            for old in found.runs.iter().filter_map(|run| run.database.as_ref()) {
+                looked.at(vault, &old.name, &scratch, events).await?;
+            }
+        }
+        if looked.unfinished.len() == before {
+            break found;
+        }
+    };
     let mut points = Vec::new();
     for run in runs {
-        points.extend(old_point(vault, &run, &request, (&scratch, events), &mut left).await?);
+        points.extend(old_point(vault, &run, &request, (&scratch, &mut looked), &mut left).await?);
     }
     Ok(AdoptPlan { points, left, request, scratch })
+}
+
+/// The databases that were looked at.
+#[derive(Default)]
+struct Looked {
+    whole: BTreeMap<String, OldDatabase>,
+    /// Those that are none, each with the reason.
+    unfinished: BTreeMap<String, String>,
+}
+
+impl Looked {
+    async fn at(&mut self, vault: &Vault, key: &str, scratch: &Scratch, events: &Events) -> Result<()> {
+        if !self.whole.contains_key(key) && !self.unfinished.contains_key(key) {
+            match database(vault, key, scratch, events).await? {
+                Ok(database) => drop(self.whole.insert(key.to_owned(), database)),
+                Err(why) => drop(self.unfinished.insert(key.to_owned(), why)),
+            }
+        }
+        Ok(())
+    }
 }
 
 async fn old_point(
     vault: &Vault,
     run: &Run,
     request: &AdoptRequest,
-    (scratch, events): (&Scratch, &Events),
+    (scratch, looked): (&Scratch, &mut Looked),
     left: &mut Vec<(String, String)>,
 ) -> Result<Option<OldPoint>> {
     let mut leave = |why: &str| {
@@ -151,16 +184,7 @@ async fn old_point(
         leave("nothing says where its database was: name it with --database");
         return Ok(None);
     }
-    let database = match &run.database {
-        None => None,
-        Some(old) => match database(vault, &old.name, scratch, events).await? {
-            Ok(database) => Some(database),
-            Err(why) => {
-                leave(&format!("unfinished: {why}"));
-                return Ok(None);
-            }
-        },
-    };
+    let database = run.database.as_ref().and_then(|old| looked.whole.remove(&old.name));
     let files = match (&run.files, &request.files) {
         (None, _) => None,
         (Some(_), None) => {
@@ -224,6 +248,10 @@ async fn files(
         let object = object?;
         let rest = &object.key[prefix.len()..];
         if object.kind == FileKind::Folder && vault.reader().is_folder() {
+            continue;
+        }
+        if object.kind != FileKind::File {
+            left.push((format!("{folder}{rest}"), "a link or a special file".to_owned()));
             continue;
         }
         match (layout::in_point(rest), rest.split_once('/')) {

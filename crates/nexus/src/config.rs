@@ -346,7 +346,7 @@ fn explain(error: &toml::de::Error, text: &str, path: &Path) -> Error {
     let message = error.message();
     let Some((key, known)) = unknown_key(message) else {
         return Error::usage_hint(
-            format!("{}, at {place}", without_passwords(message.trim_end_matches('.'))),
+            format!("{}, at {place}", without_passwords(&without_values(message.trim_end_matches('.')))),
             "docs/config.md has every key with its values; `nexus init --dry-run` prints a file that works",
         );
     };
@@ -358,12 +358,26 @@ fn explain(error: &toml::de::Error, text: &str, path: &Path) -> Error {
             "remove the table, or put # before its lines",
         );
     }
+    // No key looks like a URL, and who writes one in a key's place may have written a secret.
+    let key = if key.contains("://") { "…".to_owned() } else { key };
     let what = format!("unknown key `{key}` at {place}");
     let list = known.join(", ");
     match nearest(&key, &known) {
         Some(meant) => Error::usage_hint(what, format!("did you mean `{meant}`? known here: {list}")),
         None => Error::usage_hint(what, format!("known here: {list}")),
     }
+}
+
+/// The message without the texts that serde quotes: one in the wrong place may be a secret.
+fn without_values(message: &str) -> String {
+    let (mut told, mut rest) = (String::new(), message);
+    while let Some((before, after)) = rest.split_once("string \"") {
+        told.push_str(before);
+        told.push_str("a text");
+        // Up to the last quotation mark: the value may hold some itself, and serde's own words hold none.
+        rest = after.rsplit_once('"').map_or("", |(_, after)| after);
+    }
+    told + rest
 }
 
 /// The key and the known ones of serde's "unknown field `a`, expected one of `b`, `c`".

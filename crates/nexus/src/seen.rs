@@ -32,11 +32,12 @@ pub async fn seen(
     }
     let flag = args.metrics_file.as_ref().map(|path| run.folder.join(path));
     let path = flag.or_else(|| run.settings.metrics_file.as_ref().map(|file| file.value.clone()));
-    let ping = Ping::begin(run)?;
-    let (metrics, done) = match path.map(|path| MetricsFile::begin(run, path)).transpose() {
-        Ok(metrics) => (metrics, work().await),
-        // Not begun, and told like anything else that was not done.
-        Err(error) => (None, Err(error)),
+    let metrics = path.map(|path| MetricsFile::begin(run, path)).transpose();
+    // What keeps it from being begun is told like anything else that was not done.
+    let (ping, metrics, done) = match (Ping::begin(run), metrics) {
+        (Ok(ping), Ok(metrics)) => (ping, metrics, work().await),
+        (Ok(ping), Err(error)) => (ping, None, Err(error)),
+        (Err(error), metrics) => (None, metrics.ok().flatten(), Err(error)),
     };
     let hasty = interrupt.has_come();
     let (status, reason) = ended(run, &done, hasty);

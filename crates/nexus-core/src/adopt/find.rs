@@ -1,6 +1,6 @@
 //! Which old names there are, and which of them are of one run: the nearest in time, each used once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -58,8 +58,14 @@ impl Run {
 }
 
 /// Looks for them.
-pub(super) async fn find(vault: &Vault, request: &AdoptRequest) -> Result<Found> {
+pub(super) async fn find(
+    vault: &Vault,
+    request: &AdoptRequest,
+    unfinished: &BTreeMap<String, String>,
+) -> Result<Found> {
     let mut left = Vec::new();
+    // Listed before the points are read: a backup that begins in between has its claim, and nothing of it is listed here.
+    let (listed, ids) = (vault.objects_below(layout::DATABASE).await?, vault.ids().await?);
     let states = vault.points().await?;
     let mut ours: BTreeSet<String> = BTreeSet::new();
     let mut taken: BTreeSet<String> = BTreeSet::new();
@@ -74,17 +80,25 @@ pub(super) async fn find(vault: &Vault, request: &AdoptRequest) -> Result<Found>
                 layout::globals(app, &state.id),
             ]),
         }
+        // Of a point that a prune has removed, or is removing.
+        ours.extend(state.journal.announcements().flat_map(|announced| announced.objects.to_vec()));
         taken.insert(state.id.stamp().to_owned());
     }
-    let mut databases = Vec::new();
-    for object in vault.objects_below(layout::DATABASE).await? {
+    let (mut databases, mut cut) = (Vec::new(), Vec::new());
+    for object in listed {
         let (key, _) = object?;
         if ours.contains(&key) {
             continue;
         }
         match layout::stamp_of_database(&key).and_then(|stamp| named(&key, stamp, &request.timezone)) {
             Some(old) if key == format!("{}{}_sqlite_backup_{}.db", layout::DATABASE, request.name, old.stamp) => {
-                databases.push(old);
+                match unfinished.get(&key) {
+                    Some(why) => {
+                        left.push((key, format!("unfinished: {why}")));
+                        cut.push(old);
+                    }
+                    None => databases.push(old),
+                }
             }
             Some(_) if key.contains("_sqlite_backup_") => {
                 left.push((
@@ -100,12 +114,21 @@ pub(super) async fn find(vault: &Vault, request: &AdoptRequest) -> Result<Found>
         }
     }
     let mut folders = Vec::new();
-    for id in vault.ids().await? {
+    for id in ids {
         if states.iter().find(|state| state.id == id).is_none_or(resumes) {
             folders.extend(named(&format!("{id}/"), id.stamp(), &request.timezone));
         }
     }
     let mut runs = paired(databases, folders);
+    runs.retain(|run| {
+        let (None, Some(folder)) = (&run.database, &run.files) else { return true };
+        // Whether it is whole nothing says, and what was made with it is not.
+        let broke_off = cut.iter().any(|old| old.at.duration_since(folder.at).abs() <= APART);
+        if broke_off {
+            left.push((folder.name.clone(), "unfinished: so is the database of its time".to_owned()));
+        }
+        !broke_off
+    });
     if let Some(local) = &request.local {
         beside(&mut runs, local, &request.timezone, &mut left)?;
     }

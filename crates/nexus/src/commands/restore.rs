@@ -6,7 +6,7 @@ mod safety;
 pub mod targets;
 
 use nexus_core::database::postgres::PostgresPlan;
-use nexus_core::error::Result;
+use nexus_core::error::{Error, Result};
 use nexus_core::point::PointId;
 use nexus_core::restore::{RestorePlan, RestoreReport, hold, plan, restore};
 
@@ -70,6 +70,15 @@ pub async fn carry_out(run: &Run, args: &RestoreArgs, unfinished: &mut Unfinishe
     let needs = wish.needs(&vault, &args.point).await?;
     let found = vault.find(&args.point, &needs).await?;
     passed_over(run, &found);
+    if args.delete_extra && found.point.manifest().adopted.is_some() {
+        return Err(Error::usage_hint(
+            format!(
+                "{} was left by an older tool, and nothing says which files that tool passed over",
+                found.point.id()
+            ),
+            "without --delete-extra files that came later stay",
+        ));
+    }
     let targets = Targets::choose(run, args, &wish, &found.point).await?;
     let plan = plan(found.point, targets.request(run, args)?, run.scratch.path(), &run.clock, &run.events).await?;
     let hooks = targets.touch_the_app().then(|| Hooks::of(run, plan.point.id())).flatten();

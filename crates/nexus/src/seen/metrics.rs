@@ -69,6 +69,7 @@ impl MetricsFile {
     /// [`Error::Exists`] when it is another's; what it cannot be written for.
     pub fn begin(run: &Run, path: PathBuf) -> Result<Self> {
         let begun = Self { path, started: run.clock.now() };
+        let _alone = begun.alone()?;
         let mut samples = begun.read()?;
         let of = |name: &str, value: f64| run_sample(run, name, value);
         replace(&mut samples, of("nexus_run_started_timestamp_seconds", seconds(begun.started)));
@@ -88,6 +89,7 @@ impl MetricsFile {
         let now = run.clock.now();
         // Asked before the file is read: what others write meanwhile is not to be lost.
         let points = if hasty { None } else { points(run).await };
+        let _alone = self.alone()?;
         let mut samples = self.read()?;
         let took = now.duration_since(self.started).as_secs_f64();
         let mut of = |name: &str, value: f64| replace(&mut samples, run_sample(run, name, value));
@@ -105,6 +107,20 @@ impl MetricsFile {
             samples.extend(facts(&points, &vault));
         }
         self.write(samples, now)
+    }
+
+    fn folder(&self) -> &Path {
+        self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+
+    /// Keeps other runs from reading and replacing the file at the same time, as long as what it answers lives: a lock on the
+    /// folder leaves no file behind.
+    fn alone(&self) -> Result<std::fs::File> {
+        let what = || format!("cannot write the metrics file `{}`", self.path.display());
+        let folder = std::fs::File::open(self.folder()).map_err(|cause| Error::local(what(), cause))?;
+        rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive)
+            .map_err(|cause| Error::local(what(), cause.into()))?;
+        Ok(folder)
     }
 
     fn read(&self) -> Result<Vec<Sample>> {
@@ -135,7 +151,7 @@ impl MetricsFile {
         let written =
             Sample { name: "nexus_written_timestamp_seconds".into(), labels: BTreeMap::new(), value: seconds(now) };
         replace(&mut samples, written);
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = self.folder();
         // The collector reads what ends with `.prom`, and not this.
         let mut file = tempfile::Builder::new()
             .prefix(".nexus-metrics-")

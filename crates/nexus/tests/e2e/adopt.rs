@@ -62,6 +62,8 @@ async fn leave(app: &App) -> Old {
     // Broken off: half a database, and the folder of the same run.
     put(app, "database/nexus_sqlite_backup_20251117_063849.db", &database[..database.len() / 2]).await;
     put(app, "reimport_20251117_064233/images/images/a.jpg", b"half").await;
+    // A try that broke off just before the first run came to its files: it must not take them.
+    put(app, "database/nexus_sqlite_backup_20251115_064100.db", &database[..database.len() / 3]).await;
     put(app, "database/nexus_postgres_backup_20251118_063849.dump", b"PGDMP and so on").await;
     put(app, "notes.txt", b"a person's own").await;
     put(app, "reimport_20251115_064233/README", b"by the script").await;
@@ -134,6 +136,7 @@ async fn old_backups_become_points(app: &App) {
     app.restore(&[FIRST]);
     assert_eq!(digest::database(&app.database), then.database);
     assert!(files_hold(&app.files().await, &then.files));
+    app.run(&["restore", FIRST, "--delete-extra", "--dry-run"]).refuses(2, "was left by an older tool");
     // A prune by which they are over takes what they name, and nothing else.
     let seconds = ["--keep-database", "1s", "--keep-files", "1s", "--keep-records", "1s", "--keep-last", "1"];
     app.run(&["verify", SECOND]).ends_with(0);

@@ -194,6 +194,11 @@ async fn a_ping_server_that_is_dead_hangs_fails_or_sends_elsewhere_fails_no_back
             assert!(!told.contains("a-secret"), "{told}");
         }
     }
+    for wrong in ["ping = \"https://hc.example/a-secret\"\n", "[ping]\n\"https://hc.example/a-secret\" = 1\n"] {
+        app.write("wrong.toml", &format!("{wrong}{}", if wrong.starts_with('[') { "" } else { "app = \"clinic\"\n" }));
+        let refused = app.run(&["backup", "--config", "wrong.toml"]).ends_with(2);
+        assert!(!refused.err.contains("a-secret"), "{}", refused.err);
+    }
     app.set("NEXUS_PING_BACKUP", "not a-secret");
     let refused = app.run(&["backup"]).refuses(2, "the ping for backup is not a URL");
     assert!(!refused.err.contains("a-secret"), "{}", refused.err);
