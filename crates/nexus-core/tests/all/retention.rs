@@ -239,9 +239,9 @@ fn an_adopted_partial_future_or_unproven_point_stays_or_goes_for_its_own_reason(
             nightly records  2027-01-01                      1  keep    dated in the future
             nightly records  2025-11-15 back to 2025-09-01   2  keep    its time is not over
             nightly records  2025-08-01 back to 2025-07-01   2  remove  its time is over
-            old database  2024-01-01 back to 2023-01-01   2  keep    nothing newer is proven
-            old files  2024-01-01 back to 2023-01-01   2  keep    nothing newer is proven
-            old records  2024-01-01 back to 2023-01-01   2  keep    nothing newer is proven
+            old database  2024-01-01 back to 2023-01-01   2  keep    none of its label is proven
+            old files  2024-01-01 back to 2023-01-01   2  keep    none of its label is proven
+            old records  2024-01-01 back to 2023-01-01   2  keep    none of its label is proven
         ",
     );
 }
