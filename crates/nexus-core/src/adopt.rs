@@ -16,7 +16,9 @@ use serde::Serialize;
 use crate::bucket::Object;
 use crate::bucket::sorted::Sorter;
 use crate::clock::Clock;
-use crate::database::sqlite::{Captured, SqliteDatabase};
+use crate::database::Database;
+use crate::database::postgres::PostgresDatabase;
+use crate::database::sqlite::SqliteDatabase;
 use crate::error::{Error, Result, chain};
 use crate::event::Events;
 use crate::files::capture::{store_listing, store_script};
@@ -35,11 +37,11 @@ const NO_WAIT: Duration = Duration::from_secs(5);
 /// What to adopt by.
 #[derive(Debug, Clone)]
 pub struct AdoptRequest {
-    /// Where the database was, and goes back to: `sqlite:////srv/clinic/db.sqlite3`; without it none is adopted.
-    pub database: Option<String>,
+    /// Where the database was, and goes back to; copies of its kind are adopted, and without it none.
+    pub database: Option<Database>,
     /// Where the files came from, and go back to; without it no files are adopted.
     pub files: Option<FilesOrigin>,
-    /// The name that old databases bear: `<name>_sqlite_backup_…`. Others may be another app's.
+    /// The name that old databases bear: `<name>_sqlite_backup_…`, `<name>_postgres_backup_…`. Others may be another app's.
     pub name: String,
     /// The zone of the times in the names.
     pub timezone: TimeZone,
@@ -101,9 +103,11 @@ pub struct OldDatabase {
     /// Rows of all its tables.
     pub rows: u64,
     #[serde(skip)]
+    kind: DatabaseKind,
+    #[serde(skip)]
     sha256: String,
     #[serde(skip)]
-    captured: Captured,
+    tables: BTreeMap<String, u64>,
 }
 
 /// The files of one.
@@ -133,9 +137,9 @@ pub async fn plan(vault: &Vault, request: AdoptRequest, events: &Events) -> Resu
     let Found { runs, mut left } = loop {
         let found = find::find(vault, &request, &looked.unfinished).await?;
         let before = looked.unfinished.len();
-        if request.database.is_some() {
+        if let Some(home) = &request.database {
             for old in found.runs.iter().filter_map(|run| run.database.as_ref()) {
-                looked.at(vault, &old.name, &scratch, events).await?;
+                looked.at(vault, (&old.name, home), &scratch, events).await?;
             }
         }
         if looked.unfinished.len() == before {
@@ -158,9 +162,15 @@ struct Looked {
 }
 
 impl Looked {
-    async fn at(&mut self, vault: &Vault, key: &str, scratch: &Scratch, events: &Events) -> Result<()> {
+    async fn at(
+        &mut self,
+        vault: &Vault,
+        (key, home): (&str, &Database),
+        scratch: &Scratch,
+        events: &Events,
+    ) -> Result<()> {
         if !self.whole.contains_key(key) && !self.unfinished.contains_key(key) {
-            match database(vault, key, scratch, events).await? {
+            match database(vault, (key, home), scratch, events).await? {
                 Ok(database) => drop(self.whole.insert(key.to_owned(), database)),
                 Err(why) => drop(self.unfinished.insert(key.to_owned(), why)),
             }
@@ -205,30 +215,45 @@ async fn old_point(
 /// The database, fetched, hashed and checked; or why it is none.
 async fn database(
     vault: &Vault,
-    key: &str,
+    (key, home): (&str, &Database),
     scratch: &Scratch,
     events: &Events,
 ) -> Result<std::result::Result<OldDatabase, String>> {
-    let (fetched, copy) = (scratch.file("old.db"), scratch.file("old-copy.db"));
-    for path in [&fetched, &copy] {
-        let _ = std::fs::remove_file(path);
-    }
+    let fetched = scratch.file("old-database");
+    let _ = std::fs::remove_file(&fetched);
     let hash = vault.reader().download(&vault.full(key), &fetched).await?;
     let Some(hash) = hash else { return Ok(Err("it is gone".to_owned())) };
-    let (from, events) = (fetched.clone(), events.clone());
-    let captured = blocking(move || SqliteDatabase::new(from).capture(&copy, NO_WAIT, &events)).await;
+    let looked = match home {
+        Database::Sqlite(_) => sqlite(&fetched, scratch, events).await,
+        Database::Postgres(home) => postgres(&fetched, home).await,
+    };
     let _ = std::fs::remove_file(&fetched);
-    Ok(match captured {
-        Ok(captured) if captured.tables.is_empty() => Err("it holds no table".to_owned()),
-        Ok(captured) => {
-            let rows = captured.tables.values().sum();
-            Ok(OldDatabase { key: key.to_owned(), bytes: hash.bytes, rows, sha256: hash.sha256, captured })
-        }
+    Ok(looked?.map(|(kind, tables)| {
+        let rows = tables.values().sum();
+        OldDatabase { key: key.to_owned(), bytes: hash.bytes, rows, kind, sha256: hash.sha256, tables }
+    }))
+}
+
+/// What a database is, and its rows by table; or why it is none.
+type Seen = std::result::Result<(DatabaseKind, BTreeMap<String, u64>), String>;
+
+async fn sqlite(fetched: &Path, scratch: &Scratch, events: &Events) -> Result<Seen> {
+    let (from, copy, events) = (fetched.to_owned(), scratch.file("old-copy.db"), events.clone());
+    let _ = std::fs::remove_file(&copy);
+    let captured = blocking(move || SqliteDatabase::new(from).capture(&copy, NO_WAIT, &events)).await;
+    match captured {
+        Ok(captured) if captured.tables.is_empty() => Ok(Err("unfinished: it holds no table".to_owned())),
+        Ok(captured) => Ok(Ok((DatabaseKind::Sqlite { sqlite: captured.facts }, captured.tables))),
         Err(
             error @ (Error::Damaged { .. } | Error::Usage { .. } | Error::Missing { .. } | Error::Unsupported { .. }),
-        ) => Err(chain(&error)),
-        Err(error) => return Err(error),
-    })
+        ) => Ok(Err(format!("unfinished: {}", chain(&error)))),
+        Err(error) => Err(error),
+    }
+}
+
+async fn postgres(fetched: &Path, home: &PostgresDatabase) -> Result<Seen> {
+    let contents = home.contents(fetched).await?;
+    Ok(contents.map(|contents| (DatabaseKind::Postgres { postgres: Box::new(contents.facts) }, contents.tables)))
 }
 
 /// Between a key and its category while they are sorted; no key of S3 or of a folder holds it.
@@ -415,10 +440,10 @@ fn files_part(files: &OldFiles, origin: &FilesOrigin, listing: StoredObject, scr
 
 fn database_part(old: &OldDatabase, request: &AdoptRequest) -> DatabasePart {
     DatabasePart {
-        kind: DatabaseKind::Sqlite { sqlite: old.captured.facts.clone() },
-        source: request.database.clone().unwrap_or_default(),
+        kind: old.kind.clone(),
+        source: request.database.as_ref().map(Database::location).unwrap_or_default(),
         object: StoredObject { key: old.key.clone(), bytes: old.bytes, sha256: old.sha256.clone() },
-        tables: old.captured.tables.clone(),
+        tables: old.tables.clone(),
         read_milliseconds: 0,
     }
 }

@@ -468,7 +468,7 @@ pub struct AdoptArgs {
     /// A folder on this machine with the records of old runs: they are named with their point, and stay where they are
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub local: Option<PathBuf>,
-    /// The name that old databases bear: NAME_sqlite_backup_<time>.db [default: the application's]
+    /// The name that old databases bear: NAME_sqlite_backup_<time>.db, NAME_postgres_backup_<time>.dump [default: the application's]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     /// The zone of the times in the names, for example Europe/Vienna [default: UTC]

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{AdoptRequest, records_in};
+use crate::database::Database;
 use crate::error::Result;
 use crate::point::{Part, PointId};
 use crate::vault::{PointState, Standing, Vault, layout};
@@ -90,27 +91,16 @@ pub(super) async fn find(
         if ours.contains(&key) {
             continue;
         }
-        match layout::stamp_of_database(&key).and_then(|stamp| named(&key, stamp, &request.timezone)) {
-            Some(old) if key == format!("{}{}_sqlite_backup_{}.db", layout::DATABASE, request.name, old.stamp) => {
-                match unfinished.get(&key) {
-                    Some(why) => {
-                        left.push((key, format!("unfinished: {why}")));
-                        cut.push(old);
-                    }
-                    None => databases.push(old),
+        let old = layout::stamp_of_database(&key).and_then(|stamp| named(&key, stamp, &request.timezone));
+        match old.ok_or("its name is not that of a backup".to_owned()).and_then(|old| wanted(old, request)) {
+            Ok(old) => match unfinished.get(&key) {
+                Some(why) => {
+                    left.push((key, why.clone()));
+                    cut.push(old);
                 }
-            }
-            Some(_) if key.contains("_sqlite_backup_") => {
-                left.push((
-                    key,
-                    format!("it may be another app's: its name is not {}_sqlite_backup_….db", request.name),
-                ));
-            }
-            Some(_) if key.contains("_postgres_backup_") => left.push((
-                key,
-                "dumps of PostgreSQL are not adopted: `pg_restore` reads them as they lie there".to_owned(),
-            )),
-            _ => left.push((key, "its name is not that of a backup".to_owned())),
+                None => databases.push(old),
+            },
+            Err(why) => left.push((key, why)),
         }
     }
     let mut folders = Vec::new();
@@ -123,11 +113,11 @@ pub(super) async fn find(
     runs.retain(|run| {
         let (None, Some(folder)) = (&run.database, &run.files) else { return true };
         // Whether it is whole nothing says, and what was made with it is not.
-        let broke_off = cut.iter().any(|old| old.at.duration_since(folder.at).abs() <= APART);
-        if broke_off {
-            left.push((folder.name.clone(), "unfinished: so is the database of its time".to_owned()));
+        let with = cut.iter().find(|old| old.at.duration_since(folder.at).abs() <= APART);
+        if let Some(old) = with {
+            left.push((folder.name.clone(), format!("left with the database of its time, {}", old.name)));
         }
-        !broke_off
+        with.is_none()
     });
     if let Some(local) = &request.local {
         beside(&mut runs, local, &request.timezone, &mut left)?;
@@ -147,6 +137,29 @@ pub(super) async fn find(
 /// True for an adoption that broke off. One whose journal has entries was a point, which a prune has removed.
 fn resumes(state: &PointState) -> bool {
     state.adopted && matches!(state.standing, Standing::Unfinished(_)) && state.journal.is_empty()
+}
+
+/// A copy of a database that this run may adopt; else why it is left.
+fn wanted(old: Named, request: &AdoptRequest) -> std::result::Result<Named, String> {
+    let kinds = [("sqlite", "db"), ("postgres", "dump")];
+    let Some((kind, ending)) = kinds.into_iter().find(|(kind, _)| old.name.contains(&format!("_{kind}_backup_")))
+    else {
+        return Err("its name is not that of a backup".to_owned());
+    };
+    let name = |stamp: &str| format!("{}_{kind}_backup_{stamp}.{ending}", request.name);
+    if old.name != format!("{}{}", layout::DATABASE, name(&old.stamp)) {
+        return Err(format!("it may be another app's: its name is not {}", name("…")));
+    }
+    match (&request.database, kind) {
+        (Some(Database::Sqlite(_)), "postgres") => {
+            Err("a dump of PostgreSQL, and the database is SQLite: name its own with --database postgres://…"
+                .to_owned())
+        }
+        (Some(Database::Postgres(_)), "sqlite") => {
+            Err("a SQLite database, and the database is PostgreSQL: name its own with --database sqlite:…".to_owned())
+        }
+        _ => Ok(old),
+    }
 }
 
 fn named(name: &str, stamp: &str, zone: &TimeZone) -> Option<Named> {

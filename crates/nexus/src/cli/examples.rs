@@ -131,9 +131,9 @@ Examples:
   nexus adopt --timezone Europe/Vienna --local backups
   nexus verify adopted_20251115_063849              an adopted point is unproven until it was looked at
 
-Looks for `database/<name>_sqlite_backup_<time>.db` and folders `<label>_<time>/images/…` in the vault's place, pairs those that are \
-nearest, up to 30 minutes apart, and writes a claim, a listing and a manifest beside them. Nothing is copied, changed or removed. \
-What cannot be read to its end is unfinished, and left alone. Dumps of PostgreSQL and folders of records stay as they are.
+Looks for `database/<name>_sqlite_backup_<time>.db`, or `…_postgres_backup_<time>.dump` where the database is PostgreSQL, and folders \
+`<label>_<time>/images/…` in the vault's place, pairs those that are nearest, up to 30 minutes apart, and writes a claim, a listing and a manifest beside them. Nothing is copied, changed or removed. \
+What cannot be read to its end is unfinished, and left alone. Folders of records stay as they are.
 
 Exit status: 0 done, or nothing to do; 2 not done.";
 

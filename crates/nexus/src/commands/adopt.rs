@@ -91,7 +91,7 @@ async fn request(run: &Run, args: &AdoptArgs, vault: &Address) -> Result<AdoptRe
     };
     let database = match &settings.database {
         None => None,
-        Some(setting) => Some(settings.database_at(&setting.value.text, &setting.value.base)?.location()),
+        Some(setting) => Some(settings.database_at(&setting.value.text, &setting.value.base)?),
     };
     Ok(AdoptRequest {
         name: args.name.clone().map_or_else(|| backup::app(run), Ok)?,
@@ -118,7 +118,7 @@ fn page(plan: &AdoptPlan) -> Page {
                     format!("{}, {}, {}", database.key, size(database.bytes), counted(database.rows, "row")),
                 );
             }
-            None => page.field("database", "none near it in time"),
+            None => page.field("database", "none of its time is adopted"),
         }
         match &old.files {
             Some(files) => {
@@ -127,7 +127,7 @@ fn page(plan: &AdoptPlan) -> Page {
                     format!("{}: {}, {}", files.folder, counted(files.total.files, "file"), size(files.total.bytes)),
                 );
             }
-            None => page.field("files", "none near it in time"),
+            None => page.field("files", "none of its time are adopted"),
         }
         if let Some(folder) = &old.records_beside {
             page.field("records", format!("{folder}: of the same run, stays there, no part of the point"));

@@ -97,7 +97,7 @@ async fn old_backups_become_points(app: &App) {
         SECOND,
         "not of one instant, 224 s apart",
         "unfinished: ",
-        "dumps of PostgreSQL are not adopted",
+        "a dump of PostgreSQL, and the database is SQLite",
         "README",
     ] {
         assert!(shown.out.contains(text), "{text} is not in:\n{}", shown.out);

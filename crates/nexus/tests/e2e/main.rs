@@ -3,6 +3,7 @@
 //! Run through `./test`, which starts the services.
 
 mod adopt;
+mod adopt_postgres;
 mod app;
 mod bad_input;
 mod disasters;

@@ -255,7 +255,7 @@ pub(super) fn integer(number: i32) -> [u8; INTEGER] {
 }
 
 /// An integer: its sign, and four bytes of how far it is from nothing.
-fn number([sign, a, b, c, d]: [u8; INTEGER]) -> Outcome<i32> {
+pub(super) fn number([sign, a, b, c, d]: [u8; INTEGER]) -> Outcome<i32> {
     let distance = u32::from_le_bytes([a, b, c, d]);
     let number = match sign {
         0 => i32::try_from(distance).ok(),

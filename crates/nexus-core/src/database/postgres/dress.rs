@@ -10,7 +10,7 @@ use crate::error::{Error, Result, chain};
 use crate::point::{PostgresFacts, PostgresSetting};
 
 /// Settings whose value is a list of names, quoted one by one: `variable_is_guc_list_quote` in PostgreSQL's `dumputils.c`.
-const LISTS: [&str; 6] = [
+pub(super) const LISTS: [&str; 6] = [
     "local_preload_libraries",
     "search_path",
     "session_preload_libraries",
@@ -19,7 +19,7 @@ const LISTS: [&str; 6] = [
     "unix_socket_directories",
 ];
 /// What can be granted on a database.
-const PRIVILEGES: [&str; 3] = ["CONNECT", "CREATE", "TEMPORARY"];
+pub(super) const PRIVILEGES: [&str; 3] = ["CONNECT", "CREATE", "TEMPORARY"];
 
 /// Statements, each with what it brings back, and what cannot be said in one.
 #[derive(Debug, Default, PartialEq, Eq)]
