@@ -26,7 +26,7 @@ use crate::listing::{FileEntry, FileKind, ListingWriter, Place, ProofKind, Side,
 use crate::local::{Scratch, blocking};
 use crate::point::{
     Adopted, Copies, Count, DatabaseKind, DatabasePart, FORMAT, FileRules, FilesPart, Manifest, Part, Parts, PointId,
-    StoredObject,
+    RecordsPart, StoredObject,
 };
 use crate::vault::{SOFTWARE, Vault, layout};
 use find::{Found, Run};
@@ -45,8 +45,10 @@ pub struct AdoptRequest {
     pub name: String,
     /// The zone of the times in the names.
     pub timezone: TimeZone,
-    /// A folder on this machine with the records of old runs; they are named, and no part of a point.
+    /// A folder on this machine with folders of the records of old runs; they stay there, as parts of the points.
     pub local: Option<PathBuf>,
+    /// Record names and the tables that they stand for; others are called by their files.
+    pub tables: BTreeMap<String, String>,
     /// How long each part is meant to be kept, in seconds.
     pub kept_for: BTreeMap<Part, u64>,
 }
@@ -88,9 +90,22 @@ pub struct OldPoint {
     /// Its files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files: Option<OldFiles>,
-    /// A folder of records of the same run, on this machine.
+    /// Its records.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub records_beside: Option<String>,
+    pub records: Option<OldRecords>,
+}
+
+/// The records of one.
+#[derive(Debug, Serialize)]
+pub struct OldRecords {
+    /// Their folder on this machine.
+    pub folder: PathBuf,
+    /// Its files.
+    pub files: u64,
+    /// Records in them.
+    pub rows: u64,
+    #[serde(skip)]
+    part: RecordsPart,
 }
 
 /// The database of one.
@@ -133,9 +148,16 @@ pub struct OldFiles {
 pub async fn plan(vault: &Vault, request: AdoptRequest, events: &Events) -> Result<AdoptPlan> {
     let scratch = Scratch::create(vault.scratch())?;
     let mut looked = Looked::default();
+    let (records, unread) = match request.local.clone() {
+        Some(local) => {
+            let (zone, tables) = (request.timezone.clone(), request.tables.clone());
+            blocking(move || find::records(&local, &zone, &tables)).await?
+        }
+        None => Default::default(),
+    };
     // One that cannot be read must not take the folder from one that can: it is left out, and the rest paired anew.
     let Found { runs, mut left } = loop {
-        let found = find::find(vault, &request, &looked.unfinished).await?;
+        let found = find::find(vault, &request, &looked.unfinished, &records).await?;
         let before = looked.unfinished.len();
         if let Some(home) = &request.database {
             for old in found.runs.iter().filter_map(|run| run.database.as_ref()) {
@@ -146,6 +168,7 @@ pub async fn plan(vault: &Vault, request: AdoptRequest, events: &Events) -> Resu
             break found;
         }
     };
+    left.extend(unread);
     let mut points = Vec::new();
     for run in runs {
         points.extend(old_point(vault, &run, &request, (&scratch, &mut looked), &mut left).await?);
@@ -208,8 +231,20 @@ async fn old_point(
         left.extend(run.files.iter().map(|old| (old.name.clone(), "it holds no files below a category".to_owned())));
         return Ok(None);
     }
-    let (id, apart_seconds, records_beside) = (run.id.clone(), run.apart_seconds(), run.records.clone());
-    Ok(Some(OldPoint { id, instant: run.instant(), apart_seconds, database, files, records_beside }))
+    let records = run.records.as_ref().map(|(folder, part)| OldRecords {
+        folder: folder.clone(),
+        files: part.tables.len() as u64,
+        rows: part.rows,
+        part: part.clone(),
+    });
+    Ok(Some(OldPoint {
+        id: run.id.clone(),
+        instant: run.instant(),
+        apart_seconds: run.apart_seconds(),
+        database,
+        files,
+        records,
+    }))
 }
 
 /// The database, fetched, hashed and checked; or why it is none.
@@ -343,10 +378,15 @@ pub async fn adopt(vault: &Vault, plan: &AdoptPlan, clock: &Clock, events: &Even
 }
 
 async fn take(vault: &Vault, plan: &AdoptPlan, old: &OldPoint, clock: &Clock, events: &Events) -> Result<()> {
-    let present: Vec<Part> = [old.database.as_ref().map(|_| Part::Database), old.files.as_ref().map(|_| Part::Files)]
-        .into_iter()
-        .flatten()
-        .collect();
+    let from: BTreeMap<Part, String> = [
+        old.database.as_ref().map(|database| (Part::Database, database.key.clone())),
+        old.files.as_ref().map(|files| (Part::Files, files.folder.clone())),
+        old.records.as_ref().map(|records| (Part::Records, records.folder.display().to_string())),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let present: Vec<Part> = from.keys().copied().collect();
     let draft = vault.begin_adoption(&old.id, &present, clock).await?;
     let files = match (&old.files, &plan.request.files) {
         (Some(files), Some(origin)) => {
@@ -363,10 +403,6 @@ async fn take(vault: &Vault, plan: &AdoptPlan, old: &OldPoint, clock: &Clock, ev
         }
         _ => None,
     };
-    let from = [
-        old.database.as_ref().map(|database| (Part::Database, database.key.clone())),
-        old.files.as_ref().map(|files| (Part::Files, files.folder.clone())),
-    ];
     let claim = draft.claim();
     let manifest = Manifest {
         format: FORMAT,
@@ -388,14 +424,13 @@ async fn take(vault: &Vault, plan: &AdoptPlan, old: &OldPoint, clock: &Clock, ev
         parts: Parts {
             database: old.database.as_ref().map(|old| database_part(old, &plan.request)),
             files,
-            records: None,
+            records: old.records.as_ref().map(|records| records.part.clone()),
         },
         findings: Vec::new(),
         adopted: Some(Adopted {
             apart_seconds: old.apart_seconds,
-            from: from.into_iter().flatten().collect(),
+            from,
             timezone: plan.request.timezone.iana_name().unwrap_or("UTC").to_owned(),
-            records_beside: old.records_beside.clone(),
         }),
     };
     draft.commit(&manifest, clock).await.map(|_| ())
@@ -446,19 +481,4 @@ fn database_part(old: &OldDatabase, request: &AdoptRequest) -> DatabasePart {
         tables: old.tables.clone(),
         read_milliseconds: 0,
     }
-}
-
-/// The local folders of old records; others are passed over.
-fn records_in(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let what = || format!("cannot list `{}`", folder.display());
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|cause| Error::local(what(), cause))? {
-        let entry = entry.map_err(|cause| Error::local(what(), cause))?;
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if let (true, Some(name)) = (is_folder, entry.file_name().to_str()) {
-            found.push((name.to_owned(), entry.path()));
-        }
-    }
-    found.sort();
-    Ok(found)
 }

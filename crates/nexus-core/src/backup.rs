@@ -447,7 +447,7 @@ fn records_part(exported: RecordsExport, plan: &BackupPlan, folder: Option<&Path
         in_vault: plan.records.as_ref().is_some_and(|records| records.in_vault),
         tables: exported.tables,
         skipped: exported.skipped,
-        summary: exported.summary,
+        summary: Some(exported.summary),
         rows: exported.rows,
     }
 }

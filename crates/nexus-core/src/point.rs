@@ -310,13 +310,10 @@ pub struct Manifest {
 pub struct Adopted {
     /// How many seconds the times in the names of its parts are apart: it is not of one instant.
     pub apart_seconds: u64,
-    /// What the parts were called, relative to the vault.
+    /// What the parts were called, relative to the vault; of records the folder on the machine that adopted them.
     pub from: BTreeMap<Part, String>,
     /// The time zone in which the times in the names were read.
     pub timezone: String,
-    /// A folder of records of the same run on the machine that adopted it. It is no part of the point.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub records_beside: Option<String>,
 }
 
 impl Manifest {
@@ -332,6 +329,11 @@ impl Manifest {
             Part::Files => self.parts.files.is_some(),
             Part::Records => self.parts.records.is_some(),
         }
+    }
+
+    /// The records, when they are written as this tool writes them: their values are exact, and rows again.
+    pub fn own_records(&self) -> Option<&RecordsPart> {
+        self.parts.records.as_ref().filter(|_| self.adopted.is_none())
     }
 
     /// The folders that copies of its files may lie in.
@@ -648,8 +650,9 @@ pub struct RecordsPart {
     /// Tables of the database that have no records file, each with the reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub skipped: BTreeMap<String, String>,
-    /// `backup_summary.json`: its bytes and hash.
-    pub summary: FileHash,
+    /// `backup_summary.json`: its bytes and hash. Only records that an older tool has written may be without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<FileHash>,
     /// All rows together.
     pub rows: u64,
 }

@@ -14,10 +14,9 @@ use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::files::restore::{self as files, FilesPlanned, FilesRestored, FilesTarget};
 use crate::local::{self, Scratch, blocking};
-use crate::point::{DatabaseKind, Depth, Finding, JournalEvent, Part, PointId, RecordTable, Verdict};
-use crate::records::export::SUMMARY_FILE;
-use crate::vault::{PointState, RecoveryPoint, layout};
-use crate::verify::{self, LocalRecords, VerifyRequest};
+use crate::point::{DatabaseKind, Depth, Finding, JournalEvent, Part, PointId, RecordTable, StoredObject, Verdict};
+use crate::vault::{PointState, RecoveryPoint};
+use crate::verify::{self, LocalRecords, VerifyRequest, record_files};
 pub use tables::{RecordsTarget, TablesPlanned, TablesTarget};
 
 /// A hold that a broken-off restore left counts as its own for this long.
@@ -531,29 +530,20 @@ async fn restore_file(
 
 async fn restore_records(point: &RecoveryPoint, folder: &Path, scratch: &Scratch, events: &Events) -> Result<u64> {
     let records = tables::records_of(point)?;
-    if !records.in_vault {
-        return Err(tables::only_elsewhere(point));
-    }
+    tables::require_files(point, records)?;
     local::create_private_folder(folder)?;
-    let vault = point.vault();
-    let summary = (SUMMARY_FILE, &records.summary.sha256);
-    let files = records.tables.iter().map(|table| (table.file.as_str(), &table.sha256)).chain([summary]);
-    let mut count = 0;
-    events.started(Stage::RestoreRecords, Some(records.tables.len() as u64 + 1), None);
-    for (name, sha256) in files {
-        let key = layout::record(point.id(), name);
-        let spool = scratch.file(&format!("record-{count}"));
-        let hash = vault.reader().download(&vault.full(&key), &spool).await?;
-        if hash.as_ref().map(|hash| &hash.sha256) != Some(sha256) {
-            return Err(Error::damaged(format!("{} is not as it was written", vault.name(&key))));
-        }
-        place(&spool, &folder.join(name))?;
-        events.advanced(Stage::RestoreRecords, 1, hash.map_or(0, |hash| hash.bytes));
-        count += 1;
+    let files: Vec<StoredObject> = record_files(point, records).collect();
+    events.started(Stage::RestoreRecords, Some(files.len() as u64), None);
+    for (at, file) in files.iter().enumerate() {
+        let name = file.key.rsplit('/').next().unwrap_or(&file.key);
+        let held = tables::Files { point, scratch };
+        let path = held.one(name, &file.sha256, &format!("record-{at}")).await?;
+        place(&path, &folder.join(name))?;
+        events.advanced(Stage::RestoreRecords, 1, file.bytes);
     }
     local::sync_folder(folder)?;
     events.ended(Stage::RestoreRecords);
-    Ok(count)
+    Ok(files.len() as u64)
 }
 
 /// Moves a file into place whole, across file systems where it must.

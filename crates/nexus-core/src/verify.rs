@@ -525,7 +525,8 @@ pub(crate) fn record_files<'a>(
         sha256: sha256.to_owned(),
     };
     let tables = records.tables.iter().map(move |table| object(&table.file, table.bytes, &table.sha256));
-    tables.chain([object(SUMMARY_FILE, records.summary.bytes, &records.summary.sha256)])
+    let summary = records.summary.iter().map(move |summary| object(SUMMARY_FILE, summary.bytes, &summary.sha256));
+    tables.chain(summary)
 }
 
 fn globals(database: &DatabasePart) -> Option<&StoredObject> {

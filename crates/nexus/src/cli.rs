@@ -465,7 +465,7 @@ pub struct TargetArgs {
 #[derive(Debug, Args)]
 #[command(after_help = ADOPT_AFTER)]
 pub struct AdoptArgs {
-    /// A folder on this machine with the records of old runs: they are named with their point, and stay where they are
+    /// A folder on this machine with folders of the records of old runs: they become parts of their points, and stay there
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub local: Option<PathBuf>,
     /// The name that old databases bear: NAME_sqlite_backup_<time>.db, NAME_postgres_backup_<time>.dump [default: the application's]

@@ -1,26 +1,31 @@
 //! Which old names there are, and which of them are of one run: the nearest in time, each used once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{AdoptRequest, records_in};
+use super::AdoptRequest;
 use crate::database::Database;
-use crate::error::Result;
-use crate::point::{Part, PointId};
+use crate::error::{Error, Result};
+use crate::point::{Part, PointId, RecordsPart};
+use crate::records::{folders, old};
 use crate::vault::{PointState, Standing, Vault, layout};
 
 /// How far the parts of one run may be apart.
 const APART: SignedDuration = SignedDuration::from_mins(30);
+
+/// What is left alone, each with the reason.
+pub(super) type Left = Vec<(String, String)>;
 
 /// What was found.
 pub(super) struct Found {
     /// The runs, oldest first.
     pub(super) runs: Vec<Run>,
     /// What is left alone, each with the reason.
-    pub(super) left: Vec<(String, String)>,
+    pub(super) left: Left,
 }
 
 /// Something with a time in its name.
@@ -37,8 +42,8 @@ pub(super) struct Run {
     pub(super) id: PointId,
     pub(super) database: Option<Named>,
     pub(super) files: Option<Named>,
-    /// A folder of records on this machine.
-    pub(super) records: Option<String>,
+    /// A folder of records on this machine, and what it holds.
+    pub(super) records: Option<(PathBuf, RecordsPart)>,
     records_at: Option<Timestamp>,
 }
 
@@ -63,6 +68,7 @@ pub(super) async fn find(
     vault: &Vault,
     request: &AdoptRequest,
     unfinished: &BTreeMap<String, String>,
+    records: &[OldFolder],
 ) -> Result<Found> {
     let mut left = Vec::new();
     // Listed before the points are read: a backup that begins in between has its claim, and nothing of it is listed here.
@@ -119,9 +125,9 @@ pub(super) async fn find(
         }
         with.is_none()
     });
-    if let Some(local) = &request.local {
-        beside(&mut runs, local, &request.timezone, &mut left)?;
-    }
+    let known = states.iter().filter_map(PointState::manifest).filter_map(|manifest| manifest.parts.records.as_ref());
+    let known: BTreeSet<&str> = known.filter_map(|records| records.folder.as_deref()).collect();
+    beside(&mut runs, records.iter().filter(|old| !known.contains(old.named.name.as_str())), &mut left);
     runs.retain(|run| {
         let free = taken.insert(run.id.stamp().to_owned());
         if !free {
@@ -167,26 +173,34 @@ fn named(name: &str, stamp: &str, zone: &TimeZone) -> Option<Named> {
     Some(Named { name: name.to_owned(), stamp: stamp.to_owned(), at })
 }
 
-/// Pairs databases with folders, those first that are least apart.
-fn paired(databases: Vec<Named>, folders: Vec<Named>) -> Vec<Run> {
+/// Which of the ones are nearest to which of the others, each used once, those first that are least apart.
+fn nearest(ones: &[Timestamp], others: &[Timestamp]) -> Vec<(usize, usize)> {
     let mut pairs: Vec<(SignedDuration, usize, usize)> = Vec::new();
-    for (one, database) in databases.iter().enumerate() {
-        for (other, folder) in folders.iter().enumerate() {
-            let apart = database.at.duration_since(folder.at).abs();
-            if apart <= APART {
-                pairs.push((apart, one, other));
-            }
-        }
+    for (one, at) in ones.iter().enumerate() {
+        let aparts = others.iter().map(|other| at.duration_since(*other).abs()).enumerate();
+        pairs.extend(aparts.filter(|(_, apart)| *apart <= APART).map(|(other, apart)| (apart, one, other)));
     }
     pairs.sort();
     let (mut used, mut spent) = (BTreeSet::new(), BTreeSet::new());
-    let mut runs = Vec::new();
-    for (_, one, other) in pairs {
-        if !used.contains(&one) && !spent.contains(&other) {
-            used.insert(one);
-            spent.insert(other);
-            runs.extend(run(Some(databases[one].clone()), Some(folders[other].clone())));
+    pairs.retain(|(_, one, other)| {
+        let free = !used.contains(one) && !spent.contains(other);
+        if free {
+            used.insert(*one);
+            spent.insert(*other);
         }
+        free
+    });
+    pairs.into_iter().map(|(_, one, other)| (one, other)).collect()
+}
+
+/// Pairs databases with folders.
+fn paired(databases: Vec<Named>, folders: Vec<Named>) -> Vec<Run> {
+    let times = |named: &[Named]| named.iter().map(|named| named.at).collect::<Vec<_>>();
+    let pairs = nearest(&times(&databases), &times(&folders));
+    let (used, spent): (BTreeSet<usize>, BTreeSet<usize>) = pairs.iter().copied().unzip();
+    let mut runs = Vec::new();
+    for (one, other) in pairs {
+        runs.extend(run(Some(databases[one].clone()), Some(folders[other].clone())));
     }
     let alone = databases.into_iter().enumerate().filter(|(at, _)| !used.contains(at));
     runs.extend(alone.filter_map(|(_, database)| run(Some(database), None)));
@@ -205,25 +219,61 @@ fn run(database: Option<Named>, files: Option<Named>) -> Option<Run> {
     Some(Run { id, database, files, records: None, records_at: None })
 }
 
-/// Names with each run the nearest folder of records on this machine.
-fn beside(runs: &mut [Run], local: &std::path::Path, zone: &TimeZone, left: &mut Vec<(String, String)>) -> Result<()> {
-    for (name, path) in records_in(local)? {
-        let Some(old) =
-            name.len().checked_sub(15).and_then(|at| name.get(at..)).and_then(|stamp| named(&name, stamp, zone))
+/// A folder of old records on this machine that was read to its end.
+pub(super) struct OldFolder {
+    /// Its path and time.
+    named: Named,
+    part: RecordsPart,
+}
+
+/// Reads the folders of old records below one, and names those that are none.
+pub(super) fn records(
+    local: &Path,
+    zone: &TimeZone,
+    tables: &BTreeMap<String, String>,
+) -> Result<(Vec<OldFolder>, Left)> {
+    let what = || format!("cannot list `{}`", local.display());
+    let (mut found, mut left) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir(local).map_err(|cause| Error::local(what(), cause))? {
+        let entry = entry.map_err(|cause| Error::local(what(), cause))?;
+        let path = entry.path();
+        let (true, Some(name)) =
+            (entry.file_type().is_ok_and(|kind| kind.is_dir()), entry.file_name().to_str().map(str::to_owned))
         else {
             continue;
         };
-        let near = runs.iter_mut().filter(|run| run.records.is_none());
-        let near = near.map(|run| (run.instant().duration_since(old.at).abs(), run)).min_by_key(|(apart, _)| *apart);
-        match near {
-            Some((apart, run)) if apart <= APART => {
-                run.records = Some(path.display().to_string());
-                run.records_at = Some(old.at);
+        let stamp = name.len().checked_sub(15).and_then(|at| name.get(at..));
+        let Some(named) = stamp.and_then(|stamp| named(&path.display().to_string(), stamp, zone)) else { continue };
+        if folders::is_ours(&path) {
+            continue;
+        }
+        match old::folder(&path, tables)? {
+            Ok((part, others)) => {
+                found.push(OldFolder { named, part });
+                left.extend(others.into_iter().map(|name| (name, "no file of records".to_owned())));
             }
-            _ => left.push((path.display().to_string(), "no run in the vault is near its time".to_owned())),
+            Err(why) => left.push((named.name, format!("unfinished: {why}"))),
         }
     }
-    Ok(())
+    found.sort_by(|one, other| one.named.name.cmp(&other.named.name));
+    left.sort();
+    Ok((found, left))
+}
+
+/// Gives each run the nearest folder of records on this machine.
+fn beside<'a>(runs: &mut [Run], folders: impl Iterator<Item = &'a OldFolder>, left: &mut Left) {
+    let folders: Vec<&OldFolder> = folders.collect();
+    let times: Vec<Timestamp> = runs.iter().map(Run::instant).collect();
+    let pairs = nearest(&times, &folders.iter().map(|folder| folder.named.at).collect::<Vec<_>>());
+    for (run, folder) in &pairs {
+        let OldFolder { named, part } = folders[*folder];
+        runs[*run].records = Some((PathBuf::from(&named.name), part.clone()));
+        runs[*run].records_at = Some(named.at);
+    }
+    let alone = folders.iter().enumerate().filter(|(at, _)| !pairs.iter().any(|(_, folder)| folder == at));
+    left.extend(
+        alone.map(|(_, folder)| (folder.named.name.clone(), "no run that is adopted here is near its time".to_owned())),
+    );
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use crate::verify::hash_local;
 /// not as they were written.
 pub async fn tables_since(point: &RecoveryPoint, now: &State, scratch: &Scratch) -> Result<Vec<TableChanges>> {
     let parts = &point.manifest().parts;
-    let Some(records) = &parts.records else {
+    let Some(records) = point.manifest().own_records() else {
         let database = parts.database.as_ref();
         let database = database.ok_or_else(|| Error::missing(format!("{} has no rows to compare", point.id())))?;
         return Ok(counts(&database.tables, now));

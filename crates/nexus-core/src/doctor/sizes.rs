@@ -66,7 +66,7 @@ pub(super) async fn sizes(
     let mut sizes = Sizes { scratch: if file { live } else { 0 }, ..Sizes::default() };
     let source = database.location();
     let last = newest.and_then(|manifest| {
-        let (part, records) = (manifest.parts.database.as_ref()?, manifest.parts.records.as_ref()?);
+        let (part, records) = (manifest.parts.database.as_ref()?, manifest.own_records()?);
         let then = match &part.kind {
             crate::point::DatabaseKind::Postgres { postgres } => postgres.size,
             crate::point::DatabaseKind::Sqlite { .. } => part.object.bytes,
@@ -75,7 +75,8 @@ pub(super) async fn sizes(
     });
     if let Some((part, records, then)) = last {
         let grown = |bytes: u64| scaled(bytes, live, then);
-        let bytes = records.tables.iter().map(|table| table.bytes).sum::<u64>() + records.summary.bytes;
+        let summary = records.summary.as_ref().map_or(0, |summary| summary.bytes);
+        let bytes = records.tables.iter().map(|table| table.bytes).sum::<u64>() + summary;
         sizes.copy = if file { live } else { grown(part.object.bytes) };
         sizes.records = grown(bytes);
         sizes.tables = records.tables.len() as u64;

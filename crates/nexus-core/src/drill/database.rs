@@ -49,7 +49,7 @@ pub enum Digest {
         /// Tables that the records have.
         of: u64,
     },
-    /// The point has no records.
+    /// The point has no records, or an older tool's.
     NoRecords,
 }
 
@@ -166,7 +166,7 @@ impl Look<'_> {
 
     /// Exports the restored rows anew and compares each table's hash with that of the point's records.
     async fn digest(&mut self, database: &Database) -> Result<Digest> {
-        let Some(records) = &self.plan.point.manifest().parts.records else { return Ok(Digest::NoRecords) };
+        let Some(records) = self.plan.point.manifest().own_records() else { return Ok(Digest::NoRecords) };
         let folder = self.plan.scratch.file("drilled-records");
         let exported = self.exported(database, &folder).await?;
         let mut equal = 0;

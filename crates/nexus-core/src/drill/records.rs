@@ -11,7 +11,7 @@ use crate::event::Stage;
 use crate::local::blocking;
 use crate::point::{FileHash, Finding, FindingKind, Part, RecordTable, RecordsPart, StoredObject, parse};
 use crate::records::export::{SUMMARY_FILE, Summary};
-use crate::records::read;
+use crate::records::{old, read};
 use crate::verify::{RECORDS_AT_ONCE, hash_local, record_files};
 
 /// How the records were found.
@@ -91,6 +91,15 @@ impl Look<'_> {
             |kind, detail: String| Finding { part: Some(Part::Records), kind, name: file.key.clone(), detail };
         if let Some((kind, detail)) = difference(file, hash.as_ref()) {
             seen.finding = Some(finding(kind, detail));
+        } else if self.plan.point.manifest().own_records().is_none() {
+            // Whatever an older tool's summary says, it is not of this form.
+            if name == SUMMARY_FILE {
+                return Ok(seen);
+            }
+            match old_rows(&path).await? {
+                Ok(rows) => seen.rows = rows,
+                Err(why) => seen.finding = Some(finding(FindingKind::Unreadable, why)),
+            }
         } else if name == SUMMARY_FILE {
             let summary = std::fs::read(&path)
                 .map_err(|cause| Error::local(format!("cannot read `{}`", path.display()), cause))
@@ -118,6 +127,12 @@ impl Look<'_> {
 async fn rows(path: &Path, table: &RecordTable) -> Result<u64> {
     let (path, table) = (path.to_owned(), table.clone());
     blocking(move || read::parsed(&path, &table)).await.map(|digest| digest.rows)
+}
+
+/// The records of an older tool's file; or why it holds none.
+async fn old_rows(path: &Path) -> Result<std::result::Result<u64, String>> {
+    let path = path.to_owned();
+    Ok(blocking(move || old::rows(&path)).await?.map(|counted| counted.rows))
 }
 
 /// Damage is named by what lies in the vault: where it was put to be read is gone by the time it is told.

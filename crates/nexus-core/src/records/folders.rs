@@ -53,9 +53,7 @@ pub fn of(folder: &Path, app: &str) -> Result<Vec<RecordFolder>> {
 
 /// The folder, when its summary says that it is the app's and this point's.
 fn whose(path: &Path, id: &PointId, app: &str) -> Option<RecordFolder> {
-    let file = path.join(SUMMARY_FILE);
-    let meta = fs::symlink_metadata(&file).ok().filter(|meta| meta.is_file() && meta.len() <= LARGEST_SUMMARY)?;
-    let summary: Summary = parse(&fs::read(&file).ok()?, &file.display().to_string()).ok()?;
+    let (summary, meta) = summary(path)?;
     let ours = summary.app == app && summary.point == *id;
     let files: Vec<String> = summary.tables.iter().map(|table| table.file.clone()).collect();
     // A name that leads elsewhere is none that we gave.
@@ -66,6 +64,17 @@ fn whose(path: &Path, id: &PointId, app: &str) -> Option<RecordFolder> {
         bytes: summary.total_bytes + meta.len(),
         files,
     })
+}
+
+/// True when a folder's summary says that we have made it, for whichever app and point.
+pub(crate) fn is_ours(folder: &Path) -> bool {
+    summary(folder).is_some()
+}
+
+fn summary(folder: &Path) -> Option<(Summary, fs::Metadata)> {
+    let file = folder.join(SUMMARY_FILE);
+    let meta = fs::symlink_metadata(&file).ok().filter(|meta| meta.is_file() && meta.len() <= LARGEST_SUMMARY)?;
+    Some((parse(&fs::read(&file).ok()?, &file.display().to_string()).ok()?, meta))
 }
 
 /// Removes the record files and the summary, which goes last, and the folder when nothing else lies in it. False when

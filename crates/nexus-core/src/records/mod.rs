@@ -4,4 +4,5 @@ pub mod export;
 pub mod folders;
 mod names;
 pub mod now;
+pub(crate) mod old;
 pub(crate) mod read;

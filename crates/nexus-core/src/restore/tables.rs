@@ -51,6 +51,15 @@ pub struct TablesPlanned {
 /// Looks at the tables, reading only.
 pub(super) async fn plan(point: &RecoveryPoint, target: &TablesTarget, lock_wait: Duration) -> Result<TablesPlanned> {
     let records = records_of(point)?;
+    if point.manifest().adopted.is_some() {
+        return Err(Error::Unsupported {
+            what: format!(
+                "the records of {} were written by an older tool, and what their values were in the database nobody says: \
+                 restore its database, or put the files into a folder with --to-records FOLDER",
+                point.id()
+            ),
+        });
+    }
     require_files(point, records)?;
     let wanted = selected(&records.tables, &target.tables)?;
     let look = match target.database.clone() {
@@ -137,7 +146,7 @@ pub(super) fn records_of(point: &RecoveryPoint) -> Result<&RecordsPart> {
 }
 
 /// The vault has them, or this machine does.
-fn require_files(point: &RecoveryPoint, records: &RecordsPart) -> Result<()> {
+pub(super) fn require_files(point: &RecoveryPoint, records: &RecordsPart) -> Result<()> {
     let here = records.folder.as_deref().is_some_and(|folder| Path::new(folder).is_dir());
     if records.in_vault || here {
         return Ok(());
@@ -145,49 +154,46 @@ fn require_files(point: &RecoveryPoint, records: &RecordsPart) -> Result<()> {
     Err(only_elsewhere(point))
 }
 
-pub(super) fn only_elsewhere(point: &RecoveryPoint) -> Error {
+fn only_elsewhere(point: &RecoveryPoint) -> Error {
     Error::missing(format!("the records of {} were kept on the machine that made it only", point.id()))
 }
 
 /// Record files of a point, each as it was written.
-struct Files<'a> {
-    point: &'a RecoveryPoint,
-    scratch: &'a Scratch,
+pub(super) struct Files<'a> {
+    pub(super) point: &'a RecoveryPoint,
+    pub(super) scratch: &'a Scratch,
 }
 
 impl Files<'_> {
     async fn fetch_all(&self, tables: &[RecordTable]) -> Result<Vec<PathBuf>> {
-        let records = records_of(self.point)?;
         let mut paths = Vec::with_capacity(tables.len());
         for (at, table) in tables.iter().enumerate() {
-            paths.push(if records.in_vault {
-                self.fetch(table, at).await?
-            } else {
-                self.local(records, table).await?
-            });
+            paths.push(self.one(&table.file, &table.sha256, &format!("records-{at}.json")).await?);
         }
         Ok(paths)
     }
 
-    async fn fetch(&self, table: &RecordTable, at: usize) -> Result<PathBuf> {
-        let (vault, key) = (self.point.vault(), layout::record(self.point.id(), &table.file));
-        let path = self.scratch.file(&format!("records-{at}.json"));
-        let hash = vault.reader().download(&vault.full(&key), &path).await?;
-        if hash.as_ref().map(|hash| &hash.sha256) == Some(&table.sha256) {
+    /// One of them, by its name: from the vault into the scratch under another name, or where it lies on this machine.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] when it is not as it was written.
+    pub(super) async fn one(&self, file: &str, sha256: &str, spool: &str) -> Result<PathBuf> {
+        let records = records_of(self.point)?;
+        let (hash, path, name) = if records.in_vault {
+            let (vault, path) = (self.point.vault(), self.scratch.file(spool));
+            let key = vault.full(&layout::record(self.point.id(), file));
+            (vault.reader().download(&key, &path).await?, path, vault.name(&key))
+        } else {
+            let folder = records.folder.as_deref().ok_or_else(|| only_elsewhere(self.point))?;
+            let path = Path::new(folder).join(file);
+            let (hashed, name) = (path.clone(), format!("`{}`", path.display()));
+            let what = format!("cannot read {name}");
+            (blocking(move || hash_local(&hashed).map_err(|cause| Error::local(what, cause))).await?, path, name)
+        };
+        if hash.is_some_and(|hash| hash.sha256 == sha256) {
             return Ok(path);
         }
-        Err(Error::damaged(format!("{} is not as it was written", vault.name(&key))))
-    }
-
-    async fn local(&self, records: &RecordsPart, table: &RecordTable) -> Result<PathBuf> {
-        let folder = records.folder.as_deref().ok_or_else(|| only_elsewhere(self.point))?;
-        let path = Path::new(folder).join(&table.file);
-        let hashed = path.clone();
-        let what = format!("cannot read `{}`", path.display());
-        let hash = blocking(move || hash_local(&hashed).map_err(|cause| Error::local(what, cause))).await?;
-        if hash.is_some_and(|hash| hash.sha256 == table.sha256) {
-            return Ok(path);
-        }
-        Err(Error::damaged(format!("`{}` is not as it was written", path.display())))
+        Err(Error::damaged(format!("{name} is not as it was written")))
     }
 }

@@ -43,17 +43,7 @@ impl Vault {
         for _ in 0..SECONDS {
             let id = PointId::new(label.clone(), clock.now());
             if self.is_free(&id, false).await? {
-                let claim = Claim {
-                    format: FORMAT,
-                    point: id.clone(),
-                    app: self.app().to_owned(),
-                    nonce: clock.nonce(),
-                    software: SOFTWARE.to_owned(),
-                    started: clock.now(),
-                    parts: parts.to_vec(),
-                    reuses: reuses.to_vec(),
-                    adopted: false,
-                };
+                let claim = Claim { reuses: reuses.to_vec(), ..self.claim(&id, parts, clock) };
                 if self.create(&layout::claim(&id), document(&claim)).await? {
                     let alive = Arc::new(Mutex::new(claim.started));
                     let draft = Draft { vault: self.clone(), claim, alive };
@@ -75,17 +65,7 @@ impl Vault {
     ///
     /// [`Error::Exists`] when the id is claimed for something else.
     pub(crate) async fn begin_adoption(&self, id: &PointId, parts: &[Part], clock: &Clock) -> Result<Draft> {
-        let claim = Claim {
-            format: FORMAT,
-            point: id.clone(),
-            app: self.app().to_owned(),
-            nonce: clock.nonce(),
-            software: SOFTWARE.to_owned(),
-            started: clock.now(),
-            parts: parts.to_vec(),
-            reuses: Vec::new(),
-            adopted: true,
-        };
+        let claim = Claim { adopted: true, ..self.claim(id, parts, clock) };
         let alive = Arc::new(Mutex::new(claim.started));
         if self.create(&layout::claim(id), document(&claim)).await? {
             return Ok(Draft { vault: self.clone(), claim, alive });
@@ -94,6 +74,20 @@ impl Vault {
         match self.state(id.clone()).await?.map(|state| (state.adopted && state.journal.is_empty(), state.standing)) {
             Some((true, Standing::Unfinished(claim))) => Ok(Draft { vault: self.clone(), claim: *claim, alive }),
             _ => Err(Error::Exists { what: format!("{id} is claimed for something else") }),
+        }
+    }
+
+    fn claim(&self, id: &PointId, parts: &[Part], clock: &Clock) -> Claim {
+        Claim {
+            format: FORMAT,
+            point: id.clone(),
+            app: self.app().to_owned(),
+            nonce: clock.nonce(),
+            software: SOFTWARE.to_owned(),
+            started: clock.now(),
+            parts: parts.to_vec(),
+            reuses: Vec::new(),
+            adopted: false,
         }
     }
 

@@ -23,8 +23,11 @@ const ARROWS: [(&str, &[&str]); 22] = [
     ("verify", &["clock", "error", "event", "files", "listing", "local", "point", "records", "vault"]),
     ("backup", &["clock", "database", "error", "event", "files", "local", "point", "records", "vault", "verify"]),
     ("drill", &["clock", "database", "error", "event", "listing", "local", "point", "records", "vault", "verify"]),
-    ("restore", &["clock", "database", "error", "event", "files", "local", "point", "records", "vault", "verify"]),
-    ("adopt", &["bucket", "clock", "database", "error", "event", "files", "listing", "local", "point", "vault"]),
+    ("restore", &["clock", "database", "error", "event", "files", "local", "point", "vault", "verify"]),
+    (
+        "adopt",
+        &["bucket", "clock", "database", "error", "event", "files", "listing", "local", "point", "records", "vault"],
+    ),
     ("pin", &["clock", "error", "point", "vault"]),
     ("prune", &["bucket", "clock", "error", "event", "listing", "local", "point", "records", "retention", "vault"]),
     (

@@ -170,7 +170,7 @@ fn manifest() -> Manifest {
         in_vault: true,
         tables: vec![log_table(), table()],
         skipped: [("search_content".to_owned(), "kept by the virtual table `search`".to_owned())].into(),
-        summary: FileHash { bytes: 2_310, sha256: sha('5') },
+        summary: Some(FileHash { bytes: 2_310, sha256: sha('5') }),
         rows: 2_842,
     };
     Manifest {
@@ -195,7 +195,6 @@ fn adopted() -> Adopted {
         apart_seconds: 224,
         from: [(Part::Database, "database/nexus_sqlite_backup_20251115_063849.db".to_owned())].into(),
         timezone: "UTC".into(),
-        records_beside: Some("/srv/clinic/backups/reimport_20251115_064209".into()),
     }
 }
 

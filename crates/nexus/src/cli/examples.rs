@@ -133,7 +133,8 @@ Examples:
 
 Looks for `database/<name>_sqlite_backup_<time>.db`, or `…_postgres_backup_<time>.dump` where the database is PostgreSQL, and folders \
 `<label>_<time>/images/…` in the vault's place, pairs those that are nearest, up to 30 minutes apart, and writes a claim, a listing and a manifest beside them. Nothing is copied, changed or removed. \
-What cannot be read to its end is unfinished, and left alone. Folders of records stay as they are.
+What cannot be read to its end is unfinished, and left alone. Folders of records below \
+`--local` become parts of the nearest runs, and stay on this machine.
 
 Exit status: 0 done, or nothing to do; 2 not done.";
 

@@ -99,6 +99,7 @@ async fn request(run: &Run, args: &AdoptArgs, vault: &Address) -> Result<AdoptRe
         files,
         timezone,
         local: args.local.as_ref().map(|folder| run.folder.join(folder)),
+        tables: settings.tables.clone(),
         kept_for: settings.kept_for(&settings.label),
     })
 }
@@ -129,8 +130,12 @@ fn page(plan: &AdoptPlan) -> Page {
             }
             None => page.field("files", "none of its time are adopted"),
         }
-        if let Some(folder) = &old.records_beside {
-            page.field("records", format!("{folder}: of the same run, stays there, no part of the point"));
+        if let Some(records) = &old.records {
+            let (folder, files) = (records.folder.display(), counted(records.files, "file"));
+            page.field(
+                "records",
+                format!("{folder}: {files}, {}; on this machine alone", counted(records.rows, "row")),
+            );
         }
     }
     if plan.points.is_empty() {

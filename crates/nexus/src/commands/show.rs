@@ -106,9 +106,6 @@ fn page(run: &Run, point: &RecoveryPoint, state: State) -> Page {
     );
     if let Some(adopted) = &manifest.adopted {
         page.field("adopted", summary::adopted(adopted));
-        if let Some(folder) = &adopted.records_beside {
-            page.field("records", format!("{folder} on the machine that adopted it: no part of the point"));
-        }
     }
     page.field("size", wording::size(state::size(manifest, point.entries())));
     if let Some(base) = &manifest.base {

@@ -68,8 +68,17 @@ async fn leave(app: &App) -> Old {
     put(app, "notes.txt", b"a person's own").await;
     put(app, "reimport_20251115_064233/README", b"by the script").await;
     put(app, "elsewhere/image.jpg", b"of another tool").await;
-    std::fs::create_dir_all(app.path("backups/reimport_20251115_064209")).expect("room");
-    app.write("backups/reimport_20251115_064209/patients.json", "[]");
+    let folder = |name: &str| std::fs::create_dir_all(app.path("backups").join(name)).expect("room");
+    folder("reimport_20251115_064209");
+    app.write(&format!("{RECORDS}/patients.json"), PATIENTS);
+    app.write(&format!("{RECORDS}/visits.json"), "[{\"id\": 1, \"at\": \"2025-11-15T06:42:09Z\"}]");
+    app.write(&format!("{RECORDS}/backup_summary.json"), "{\"timestamp\": \"20251115_064209\", \"patients\": 2}");
+    app.write(&format!("{RECORDS}/log.txt"), "by the script");
+    // Nearer, and broken off: it must not take the place of the whole one.
+    folder("reimport_20251115_063855");
+    app.write("backups/reimport_20251115_063855/patients.json", "[{\"id\": 1}, {\"id\": ");
+    folder("reimport_20240101_000000");
+    app.write("backups/reimport_20240101_000000/patients.json", "[]");
     Old { then }
 }
 
@@ -79,6 +88,11 @@ fn holds(now: &Content, before: &Content) {
         assert_eq!(now.get(key), Some(body), "{key} was changed or removed");
     }
 }
+
+/// The folder of records of the first run, on the machine.
+const RECORDS: &str = "backups/reimport_20251115_064209";
+/// As an older script wrote them: indented, in no order of ours.
+const PATIENTS: &str = "[\n  {\n    \"id\": 7,\n    \"name\": \"Žofie\",\n    \"born\": null\n  },\n  {\"id\": 42, \"extra\": [1, {\"a\": 2}]}\n]\n";
 
 const FIRST: &str = "reimport_20251115_064233";
 const SECOND: &str = "adopted_20251116_063849";
@@ -99,6 +113,10 @@ async fn old_backups_become_points(app: &App) {
         "unfinished: ",
         "a dump of PostgreSQL, and the database is SQLite",
         "README",
+        "2 files, 3 rows; on this machine alone",
+        "unfinished: patients.json: EOF while parsing",
+        "no run that is adopted here is near its time",
+        "log.txt",
     ] {
         assert!(shown.out.contains(text), "{text} is not in:\n{}", shown.out);
     }
@@ -116,12 +134,14 @@ async fn old_backups_become_points(app: &App) {
     assert_eq!(points, [(SECOND.to_owned(), "unproven".to_owned()), (FIRST.to_owned(), "unproven".to_owned())]);
     let shown = app.run(&["show", FIRST]).ends_with(0);
     assert!(shown.out.contains("not of one instant, 224 s apart") && shown.out.contains("reimport_20251115_064209"));
+    assert!(shown.out.contains("3 rows in 2 tables"), "{}", shown.out);
     for depth in ["--quick", "--full"] {
         app.run(&["verify", FIRST, depth]).ends_with(0);
     }
     app.run(&["verify", FIRST]).ends_with(0);
     app.run(&["drill", FIRST, "--files", "all"]).ends_with(0);
     assert!(app.points().contains(&(FIRST.to_owned(), "proven".to_owned())));
+    old_records_are_parts(app);
     let again = app.run(&[&words[..], &["--yes", "--json"]].concat()).ends_with(0).json();
     assert_eq!(again["points"], serde_json::json!([]), "{again}");
     // A backup of today reuses nothing of it, and leaves it as it is.
@@ -146,6 +166,24 @@ async fn old_backups_become_points(app: &App) {
     assert_eq!(app.points().len(), 4);
     let again = app.run(&["adopt", "--yes", "--json", "--name", "nexus"]).ends_with(0).json();
     assert_eq!(again["points"], serde_json::json!([]), "{again}");
+}
+
+/// Old records are looked at and copied like others, and never taken for rows.
+fn old_records_are_parts(app: &App) {
+    let put_back = app.run(&["restore", FIRST, "--only", "records", "--to-records", "then", "--yes"]).ends_with(0);
+    assert!(put_back.out.contains("3 of 3 record files are as they were"), "{}", put_back.out);
+    assert_eq!(std::fs::read_to_string(app.path("then/patients.json")).expect("a file"), PATIENTS);
+    app.run(&["restore", FIRST, "--only", "records", "--yes"]).refuses(2, "written by an older tool");
+    app.write(&format!("{RECORDS}/patients.json"), &PATIENTS.replace("42", "43"));
+    let told = app.run(&["verify", FIRST, "--only", "records"]).ends_with(1);
+    assert!(told.out.contains("patients.json"), "{}", told.out);
+    app.run(&["restore", FIRST, "--only", "records", "--to-records", "again", "--yes"]).refuses(1, "is damaged");
+    std::fs::rename(app.path(RECORDS), app.path("elsewhere")).expect("a folder");
+    app.run(&["verify", FIRST, "--only", "records"]).refuses(2, "are not here");
+    app.run(&["restore", FIRST, "--only", "records", "--to-records", "again", "--yes"]).refuses(2, "are not here");
+    std::fs::rename(app.path("elsewhere"), app.path(RECORDS)).expect("a folder");
+    app.write(&format!("{RECORDS}/patients.json"), PATIENTS);
+    app.run(&["verify", FIRST]).ends_with(0);
 }
 
 #[tokio::test]

@@ -52,15 +52,15 @@ impl PostgresDatabase {
             Err(Unread::Cut) => return Ok(Err("unfinished: it is cut".to_owned())),
             Err(Unread::Failed(cause)) => return Err(Error::local(what, cause)),
         };
-        let (counter, owners) = match Counter::new(&toc) {
-            Ok(counter) => counter,
+        let coming = match Counter::new(&toc) {
+            Ok(coming) => coming,
             Err(why) => return Ok(Err(why)),
         };
-        let counted = match self.counted(dump, leading_number(&toc.client), counter).await? {
+        let counted = match self.counted(dump, leading_number(&toc.client), coming).await? {
             Ok(counted) => counted,
             Err(why) => return Ok(Err(why)),
         };
-        let Some(facts) = facts(&toc, &counted, &self.user, owners) else {
+        let Some(facts) = facts(&toc, &counted, &self.user) else {
             return Ok(Err("it does not say what database it is of".to_owned()));
         };
         Ok(Ok(Contents { facts, tables: with_partitions(&toc, counted.rows) }))
@@ -160,8 +160,8 @@ enum At {
 }
 
 impl Counter {
-    /// For the tables of a dump; answers the owners of what is in it too.
-    fn new(toc: &Toc) -> std::result::Result<(Self, BTreeSet<String>), String> {
+    /// For the tables of a dump.
+    fn new(toc: &Toc) -> std::result::Result<Self, String> {
         let named = |entry: &&Entry| entry.kind == "TABLE";
         let made: BTreeSet<(&str, &str)> =
             toc.entries.iter().filter(named).map(|entry| (entry.schema.as_str(), entry.tag.as_str())).collect();
@@ -181,11 +181,9 @@ impl Counter {
             let ours = made.contains(&(entry.schema.as_str(), entry.tag.as_str()));
             coming.push_back((first, lines.count(), ours.then_some(name)));
         }
-        let owners = toc.entries.iter().map(|entry| entry.owner.clone()).filter(|owner| !owner.is_empty()).collect();
         let lines = coming.iter().map(|(first, ..)| first.len());
         let longest = lines.chain([LARGE_OBJECT.len(), END.len()]).max().unwrap_or_default() + 1;
-        let counter = Self { coming, longest, line: Vec::new(), at: At::Between, counted: Counted::default() };
-        Ok((counter, owners))
+        Ok(Self { coming, longest, line: Vec::new(), at: At::Between, counted: Counted::default() })
     }
 
     fn push(&mut self, mut bytes: &[u8]) {
@@ -241,7 +239,7 @@ impl Counter {
 }
 
 /// What it says of its database; nothing when it says nothing.
-fn facts(toc: &Toc, counted: &Counted, role: &str, owners: BTreeSet<String>) -> Option<PostgresFacts> {
+fn facts(toc: &Toc, counted: &Counted, role: &str) -> Option<PostgresFacts> {
     let of = |kind: &str| toc.entries.iter().filter(move |entry| entry.kind == kind).collect::<Vec<_>>();
     let (databases, about) = (of("DATABASE"), |entry: &&Entry| entry.tag.starts_with("DATABASE "));
     let database = *databases.first()?;
@@ -254,6 +252,8 @@ fn facts(toc: &Toc, counted: &Counted, role: &str, owners: BTreeSet<String>) -> 
     let roles: BTreeSet<String> = acls.flat_map(|entry| statements::grantees(&entry.definition)).collect();
     let tablespaces: BTreeSet<String> =
         toc.entries.iter().map(|entry| entry.tablespace.clone()).filter(|name| !name.is_empty()).collect();
+    let owners: BTreeSet<String> =
+        toc.entries.iter().map(|entry| entry.owner.clone()).filter(|owner| !owner.is_empty()).collect();
     let extension = |entry: &Entry| PostgresExtension {
         name: entry.tag.clone(),
         version: String::new(),

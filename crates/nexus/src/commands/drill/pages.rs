@@ -128,7 +128,7 @@ fn digested(digest: Digest) -> String {
         Digest::Compared { equal, of } => {
             format!("{} of {} tables are as their records by SHA-256", count(equal), count(of))
         }
-        Digest::NoRecords => "the point has no records to compare them with".to_owned(),
+        Digest::NoRecords => "the point has no records to compare them with that this tool wrote".to_owned(),
     }
 }
 

@@ -1,0 +1,246 @@
+//! Records that an older tool has written: a folder of files, each an array of objects in any layout. They are read to their end and
+//! counted; what their values mean, nobody says.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+use std::rc::Rc;
+
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use sha2::{Digest, Sha256};
+
+use super::export::SUMMARY_FILE;
+use crate::error::{Error, Result};
+use crate::point::{FileHash, RecordColumn, RecordTable, RecordsPart, hexadecimal as hex};
+
+/// How much of a file is read at once, bytes.
+const BUFFER: usize = 256 << 10;
+/// What the name of a file of records ends with.
+const ENDING: &str = ".json";
+
+/// Why a folder holds none.
+pub(crate) type Unreadable = String;
+
+/// A folder's records as the part of a point, and what else lies in it.
+pub(crate) type Held = (RecordsPart, Vec<String>);
+
+/// Reads every file of a folder, whose tables are called by the names of the files, or by `names`: record names and the tables that
+/// they stand for. Inside: which file cannot be read to its end, and why.
+///
+/// # Errors
+///
+/// As the system says.
+pub(crate) fn folder(folder: &Path, names: &BTreeMap<String, String>) -> Result<std::result::Result<Held, Unreadable>> {
+    let what = || format!("cannot list `{}`", folder.display());
+    let (mut files, mut others) = (BTreeSet::new(), Vec::new());
+    for entry in fs::read_dir(folder).map_err(|cause| Error::local(what(), cause))? {
+        let entry = entry.map_err(|cause| Error::local(what(), cause))?;
+        let kind = entry.file_type().map_err(|cause| Error::local(what(), cause))?;
+        match entry.file_name().to_str() {
+            Some(name) if kind.is_file() && name.ends_with(ENDING) => drop(files.insert(name.to_owned())),
+            _ => others.push(entry.path().display().to_string()),
+        }
+    }
+    let mut part = RecordsPart {
+        folder: Some(folder.display().to_string()),
+        in_vault: false,
+        tables: Vec::new(),
+        skipped: BTreeMap::new(),
+        summary: None,
+        rows: 0,
+    };
+    for name in files {
+        let path = folder.join(&name);
+        if name == SUMMARY_FILE {
+            part.summary = Some(hash(&path)?);
+            continue;
+        }
+        let counted = match rows(&path)? {
+            Ok(counted) => counted,
+            Err(why) => return Ok(Err(format!("{name}: {why}"))),
+        };
+        let record = name.strip_suffix(ENDING).unwrap_or(&name).to_owned();
+        part.rows += counted.rows;
+        let column = |name: String| RecordColumn { name, declared: String::new(), generated: false };
+        part.tables.push(RecordTable {
+            table: names.get(&record).cloned().unwrap_or_else(|| record.clone()),
+            name: record,
+            file: name,
+            rows: counted.rows,
+            bytes: counted.hash.bytes,
+            sha256: counted.hash.sha256,
+            columns: counted.fields.into_iter().map(column).collect(),
+            order: Vec::new(),
+            rowid: false,
+            sequence: None,
+            sequences: BTreeMap::new(),
+        });
+    }
+    Ok(if part.tables.is_empty() { Err("it holds no file of records".to_owned()) } else { Ok((part, others)) })
+}
+
+/// What a file holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Counted {
+    /// Its bytes and hash.
+    pub(crate) hash: FileHash,
+    /// Records.
+    pub(crate) rows: u64,
+    /// The names of their fields, in the order in which they came.
+    pub(crate) fields: Vec<String>,
+}
+
+/// Reads a file to its end, no more than a record of it at a time. Inside: why it is no array of objects.
+///
+/// # Errors
+///
+/// As the system says.
+pub(crate) fn rows(path: &Path) -> Result<std::result::Result<Counted, Unreadable>> {
+    let (file, hashed) = Hashing::open(path)?;
+    let mut parser = serde_json::Deserializer::from_reader(BufReader::with_capacity(BUFFER, file));
+    let counted = parser.deserialize_seq(Rows).and_then(|counted| parser.end().map(|()| counted));
+    match counted {
+        Ok((rows, fields)) => Ok(Ok(Counted { hash: hashed.take().hash(), rows, fields })),
+        Err(cause) if cause.is_io() => Err(unreadable(path, cause.into())),
+        Err(cause) => Ok(Err(cause.to_string())),
+    }
+}
+
+fn hash(path: &Path) -> Result<FileHash> {
+    let (mut file, hashed) = Hashing::open(path)?;
+    io::copy(&mut file, &mut io::sink()).map_err(|cause| unreadable(path, cause))?;
+    Ok(hashed.take().hash())
+}
+
+fn unreadable(path: &Path, cause: io::Error) -> Error {
+    Error::local(format!("cannot read `{}`", path.display()), cause)
+}
+
+/// A file that is hashed as it is read.
+struct Hashing {
+    file: File,
+    hashed: Rc<RefCell<Hashed>>,
+}
+
+/// What was read so far.
+#[derive(Default)]
+struct Hashed {
+    sha: Sha256,
+    bytes: u64,
+}
+
+impl Hashed {
+    fn hash(self) -> FileHash {
+        FileHash { bytes: self.bytes, sha256: hex(&self.sha.finalize()) }
+    }
+}
+
+impl Hashing {
+    fn open(path: &Path) -> Result<(Self, Rc<RefCell<Hashed>>)> {
+        let file = File::open(path).map_err(|cause| unreadable(path, cause))?;
+        let hashed = Rc::<RefCell<Hashed>>::default();
+        Ok((Self { file, hashed: Rc::clone(&hashed) }, hashed))
+    }
+}
+
+impl Read for Hashing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        let mut hashed = self.hashed.borrow_mut();
+        hashed.sha.update(&buffer[..read]);
+        hashed.bytes += read as u64;
+        Ok(read)
+    }
+}
+
+/// An array of records; answers how many there are, and the names of their fields.
+struct Rows;
+
+impl<'de> Visitor<'de> for Rows {
+    type Value = (u64, Vec<String>);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of objects")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> std::result::Result<Self::Value, A::Error> {
+        let (mut count, mut fields) = (0, Fields::default());
+        while rows.next_element_seed(&mut fields)?.is_some() {
+            count += 1;
+        }
+        Ok((count, fields.names))
+    }
+}
+
+/// The names of fields that were seen so far.
+#[derive(Default)]
+struct Fields {
+    names: Vec<String>,
+    known: BTreeSet<String>,
+}
+
+impl<'de> serde::de::DeserializeSeed<'de> for &mut Fields {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, record: D) -> std::result::Result<(), D::Error> {
+        record.deserialize_map(self)
+    }
+}
+
+/// More fields than a table can have columns are no table's.
+const FIELDS: usize = 32_768;
+
+impl<'de> Visitor<'de> for &mut Fields {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut record: A) -> std::result::Result<(), A::Error> {
+        while let Some(name) = record.next_key::<String>()? {
+            record.next_value::<IgnoredAny>()?;
+            if !self.known.contains(&name) {
+                if self.names.len() == FIELDS {
+                    return Err(A::Error::custom("its records have more fields than a table has columns"));
+                }
+                self.known.insert(name.clone());
+                self.names.push(name);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> std::result::Result<Counted, Unreadable> {
+        let file = tempfile::NamedTempFile::new().expect("room");
+        fs::write(file.path(), text).expect("room");
+        rows(file.path()).expect("a file")
+    }
+
+    #[test]
+    fn records_are_counted_in_any_layout() {
+        let text = "\n[\n  {\"id\": 1, \"note\": \"[{\\\"id\\\"\"},\n  {\"id\": 2, \"more\": {\"id\": [1, 2]}}\n]\n";
+        let counted = read(text).expect("records");
+        assert_eq!((counted.rows, counted.hash.bytes), (2, text.len() as u64));
+        assert_eq!(counted.fields, ["id", "note", "more"]);
+        assert_eq!(counted.hash.sha256, hex(&Sha256::digest(text)));
+        assert_eq!(read("[]").expect("records").rows, 0);
+    }
+
+    #[test]
+    fn what_is_cut_or_no_array_of_objects_is_no_records() {
+        for text in
+            ["", "[", "[{\"id\": 1}", "[{\"id\": 1},]", "{\"id\": 1}", "[1]", "[{}] x", "[{\"a\": \"\u{1}\"}]", "null"]
+        {
+            assert!(read(text).is_err(), "{text:?} was read");
+        }
+    }
+}
