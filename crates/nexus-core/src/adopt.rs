@@ -5,7 +5,7 @@
 
 mod find;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use crate::point::{
     Adopted, Copies, Count, DatabaseKind, DatabasePart, FORMAT, FileRules, FilesPart, Manifest, Part, Parts, PointId,
     RecordsPart, StoredObject,
 };
-use crate::vault::{SOFTWARE, Vault, layout};
+use crate::vault::{PointState, SOFTWARE, Vault, layout};
 use find::{Found, Run};
 
 /// How long another process may hold the private copy that is checked: nobody does.
@@ -104,6 +104,8 @@ pub struct OldRecords {
     pub files: u64,
     /// Records in them.
     pub rows: u64,
+    /// False when the older tool left no summary: then nothing says whether a file is missing.
+    pub has_summary: bool,
     #[serde(skip)]
     part: RecordsPart,
 }
@@ -115,14 +117,16 @@ pub struct OldDatabase {
     pub key: String,
     /// Its bytes.
     pub bytes: u64,
-    /// Rows of all its tables.
+    /// Its tables.
+    pub tables: u64,
+    /// Rows of all of them.
     pub rows: u64,
     #[serde(skip)]
     kind: DatabaseKind,
     #[serde(skip)]
     sha256: String,
     #[serde(skip)]
-    tables: BTreeMap<String, u64>,
+    counts: BTreeMap<String, u64>,
 }
 
 /// The files of one.
@@ -151,7 +155,11 @@ pub async fn plan(vault: &Vault, request: AdoptRequest, events: &Events) -> Resu
     let (records, unread) = match request.local.clone() {
         Some(local) => {
             let (zone, tables) = (request.timezone.clone(), request.tables.clone());
-            blocking(move || find::records(&local, &zone, &tables)).await?
+            let states = vault.points().await?;
+            let known =
+                states.iter().filter_map(PointState::manifest).filter_map(|manifest| manifest.parts.records.as_ref());
+            let known: BTreeSet<String> = known.filter_map(|records| records.folder.clone()).collect();
+            blocking(move || find::records(&local, (&zone, &known), &tables)).await?
         }
         None => Default::default(),
     };
@@ -210,8 +218,8 @@ async fn old_point(
     left: &mut Vec<(String, String)>,
 ) -> Result<Option<OldPoint>> {
     let mut leave = |why: &str| {
-        let names = [run.database.as_ref().map(|old| old.name.clone()), run.files.as_ref().map(|old| old.name.clone())];
-        left.extend(names.into_iter().flatten().map(|name| (name, why.to_owned())));
+        let records = run.records.iter().map(|(folder, _)| folder.display().to_string());
+        left.extend(run.names().map(str::to_owned).chain(records).map(|name| (name, why.to_owned())));
     };
     if run.database.is_some() && request.database.is_none() {
         leave("nothing says where its database was: name it with --database");
@@ -228,13 +236,16 @@ async fn old_point(
     };
     let files = files.filter(|files| files.total.files > 0);
     if database.is_none() && files.is_none() {
-        left.extend(run.files.iter().map(|old| (old.name.clone(), "it holds no files below a category".to_owned())));
+        let why = "it holds no files below a category";
+        let records = run.records.iter().map(|(folder, _)| folder.display().to_string());
+        left.extend(run.names().map(str::to_owned).chain(records).map(|name| (name, why.to_owned())));
         return Ok(None);
     }
     let records = run.records.as_ref().map(|(folder, part)| OldRecords {
         folder: folder.clone(),
         files: part.tables.len() as u64,
         rows: part.rows,
+        has_summary: part.summary.is_some(),
         part: part.clone(),
     });
     Ok(Some(OldPoint {
@@ -263,9 +274,14 @@ async fn database(
         Database::Postgres(home) => postgres(&fetched, home).await,
     };
     let _ = std::fs::remove_file(&fetched);
-    Ok(looked?.map(|(kind, tables)| {
-        let rows = tables.values().sum();
-        OldDatabase { key: key.to_owned(), bytes: hash.bytes, rows, kind, sha256: hash.sha256, tables }
+    Ok(looked?.map(|(kind, counts)| OldDatabase {
+        key: key.to_owned(),
+        bytes: hash.bytes,
+        tables: counts.len() as u64,
+        rows: counts.values().sum(),
+        kind,
+        sha256: hash.sha256,
+        counts,
     }))
 }
 
@@ -478,7 +494,7 @@ fn database_part(old: &OldDatabase, request: &AdoptRequest) -> DatabasePart {
         kind: old.kind.clone(),
         source: request.database.as_ref().map(Database::location).unwrap_or_default(),
         object: StoredObject { key: old.key.clone(), bytes: old.bytes, sha256: old.sha256.clone() },
-        tables: old.tables.clone(),
+        tables: old.counts.clone(),
         read_milliseconds: 0,
     }
 }

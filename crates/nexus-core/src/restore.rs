@@ -16,7 +16,7 @@ use crate::files::restore::{self as files, FilesPlanned, FilesRestored, FilesTar
 use crate::local::{self, Scratch, blocking};
 use crate::point::{DatabaseKind, Depth, Finding, JournalEvent, Part, PointId, RecordTable, StoredObject, Verdict};
 use crate::vault::{PointState, RecoveryPoint};
-use crate::verify::{self, LocalRecords, VerifyRequest, record_files};
+use crate::verify::{self, LocalRecords, VerifyRequest, hash_local, record_files};
 pub use tables::{RecordsTarget, TablesPlanned, TablesTarget};
 
 /// A hold that a broken-off restore left counts as its own for this long.
@@ -531,14 +531,30 @@ async fn restore_file(
 async fn restore_records(point: &RecoveryPoint, folder: &Path, scratch: &Scratch, events: &Events) -> Result<u64> {
     let records = tables::records_of(point)?;
     tables::require_files(point, records)?;
-    local::create_private_folder(folder)?;
     let files: Vec<StoredObject> = record_files(point, records).collect();
-    events.started(Stage::RestoreRecords, Some(files.len() as u64), None);
+    let named = |file: &StoredObject| folder.join(file.key.rsplit('/').next().unwrap_or(&file.key));
+    let mut missing = Vec::with_capacity(files.len());
     for (at, file) in files.iter().enumerate() {
+        let path = named(file);
+        let there = hash_local(&path);
+        match there.map_err(|cause| Error::local(format!("cannot read `{}`", path.display()), cause))? {
+            None => missing.push((at, file)),
+            Some(hash) if hash.sha256 == file.sha256 => {}
+            // It may be the only copy of another point's.
+            Some(_) => {
+                return Err(Error::usage_hint(
+                    format!("`{}` is there already, and is another file", path.display()),
+                    "name a folder that is empty or not there yet with --to-records",
+                ));
+            }
+        }
+    }
+    local::create_private_folder(folder)?;
+    events.started(Stage::RestoreRecords, Some(missing.len() as u64), None);
+    for (at, file) in missing {
         let name = file.key.rsplit('/').next().unwrap_or(&file.key);
-        let held = tables::Files { point, scratch };
-        let path = held.one(name, &file.sha256, &format!("record-{at}")).await?;
-        place(&path, &folder.join(name))?;
+        let path = tables::Files { point, scratch }.one(name, &file.sha256, &format!("record-{at}")).await?;
+        place(&path, &named(file), &file.sha256)?;
         events.advanced(Stage::RestoreRecords, 1, file.bytes);
     }
     local::sync_folder(folder)?;
@@ -546,16 +562,23 @@ async fn restore_records(point: &RecoveryPoint, folder: &Path, scratch: &Scratch
     Ok(files.len() as u64)
 }
 
-/// Moves a file into place whole, across file systems where it must.
-fn place(from: &Path, to: &Path) -> Result<()> {
+/// Copies a file into place, whole and as it is to be or not at all.
+fn place(from: &Path, to: &Path, sha256: &str) -> Result<()> {
     let what = || format!("cannot write `{}`", to.display());
     let beside = to.with_extension("nexus-unfinished");
-    let moved = std::fs::copy(from, &beside).and_then(|_| {
+    let copied = std::fs::copy(from, &beside).and_then(|_| {
         std::fs::File::open(&beside)?.sync_all()?;
-        std::fs::rename(&beside, to)
+        hash_local(&beside)
     });
-    if moved.is_err() {
+    let placed = match copied {
+        Ok(Some(hash)) if hash.sha256 == sha256 => {
+            std::fs::rename(&beside, to).map_err(|cause| Error::local(what(), cause))
+        }
+        Ok(_) => Err(Error::damaged(format!("`{}` changed while it was copied", from.display()))),
+        Err(cause) => Err(Error::local(what(), cause)),
+    };
+    if placed.is_err() {
         let _ = std::fs::remove_file(&beside);
     }
-    moved.map_err(|cause| Error::local(what(), cause))
+    placed
 }

@@ -1,5 +1,6 @@
 //! Verify: what a point says of itself against what the vault holds, at a stated depth, with a proof in its journal.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -23,6 +24,8 @@ use crate::vault::{RecoveryPoint, layout};
 pub(crate) const LISTED: usize = 1_000;
 /// Record files read at once.
 pub(crate) const RECORDS_AT_ONCE: usize = 4;
+/// Record files on this machine that are hashed at once.
+const HASHED_AT_ONCE: usize = 2;
 /// Objects read at once at full depth.
 pub(crate) const AT_ONCE: usize = 16;
 
@@ -313,10 +316,41 @@ impl Look<'_> {
                 Some(_) => {}
             }
         }
+        let records = self.point.manifest().parts.records.as_ref();
+        if let Some(records) = records.filter(|records| !records.in_vault && parts.contains(&Part::Records)) {
+            self.local_sizes(records)?;
+        }
         if parts.contains(&Part::Files) && self.findings.is_empty() {
             self.compare(scratch, &Events::none()).await?;
         }
         Ok(())
+    }
+
+    /// Of records that this machine alone has, whether the files are there with their sizes.
+    fn local_sizes(&mut self, records: &RecordsPart) -> Result<()> {
+        let folder = records.folder.as_deref().map(Path::new).filter(|folder| folder.is_dir());
+        let folder = folder.ok_or_else(|| self.only_elsewhere())?;
+        for object in record_files(self.point, records) {
+            let path = folder.join(object.key.rsplit('/').next().unwrap_or(&object.key));
+            let there = std::fs::metadata(&path).map(|meta| meta.len());
+            let finding = match there {
+                Ok(bytes) if bytes == object.bytes => continue,
+                Ok(bytes) => (FindingKind::Changed, format!("it has {bytes} bytes, not {}", object.bytes)),
+                Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
+                    (FindingKind::Missing, "it is not there".to_owned())
+                }
+                Err(cause) => return Err(Error::local(format!("cannot read `{}`", path.display()), cause)),
+            };
+            self.find(Some(Part::Records), finding.0, path.display().to_string(), finding.1);
+        }
+        Ok(())
+    }
+
+    fn only_elsewhere(&self) -> Error {
+        Error::missing(format!(
+            "the records of {} are kept on the machine that made it only, and are not here",
+            self.point.id()
+        ))
     }
 
     /// The objects that the point itself consists of, but for its files' copies.
@@ -391,20 +425,18 @@ impl Look<'_> {
             Some(folder) if self.at_local || !records.in_vault => self.local_records(records, folder),
             // On another machine, or cleared away: no damage as long as the vault holds them.
             _ if records.in_vault => Ok(()),
-            _ => Err(Error::missing(format!(
-                "the records of {} are kept on the machine that made it only, and are not here",
-                self.point.id()
-            ))),
+            _ => Err(self.only_elsewhere()),
         }
     }
 
     fn local_records(&mut self, records: &RecordsPart, folder: &Path) -> Result<()> {
         let before = self.findings.len();
-        for object in record_files(self.point, records) {
-            let file = object.key.rsplit('/').next().unwrap_or(&object.key).to_owned();
-            let path = folder.join(&file);
-            let hash =
-                hash_local(&path).map_err(|cause| Error::local(format!("cannot read `{}`", path.display()), cause))?;
+        let name = |object: &StoredObject| object.key.rsplit('/').next().unwrap_or(&object.key).to_owned();
+        let files: Vec<_> =
+            record_files(self.point, records).map(|object| (folder.join(name(&object)), object)).collect();
+        let hashes = hash_all(&files.iter().map(|(path, _)| path.as_path()).collect::<Vec<_>>());
+        for ((path, object), hash) in files.into_iter().zip(hashes) {
+            let hash = hash.map_err(|cause| Error::local(format!("cannot read `{}`", path.display()), cause))?;
             self.bytes += hash.as_ref().map_or(0, |hash| hash.bytes);
             let expected = FileHash { bytes: object.bytes, sha256: object.sha256 };
             if self.judge(Part::Records, &path.display().to_string(), &expected, hash.as_ref()) && !records.in_vault {
@@ -542,6 +574,25 @@ fn rows_of(records: &RecordsPart, key: &str) -> u64 {
         .iter()
         .find(|table| key.rsplit('/').next() == Some(table.file.as_str()))
         .map_or(0, |table| table.rows)
+}
+
+/// Bytes and SHA-256 of files on this machine, some at once; of one that is not there nothing.
+fn hash_all(paths: &[&Path]) -> Vec<std::io::Result<Option<FileHash>>> {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut hashed = Vec::new();
+        while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
+            hashed.push((*path, hash_local(path)));
+        }
+        hashed
+    };
+    let mut all: BTreeMap<&Path, _> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..HASHED_AT_ONCE.min(paths.len())).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+    });
+    let broke_off = || Err(std::io::Error::other("a thread that hashed it broke off"));
+    paths.iter().map(|path| all.remove(path).unwrap_or_else(broke_off)).collect()
 }
 
 pub(crate) fn hash_local(path: &Path) -> std::io::Result<Option<FileHash>> {

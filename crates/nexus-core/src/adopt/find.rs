@@ -57,6 +57,11 @@ impl Run {
         self.times().next().unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
+    /// What its parts in the vault are called.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        [self.database.as_ref(), self.files.as_ref()].into_iter().flatten().map(|named| named.name.as_str())
+    }
+
     pub(super) fn apart_seconds(&self) -> u64 {
         let (first, last) = (self.times().min(), self.times().max());
         first.zip(last).map_or(0, |(first, last)| last.duration_since(first).as_secs().unsigned_abs())
@@ -74,23 +79,7 @@ pub(super) async fn find(
     // Listed before the points are read: a backup that begins in between has its claim, and nothing of it is listed here.
     let (listed, ids) = (vault.objects_below(layout::DATABASE).await?, vault.ids().await?);
     let states = vault.points().await?;
-    let mut ours: BTreeSet<String> = BTreeSet::new();
-    let mut taken: BTreeSet<String> = BTreeSet::new();
-    for state in &states {
-        let app = vault.app();
-        match &state.standing {
-            Standing::Committed(manifest) => ours.extend(manifest.objects_outside(&Part::ALL)),
-            _ if resumes(state) => continue,
-            _ => ours.extend([
-                layout::sqlite(app, &state.id),
-                layout::postgres(app, &state.id),
-                layout::globals(app, &state.id),
-            ]),
-        }
-        // Of a point that a prune has removed, or is removing.
-        ours.extend(state.journal.announcements().flat_map(|announced| announced.objects.to_vec()));
-        taken.insert(state.id.stamp().to_owned());
-    }
+    let Known { ours, mut taken, mut others } = Known::of(vault, &states);
     let (mut databases, mut cut) = (Vec::new(), Vec::new());
     for object in listed {
         let (key, _) = object?;
@@ -102,42 +91,84 @@ pub(super) async fn find(
             Ok(old) => match unfinished.get(&key) {
                 Some(why) => {
                     left.push((key, why.clone()));
-                    cut.push(old);
+                    cut.push((old, why.starts_with(UNFINISHED)));
                 }
                 None => databases.push(old),
             },
             Err(why) => left.push((key, why)),
         }
     }
-    let mut folders = Vec::new();
-    for id in ids {
-        if states.iter().find(|state| state.id == id).is_none_or(resumes) {
-            folders.extend(named(&format!("{id}/"), id.stamp(), &request.timezone));
-        }
-    }
+    let of_files = |id: &PointId| states.iter().find(|state| state.id == *id).is_none_or(goes_on_with_files);
+    let folders = ids.iter().filter(|id| of_files(id));
+    let folders = folders.filter_map(|id| named(&format!("{id}/"), id.stamp(), &request.timezone)).collect();
     let mut runs = paired(databases, folders);
     runs.retain(|run| {
         let (None, Some(folder)) = (&run.database, &run.files) else { return true };
         // Whether it is whole nothing says, and what was made with it is not.
-        let with = cut.iter().find(|old| old.at.duration_since(folder.at).abs() <= APART);
-        if let Some(old) = with {
+        let with = cut.iter().find(|(old, broken)| *broken && old.at.duration_since(folder.at).abs() <= APART);
+        if let Some((old, _)) = with {
             left.push((folder.name.clone(), format!("left with the database of its time, {}", old.name)));
         }
         with.is_none()
     });
-    let known = states.iter().filter_map(PointState::manifest).filter_map(|manifest| manifest.parts.records.as_ref());
-    let known: BTreeSet<&str> = known.filter_map(|records| records.folder.as_deref()).collect();
-    beside(&mut runs, records.iter().filter(|old| !known.contains(old.named.name.as_str())), &mut left);
     runs.retain(|run| {
         let free = taken.insert(run.id.stamp().to_owned());
         if !free {
-            let name = run.database.as_ref().or(run.files.as_ref()).map_or_else(String::new, |old| old.name.clone());
-            left.push((name, format!("another point bears the time {}", run.id.stamp())));
+            let why = format!("another point bears the time {}", run.id.stamp());
+            left.extend(run.names().map(|name| (name.to_owned(), why.clone())));
+            others.push((run.instant(), run.id.to_string()));
         }
         free
     });
+    beside(&mut runs, &others, records, &mut left);
     runs.sort_by(|left, right| left.id.cmp(&right.id));
     Ok(Found { runs, left })
+}
+
+/// What begins the reason of what is left because it is not whole.
+pub(super) const UNFINISHED: &str = "unfinished: ";
+
+/// What the vault knows already.
+struct Known {
+    /// Keys of ours outside the points' folders.
+    ours: BTreeSet<String>,
+    /// Times that points bear.
+    taken: BTreeSet<String>,
+    /// When runs took place that are points already, and have no records.
+    others: Vec<(Timestamp, String)>,
+}
+
+impl Known {
+    fn of(vault: &Vault, states: &[PointState]) -> Self {
+        let mut known = Self { ours: BTreeSet::new(), taken: BTreeSet::new(), others: Vec::new() };
+        for state in states {
+            let app = vault.app();
+            match &state.standing {
+                Standing::Committed(manifest) => {
+                    known.ours.extend(manifest.objects_outside(&Part::ALL));
+                    if state.adopted && !manifest.has(Part::Records) {
+                        known.others.push((manifest.instant, state.id.to_string()));
+                    }
+                }
+                _ if resumes(state) => continue,
+                _ => known.ours.extend([
+                    layout::sqlite(app, &state.id),
+                    layout::postgres(app, &state.id),
+                    layout::globals(app, &state.id),
+                ]),
+            }
+            // Of a point that a prune has removed, or is removing.
+            known.ours.extend(state.journal.announcements().flat_map(|announced| announced.objects.to_vec()));
+            known.taken.insert(state.id.stamp().to_owned());
+        }
+        known
+    }
+}
+
+/// True for an adoption of files that broke off; the folder of one without files holds its claim alone.
+fn goes_on_with_files(state: &PointState) -> bool {
+    let Standing::Unfinished(claim) = &state.standing else { return false };
+    resumes(state) && claim.parts.contains(&Part::Files)
 }
 
 /// True for an adoption that broke off. One whose journal has entries was a point, which a prune has removed.
@@ -219,61 +250,94 @@ fn run(database: Option<Named>, files: Option<Named>) -> Option<Run> {
     Some(Run { id, database, files, records: None, records_at: None })
 }
 
-/// A folder of old records on this machine that was read to its end.
+/// A folder of old records on this machine.
 pub(super) struct OldFolder {
     /// Its path and time.
     named: Named,
-    part: RecordsPart,
+    /// What it holds; nothing when it was not read to its end.
+    part: Option<RecordsPart>,
 }
 
-/// Reads the folders of old records below one, and names those that are none.
+/// Reads the folders of old records below one but those that are a point's already, and names what is none.
+///
+/// # Errors
+///
+/// [`Error::Usage`] when no folder below it bears a time.
 pub(super) fn records(
     local: &Path,
-    zone: &TimeZone,
+    (zone, known): (&TimeZone, &BTreeSet<String>),
     tables: &BTreeMap<String, String>,
 ) -> Result<(Vec<OldFolder>, Left)> {
     let what = || format!("cannot list `{}`", local.display());
-    let (mut found, mut left) = (Vec::new(), Vec::new());
-    for entry in std::fs::read_dir(local).map_err(|cause| Error::local(what(), cause))? {
-        let entry = entry.map_err(|cause| Error::local(what(), cause))?;
-        let path = entry.path();
-        let (true, Some(name)) =
-            (entry.file_type().is_ok_and(|kind| kind.is_dir()), entry.file_name().to_str().map(str::to_owned))
-        else {
-            continue;
-        };
+    // However it is written: by its path it is known again.
+    let local = local.canonicalize().map_err(|cause| Error::local(what(), cause))?;
+    let (mut found, mut left, mut any) = (Vec::new(), Vec::new(), false);
+    for entry in std::fs::read_dir(&local).map_err(|cause| Error::local(what(), cause))? {
+        let path = entry.map_err(|cause| Error::local(what(), cause))?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         let stamp = name.len().checked_sub(15).and_then(|at| name.get(at..));
-        let Some(named) = stamp.and_then(|stamp| named(&path.display().to_string(), stamp, zone)) else { continue };
+        let shown = path.display().to_string();
+        let Some(named) = stamp.and_then(|stamp| named(&shown, stamp, zone)) else { continue };
+        any = true;
+        if known.contains(&shown) {
+            continue;
+        }
+        if path.symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
+            left.push((shown, "it is no folder".to_owned()));
+            continue;
+        }
         if folders::is_ours(&path) {
             continue;
         }
-        match old::folder(&path, tables)? {
+        let read = old::folder(&path, tables)?;
+        match read {
             Ok((part, others)) => {
-                found.push(OldFolder { named, part });
                 left.extend(others.into_iter().map(|name| (name, "no file of records".to_owned())));
+                found.push(OldFolder { named, part: Some(part) });
             }
-            Err(why) => left.push((named.name, format!("unfinished: {why}"))),
+            Err(why) => {
+                left.push((shown, format!("{UNFINISHED}{why}")));
+                found.push(OldFolder { named, part: None });
+            }
         }
+    }
+    if !any {
+        return Err(Error::usage_hint(
+            format!("nothing in `{}` bears a time in its name", local.display()),
+            "--local names the folder that holds those of the runs, as in backups/reimport_20251115_064209",
+        ));
     }
     found.sort_by(|one, other| one.named.name.cmp(&other.named.name));
     left.sort();
     Ok((found, left))
 }
 
-/// Gives each run the nearest folder of records on this machine.
-fn beside<'a>(runs: &mut [Run], folders: impl Iterator<Item = &'a OldFolder>, left: &mut Left) {
-    let folders: Vec<&OldFolder> = folders.collect();
-    let times: Vec<Timestamp> = runs.iter().map(Run::instant).collect();
-    let pairs = nearest(&times, &folders.iter().map(|folder| folder.named.at).collect::<Vec<_>>());
-    for (run, folder) in &pairs {
-        let OldFolder { named, part } = folders[*folder];
-        runs[*run].records = Some((PathBuf::from(&named.name), part.clone()));
-        runs[*run].records_at = Some(named.at);
+/// Gives each run the nearest folder of records on this machine, but those that are nearer to a run that is not adopted here.
+fn beside(runs: &mut [Run], others: &[(Timestamp, String)], folders: &[OldFolder], left: &mut Left) {
+    let folders: Vec<(&Named, &RecordsPart)> =
+        folders.iter().filter_map(|folder| Some((&folder.named, folder.part.as_ref()?))).collect();
+    let times: Vec<Timestamp> = runs.iter().map(Run::instant).chain(others.iter().map(|(at, _)| *at)).collect();
+    let pairs = nearest(&times, &folders.iter().map(|(named, _)| named.at).collect::<Vec<_>>());
+    for (at, (named, part)) in folders.into_iter().enumerate() {
+        let pair = pairs.iter().find(|(_, folder)| *folder == at).map(|(run, _)| *run);
+        let why = match pair {
+            Some(run) if run < runs.len() => {
+                let (first, last) = runs[run]
+                    .times()
+                    .chain([named.at])
+                    .fold((named.at, named.at), |(first, last), at| (first.min(at), last.max(at)));
+                if last.duration_since(first) <= APART {
+                    runs[run].records = Some((PathBuf::from(&named.name), part.clone()));
+                    runs[run].records_at = Some(named.at);
+                    continue;
+                }
+                "it is too far from the files of the run that is nearest".to_owned()
+            }
+            Some(other) => format!("{} is nearer, and is not adopted here", others[other - runs.len()].1),
+            None => "no run that is adopted here is near its time".to_owned(),
+        };
+        left.push((named.name.clone(), why));
     }
-    let alone = folders.iter().enumerate().filter(|(at, _)| !pairs.iter().any(|(_, folder)| folder == at));
-    left.extend(
-        alone.map(|(_, folder)| (folder.named.name.clone(), "no run that is adopted here is near its time".to_owned())),
-    );
 }
 
 #[cfg(test)]

@@ -44,7 +44,8 @@ pub(super) async fn newest(vault: &Vault) -> Result<Option<Manifest>> {
     for id in vault.ids().await?.into_iter().rev().filter(|id| !id.label().is_safety()) {
         let state = vault.state(id).await?;
         let manifest = state.as_ref().and_then(|state| state.manifest());
-        if let Some(manifest) = manifest.filter(|manifest| manifest.has(Part::Database) && manifest.has(Part::Records))
+        if let Some(manifest) =
+            manifest.filter(|manifest| manifest.has(Part::Database) && manifest.own_records().is_some())
         {
             return Ok(Some(manifest.clone()));
         }

@@ -66,9 +66,12 @@ fn whose(path: &Path, id: &PointId, app: &str) -> Option<RecordFolder> {
     })
 }
 
-/// True when a folder's summary says that we have made it, for whichever app and point.
+/// True when a folder's summary has the fields that ours have, for whichever app and point, whole or not.
 pub(crate) fn is_ours(folder: &Path) -> bool {
-    summary(folder).is_some()
+    let Ok(text) = fs::read(folder.join(SUMMARY_FILE)) else { return false };
+    [&b"\"format\": "[..], b"\"point\": \"", b"\"total_rows\": "]
+        .iter()
+        .all(|field| memchr::memmem::find(&text, field).is_some())
 }
 
 fn summary(folder: &Path) -> Option<(Summary, fs::Metadata)> {

@@ -41,6 +41,10 @@ pub(crate) fn folder(folder: &Path, names: &BTreeMap<String, String>) -> Result<
         let kind = entry.file_type().map_err(|cause| Error::local(what(), cause))?;
         match entry.file_name().to_str() {
             Some(name) if kind.is_file() && name.ends_with(ENDING) => drop(files.insert(name.to_owned())),
+            // What may be records and is not read would be missing from what is called whole.
+            Some(name) if name.contains(ENDING) => {
+                return Ok(Err(format!("{name} may be records, and is a link, a folder or packed")));
+            }
             _ => others.push(entry.path().display().to_string()),
         }
     }
@@ -55,7 +59,6 @@ pub(crate) fn folder(folder: &Path, names: &BTreeMap<String, String>) -> Result<
     for name in files {
         let path = folder.join(&name);
         if name == SUMMARY_FILE {
-            part.summary = Some(hash(&path)?);
             continue;
         }
         let counted = match rows(&path)? {
@@ -79,7 +82,50 @@ pub(crate) fn folder(folder: &Path, names: &BTreeMap<String, String>) -> Result<
             sequences: BTreeMap::new(),
         });
     }
-    Ok(if part.tables.is_empty() { Err("it holds no file of records".to_owned()) } else { Ok((part, others)) })
+    if part.tables.is_empty() {
+        return Ok(Err("it holds no file of records".to_owned()));
+    }
+    let summary = folder.join(SUMMARY_FILE);
+    if summary.exists() {
+        match counts(&summary)? {
+            Ok(counts) => {
+                let wrong =
+                    part.tables.iter().find(|table| counts.get(&table.name).is_some_and(|rows| *rows != table.rows));
+                if let Some(table) = wrong {
+                    return Ok(Err(format!(
+                        "{} has {} records, and {SUMMARY_FILE} says otherwise",
+                        table.file, table.rows
+                    )));
+                }
+            }
+            Err(why) => return Ok(Err(format!("{SUMMARY_FILE}: {why}"))),
+        }
+        part.summary = Some(hash(&summary)?);
+    }
+    Ok(Ok((part, others)))
+}
+
+/// The largest summary that is read.
+const LARGEST_SUMMARY: u64 = 16 << 20;
+
+/// The numbers that an older tool's summary gives, by what they are called, however deep they lie. Of a name with several the last.
+fn counts(path: &Path) -> Result<std::result::Result<BTreeMap<String, u64>, Unreadable>> {
+    fn gather(value: &serde_json::Value, counts: &mut BTreeMap<String, u64>) {
+        for (name, value) in value.as_object().into_iter().flatten() {
+            counts.extend(value.as_u64().map(|number| (name.clone(), number)));
+            gather(value, counts);
+        }
+    }
+    let file = File::open(path).map_err(|cause| unreadable(path, cause))?;
+    Ok(match serde_json::from_reader(BufReader::new(file.take(LARGEST_SUMMARY))) {
+        Ok(value) => {
+            let mut found = BTreeMap::new();
+            gather(&value, &mut found);
+            Ok(found)
+        }
+        Err(cause) if cause.is_io() => return Err(unreadable(path, cause.into())),
+        Err(cause) => Err(cause.to_string()),
+    })
 }
 
 /// What a file holds.
@@ -99,11 +145,13 @@ pub(crate) struct Counted {
 ///
 /// As the system says.
 pub(crate) fn rows(path: &Path) -> Result<std::result::Result<Counted, Unreadable>> {
-    let (file, hashed) = Hashing::open(path)?;
+    let (mut file, hashed) = Hashing::open(path)?;
+    file.is_text = true;
     let mut parser = serde_json::Deserializer::from_reader(BufReader::with_capacity(BUFFER, file));
     let counted = parser.deserialize_seq(Rows).and_then(|counted| parser.end().map(|()| counted));
     match counted {
         Ok((rows, fields)) => Ok(Ok(Counted { hash: hashed.take().hash(), rows, fields })),
+        Err(cause) if cause.io_error_kind() == Some(io::ErrorKind::InvalidData) => Ok(Err(cause.to_string())),
         Err(cause) if cause.is_io() => Err(unreadable(path, cause.into())),
         Err(cause) => Ok(Err(cause.to_string())),
     }
@@ -119,10 +167,13 @@ fn unreadable(path: &Path, cause: io::Error) -> Error {
     Error::local(format!("cannot read `{}`", path.display()), cause)
 }
 
-/// A file that is hashed as it is read.
+/// A file that is hashed as it is read, and, where it is JSON, held against UTF-8: the parser passes over values without that.
 struct Hashing {
     file: File,
     hashed: Rc<RefCell<Hashed>>,
+    is_text: bool,
+    /// The beginning of a character whose end was not read yet.
+    begun: Vec<u8>,
 }
 
 /// What was read so far.
@@ -142,7 +193,20 @@ impl Hashing {
     fn open(path: &Path) -> Result<(Self, Rc<RefCell<Hashed>>)> {
         let file = File::open(path).map_err(|cause| unreadable(path, cause))?;
         let hashed = Rc::<RefCell<Hashed>>::default();
-        Ok((Self { file, hashed: Rc::clone(&hashed) }, hashed))
+        Ok((Self { file, hashed: Rc::clone(&hashed), is_text: false, begun: Vec::new() }, hashed))
+    }
+}
+
+impl Hashing {
+    fn require_text(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.begun.extend_from_slice(bytes);
+        let valid = match std::str::from_utf8(&self.begun) {
+            Ok(text) => text.len(),
+            Err(cut) if cut.error_len().is_none() && !bytes.is_empty() => cut.valid_up_to(),
+            Err(_) => return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8")),
+        };
+        self.begun.drain(..valid);
+        Ok(())
     }
 }
 
@@ -152,6 +216,10 @@ impl Read for Hashing {
         let mut hashed = self.hashed.borrow_mut();
         hashed.sha.update(&buffer[..read]);
         hashed.bytes += read as u64;
+        drop(hashed);
+        if self.is_text {
+            self.require_text(&buffer[..read])?;
+        }
         Ok(read)
     }
 }
@@ -219,7 +287,7 @@ impl<'de> Visitor<'de> for &mut Fields {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> std::result::Result<Counted, Unreadable> {
+    fn read(text: impl AsRef<[u8]>) -> std::result::Result<Counted, Unreadable> {
         let file = tempfile::NamedTempFile::new().expect("room");
         fs::write(file.path(), text).expect("room");
         rows(file.path()).expect("a file")
@@ -242,5 +310,9 @@ mod tests {
         {
             assert!(read(text).is_err(), "{text:?} was read");
         }
+        assert!(read(b"[{\"a\": \"\xff\xfe\"}]").is_err());
+        assert!(read(b"[{\"a\": \"\xc5\"}]").is_err());
+        let long = format!("[{{\"a\": \"{}\"}}]", "ž€😀".repeat(BUFFER / 5));
+        assert_eq!(read(long).expect("records").rows, 1);
     }
 }

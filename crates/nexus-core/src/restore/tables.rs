@@ -52,13 +52,13 @@ pub struct TablesPlanned {
 pub(super) async fn plan(point: &RecoveryPoint, target: &TablesTarget, lock_wait: Duration) -> Result<TablesPlanned> {
     let records = records_of(point)?;
     if point.manifest().adopted.is_some() {
-        return Err(Error::Unsupported {
-            what: format!(
-                "the records of {} were written by an older tool, and what their values were in the database nobody says: \
-                 restore its database, or put the files into a folder with --to-records FOLDER",
+        return Err(Error::usage_hint(
+            format!(
+                "the records of {} were written by an older tool, and what their values were in the database nobody says",
                 point.id()
             ),
-        });
+            format!("nexus restore {} --only records --to-records FOLDER puts the files into a folder", point.id()),
+        ));
     }
     require_files(point, records)?;
     let wanted = selected(&records.tables, &target.tables)?;

@@ -116,7 +116,13 @@ fn page(plan: &AdoptPlan) -> Page {
             Some(database) => {
                 page.field(
                     "database",
-                    format!("{}, {}, {}", database.key, size(database.bytes), counted(database.rows, "row")),
+                    format!(
+                        "{}, {}, {} in {}",
+                        database.key,
+                        size(database.bytes),
+                        counted(database.rows, "row"),
+                        counted(database.tables, "table")
+                    ),
                 );
             }
             None => page.field("database", "none of its time is adopted"),
@@ -136,6 +142,9 @@ fn page(plan: &AdoptPlan) -> Page {
                 "records",
                 format!("{folder}: {files}, {}; on this machine alone", counted(records.rows, "row")),
             );
+            if !records.has_summary {
+                page.field("", "no backup_summary.json is with them: whether a file is missing nothing says");
+            }
         }
     }
     if plan.points.is_empty() {

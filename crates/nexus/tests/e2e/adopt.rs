@@ -178,12 +178,71 @@ fn old_records_are_parts(app: &App) {
     let told = app.run(&["verify", FIRST, "--only", "records"]).ends_with(1);
     assert!(told.out.contains("patients.json"), "{}", told.out);
     app.run(&["restore", FIRST, "--only", "records", "--to-records", "again", "--yes"]).refuses(1, "is damaged");
+    app.run(&["restore", FIRST, "--only", "records", "--to-records", RECORDS, "--yes"]).refuses(1, "is damaged");
     std::fs::rename(app.path(RECORDS), app.path("elsewhere")).expect("a folder");
+    app.run(&["verify", FIRST, "--only", "records", "--quick"]).refuses(2, "are not here");
     app.run(&["verify", FIRST, "--only", "records"]).refuses(2, "are not here");
     app.run(&["restore", FIRST, "--only", "records", "--to-records", "again", "--yes"]).refuses(2, "are not here");
     std::fs::rename(app.path("elsewhere"), app.path(RECORDS)).expect("a folder");
     app.write(&format!("{RECORDS}/patients.json"), PATIENTS);
+    // The files of another run are never overwritten.
+    let other = "backups/reimport_20240101_000000";
+    app.run(&["restore", FIRST, "--only", "records", "--to-records", other, "--yes"]).refuses(2, "is another file");
+    assert_eq!(std::fs::read_to_string(app.path(&format!("{other}/patients.json"))).expect("a file"), "[]");
+    app.run(&["restore", FIRST, "--only", "records", "--to-records", RECORDS, "--yes"]).ends_with(0);
     app.run(&["verify", FIRST]).ends_with(0);
+}
+
+#[tokio::test]
+async fn records_that_may_be_incomplete_are_left_and_named() {
+    let (_service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    leave(&app).await;
+    let told = |why: &str| {
+        let shown =
+            app.run(&["adopt", "--dry-run", "--name", "nexus", "--local", "backups", "--json"]).ends_with(0).json();
+        let first = &shown["points"].as_array().expect("points").iter().find(|point| point["id"] == FIRST).cloned();
+        assert_eq!(first.as_ref().expect("it is there")["records"], serde_json::Value::Null, "{shown}");
+        assert!(shown["left"].to_string().contains(why), "{why}: {shown}");
+    };
+    let summary = |text: &str| app.write(&format!("{RECORDS}/backup_summary.json"), text);
+    summary("{\"timesta");
+    told("backup_summary.json: EOF");
+    summary("{\"tables\": {\"patients\": 3}}");
+    told("patients.json has 2 records, and backup_summary.json says otherwise");
+    summary("{\"tables\": {\"patients\": 2}}");
+    app.write(&format!("{RECORDS}/images.json.gz"), "packed");
+    told("images.json.gz may be records");
+    std::fs::remove_file(app.path(&format!("{RECORDS}/images.json.gz"))).expect("a file");
+    std::fs::remove_file(app.path(&format!("{RECORDS}/backup_summary.json"))).expect("a file");
+    let shown = app.run(&["adopt", "--dry-run", "--name", "nexus", "--local", "./backups"]).ends_with(0);
+    assert!(shown.out.contains("whether a file is missing nothing says"), "{}", shown.out);
+    app.run(&["adopt", "--dry-run", "--name", "nexus", "--local", RECORDS]).refuses(2, "bears a time in its name");
+    // A run that is a point already is nearer than the one that is adopted now.
+    app.run(&["adopt", "--yes", "--name", "nexus"]).ends_with(0);
+    app.put("backup/reimport_20251115_065500/images/x.jpg", b"x").await;
+    let shown = app.run(&["adopt", "--dry-run", "--name", "nexus", "--local", "backups", "--json"]).ends_with(0).json();
+    assert!(shown["left"].to_string().contains(&format!("{FIRST} is nearer")), "{shown}");
+}
+
+#[tokio::test]
+async fn an_adoption_of_a_database_alone_goes_on_when_it_broke_off() {
+    let (service, endpoint) = sandbox();
+    let app = App::clinic(endpoint).await;
+    app.configure("[s3]\nattempts = 1\n");
+    leave(&app).await;
+    let bucket = &app.bucket;
+    let place = app.database.display();
+    app.write(
+        "bare.toml",
+        &format!("app = \"clinic\"\n[database]\nurl = \"{place}\"\n[vault]\nurl = \"s3://{bucket}/backup/\"\n[s3]\nattempts = 1\n"),
+    );
+    let words = ["adopt", "--yes", "--name", "nexus", "--config", "bare.toml", "--json"];
+    service.inject(Fault::Reset, FaultAt::Operation { name: "PutObject".to_owned(), nth: 3 });
+    app.run(&words).ends_with(2);
+    service.clear_faults();
+    let told = app.run(&words).ends_with(0).json();
+    assert!(told["adopted"].to_string().contains(SECOND), "{told}");
 }
 
 #[tokio::test]

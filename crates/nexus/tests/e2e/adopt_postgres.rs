@@ -71,6 +71,10 @@ async fn rows_are_counted_whatever_they_and_their_tables_are_called() {
          insert into \"COPY public.t (a) FROM stdin;\" values (E'\\\\.'), (E'x\ny'), ('COPY public.t (a) FROM stdin;'), (null), ('');
          create table t (a text); insert into t select repeat('long ', 500000);
          create table \"line\nbreak\" (a int); insert into \"line\nbreak\" select generate_series(1, 1000);
+         create table parted (at date) partition by range (at);
+         create table kept (at date) partition by range (at);
+         create table kept_2025 partition of kept for values from ('2025-01-01') to ('2026-01-01');
+         insert into kept values ('2025-06-01'), ('2025-07-01');
          create table empty (a int); create table bare (); insert into bare default values;
          select lo_from_bytea(0, 'large'), lo_from_bytea(0, '')",
     );
@@ -87,6 +91,7 @@ async fn rows_are_counted_whatever_they_and_their_tables_are_called() {
         assert_eq!(part["tables"], own["tables"]);
         assert_eq!(part["postgres"]["large_objects"], 2);
     }
+    app.run(&["drill", "adopted_20251115_063849"]).ends_with(0);
 }
 
 #[tokio::test]
@@ -119,6 +124,15 @@ async fn a_dump_that_is_cut_or_none_is_left_and_named() {
     let inserts = leave(&app, &server, &database.name, &["--inserts"]).await;
     left("are statements");
     app.put(KEY, &inserts[..0]).await;
+    // Whole files, and not the whole database.
+    for (words, why) in [
+        (&["--schema-only"][..], "without the rows of t"),
+        (&["--data-only"], "it holds no table"),
+        (&["--exclude-table-data=t"], "without the rows of t"),
+    ] {
+        leave(&app, &server, &database.name, words).await;
+        left(why);
+    }
     app.put(&KEY.replace("clinic_", "other_"), &whole).await;
     left("it may be another app's");
     app.delete(KEY).await;

@@ -57,7 +57,8 @@ async fn the_last_file_that_the_app_writes_is_in_the_safety_point_and_does_not_s
     app.write("last", "last words");
     let url = app.endpoint.url.clone();
     let put = |key: &str| format!("\"$AWS\" --endpoint-url {url} s3 cp last s3://{}/{key} >&2", app.bucket);
-    app.configure(&hooks(&format!("AWS={}\n{}", nexus_testkit::services::aws().display(), put("images/a.jpg"))));
+    let hooks = hooks(&format!("AWS={}\n{}", nexus_testkit::services::aws().display(), put("images/a.jpg")));
+    app.configure(&hooks.replace("1s", "60s"));
     let done = app.restore(&[&id, "--delete-extra"]);
     assert_eq!(app.state().await, before);
     let safety = done["safety_point"].as_str().unwrap_or_else(|| panic!("{done}"));

@@ -52,6 +52,9 @@ impl PostgresDatabase {
             Err(Unread::Cut) => return Ok(Err("unfinished: it is cut".to_owned())),
             Err(Unread::Failed(cause)) => return Err(Error::local(what, cause)),
         };
+        if let Err(why) = require_whole(&toc) {
+            return Ok(Err(why));
+        }
         let coming = match Counter::new(&toc) {
             Ok(coming) => coming,
             Err(why) => return Ok(Err(why)),
@@ -100,6 +103,13 @@ impl PostgresDatabase {
         read.map_err(failed)?;
         match status.code() {
             Some(0) => Ok(counter.finish()),
+            Some(_) if words.contains("does not support compression") => Err(Error::Unsupported {
+                what: format!(
+                    "`{}` cannot read an old dump: {}; name the folder of one that can as `programs` under [database]",
+                    program.path.display(),
+                    without_rows(&words)
+                ),
+            }),
             Some(_) => Ok(Err(format!("unfinished: pg_restore cannot read it to its end: {}", without_rows(&words)))),
             None => Err(Error::Service {
                 what: format!("`{}` was ended ({status}) while it read an old dump", program.path.display()),
@@ -107,6 +117,27 @@ impl PostgresDatabase {
             }),
         }
     }
+}
+
+/// Refuses a dump that was told to leave out rows or the tables that they belong in: restored, it would not be the database.
+///
+/// Which tables it was told to leave out altogether, it does not say.
+fn require_whole(toc: &Toc) -> std::result::Result<(), String> {
+    let of = |kind: &'static str| toc.entries.iter().filter(move |entry| entry.kind == kind);
+    let rows: BTreeSet<(&str, &str)> = of("TABLE DATA")
+        .filter(|entry| entry.has_data)
+        .map(|entry| (entry.schema.as_str(), entry.tag.as_str()))
+        .collect();
+    if of("TABLE").next().is_none() {
+        return Err("it holds no table".to_owned());
+    }
+    let without = of("TABLE").find(|entry| {
+        !rows.contains(&(entry.schema.as_str(), entry.tag.as_str())) && !statements::is_partitioned(&entry.definition)
+    });
+    if let Some(table) = without {
+        return Err(format!("it was made without the rows of {}", shown(&table.schema, &table.tag)));
+    }
+    Ok(())
 }
 
 /// Rows of a partition are those of the table that it is a part of, as in every other point.
@@ -117,7 +148,11 @@ fn with_partitions(toc: &Toc, rows: BTreeMap<String, u64>) -> BTreeMap<String, u
         .flat_map(|entry| statements::partitions(&entry.definition))
         .map(|(child, parent)| (named(child), named(parent)))
         .collect();
-    let mut tables = BTreeMap::new();
+    // One may have no partition that has rows.
+    let parted =
+        toc.entries.iter().filter(|entry| entry.kind == "TABLE" && statements::is_partitioned(&entry.definition));
+    let parted = parted.map(|entry| shown(&entry.schema, &entry.tag)).filter(|name| !parents.contains_key(name));
+    let mut tables: BTreeMap<String, u64> = parted.map(|name| (name, 0)).collect();
     for (mut name, rows) in rows {
         // A partition may have partitions, and no more levels than there are.
         for _ in 0..parents.len() {

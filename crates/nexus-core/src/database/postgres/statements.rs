@@ -87,16 +87,24 @@ fn quoted(letters: &mut std::iter::Peekable<std::str::Chars<'_>>, mark: char, es
 }
 
 /// A schema and a name in it.
-pub(super) type Path = (String, String);
+pub(super) type Named = (String, String);
 
 /// The partitions that a text attaches, each with the table that it becomes a part of.
-pub(super) fn partitions(definition: &str) -> Vec<(Path, Path)> {
+pub(super) fn partitions(definition: &str) -> Vec<(Named, Named)> {
     let path = |words: &[Token]| match words {
         [schema, Token::Sign('.'), name, ..] => Some((schema.value(), name.value())),
         _ => None,
     };
     let mut found = Vec::new();
     for words in statements(definition) {
+        // Until 11 a partition was made as one.
+        let made_of = words.windows(2).position(|two| two[0].is("partition") && two[1].is("of"));
+        if let (Some(at), true) = (made_of, words[0].is("create")) {
+            if let (Some(child), Some(parent)) = (words.get(2..).and_then(path), path(&words[at + 2..])) {
+                found.push((child, parent));
+            }
+            continue;
+        }
         let attaches = |two: &[Token]| two[0].is("attach") && two[1].is("partition");
         let (Some(at), Some(table)) =
             (words.windows(2).position(attaches), words.iter().position(|word| word.is("only")))
@@ -108,6 +116,12 @@ pub(super) fn partitions(definition: &str) -> Vec<(Path, Path)> {
         }
     }
     found
+}
+
+/// True for the statement of a table whose rows lie in its partitions.
+pub(super) fn is_partitioned(definition: &str) -> bool {
+    let mut all = statements(definition).into_iter();
+    all.any(|words| words[0].is("create") && words.windows(2).any(|two| two[0].is("partition") && two[1].is("by")))
 }
 
 /// The options of `CREATE DATABASE`, by their names in capitals.
@@ -267,6 +281,11 @@ mod tests {
             "CREATE TABLE public.new (at date);\nALTER TABLE ONLY \"my only\".events ATTACH PARTITION public.new FOR VALUES FROM ('2025') TO ('2026');\n",
         );
         assert_eq!(found, [(path("public", "new"), path("my only", "events"))]);
+        let found =
+            partitions("CREATE TABLE public.old PARTITION OF public.events\nFOR VALUES IN (1)\nPARTITION BY LIST (b);");
+        assert_eq!(found, [(path("public", "old"), path("public", "events"))]);
+        assert!(is_partitioned("CREATE TABLE public.events (\n    at date\n)\nPARTITION BY RANGE (at);\n"));
+        assert!(!is_partitioned("CREATE TABLE public.\"PARTITION BY\" (a text DEFAULT 'PARTITION BY'::text);\n"));
         assert!(partitions("ALTER TABLE ONLY public.a ADD CONSTRAINT b CHECK (c = 'ATTACH PARTITION');").is_empty());
     }
 

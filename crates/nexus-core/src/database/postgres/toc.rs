@@ -63,7 +63,7 @@ type Outcome<T> = std::result::Result<T, Unread>;
 
 /// Reads header and table from an archive's beginning.
 pub(super) fn read(archive: impl BufRead) -> Outcome<Toc> {
-    let mut from = From(archive);
+    let mut from = Reading(archive);
     let [b'P', b'G', b'D', b'M', b'P', major, minor, revision, integer, place, format] = from.bytes()? else {
         return Err(Unread::No("it is no dump in pg_dump's custom format".to_owned()));
     };
@@ -97,9 +97,9 @@ pub(super) fn read(archive: impl BufRead) -> Outcome<Toc> {
 }
 
 /// An archive as it is read.
-struct From<R>(R);
+struct Reading<R>(R);
 
-impl<R: BufRead> From<R> {
+impl<R: BufRead> Reading<R> {
     fn entry(&mut self, minor: u8, place: u8) -> Outcome<Entry> {
         let _id = self.number()?;
         let has_data = self.number()? != 0;

@@ -248,7 +248,12 @@ fn disasters(run: &Run, point: &RecoveryPoint, kept: &[Part]) -> Vec<Disaster> {
         let look = format!("jq -c '.[] | select(.id == 1)' {}", shell_quoted(&format!("then/{table}")));
         let stock = match (&part.folder, part.in_vault) {
             (_, true) => vec![copy(run, point, &format!("{}/records/", point.id()), "then/", Many::Tree), look.clone()],
-            (Some(folder), false) => vec![command_line(["cp", "-r", folder, "then"]), look.clone()],
+            (Some(folder), false) => {
+                vec![
+                    format!("mkdir -p then && {}", command_line(["cp", "-r", &format!("{folder}/."), "then/"])),
+                    look.clone(),
+                ]
+            }
             (None, false) => Vec::new(),
         };
         let nexus = vec![restore(&["--only", "records", "--to-records", "then"]), look];
