@@ -1,6 +1,7 @@
 //! Backup: one instant of the app into one point, committed once, then proven.
 
 mod held;
+mod left;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use crate::clock::Clock;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
-use crate::files::capture::{self, FilesCapture, FilesPlan, SeenCopies};
+use crate::files::capture::{self, Earlier, FilesCapture, FilesPlan, SeenCopies};
 use crate::local::{self, Given, Scratch};
 use crate::point::{
     Copies, DatabaseKind, DatabasePart, FORMAT, Finding, FindingKind, Label, Manifest, Part, Parts, PointId,
@@ -88,10 +89,13 @@ pub async fn backup(vault: &Vault, plan: &BackupPlan, clock: &Clock, events: &Ev
     let exported = Exported::prepare(plan, &scratch)?;
     let held = Held::open(plan, &scratch, &exported.work, clock, events).await?;
     let base = base(vault, plan).await?;
-    let reuses: Vec<PointId> = base.iter().map(|point| point.id().clone()).collect();
+    let left = left::broken_off(vault, plan, clock.now()).await?;
+    let reuses: Vec<PointId> = base.iter().map(RecoveryPoint::id).chain(&left).cloned().collect();
     vault.sweep_uploads(clock, events).await;
-    let draft = vault.begin(&plan.label, &plan.parts, &reuses, clock).await?;
-    let point = match Box::pin(fill(&draft, plan, base, held, exported, &scratch, clock, events)).await {
+    let files = plan.files.as_ref().filter(|_| plan.parts.contains(&Part::Files));
+    let files = files.map(|files| files.address.to_string());
+    let draft = vault.begin_with(&plan.label, &plan.parts, (&reuses, files), clock).await?;
+    let point = match Box::pin(fill(&draft, plan, (base, left), held, exported, &scratch, clock, events)).await {
         Ok(point) => point,
         Err(error) => {
             // A part that was still under way when another failed was dropped with its upload.
@@ -196,13 +200,14 @@ struct Filled {
 async fn fill(
     draft: &Draft,
     plan: &BackupPlan,
-    base: Option<RecoveryPoint>,
+    (base, left): (Option<RecoveryPoint>, Vec<PointId>),
     held: Option<Held>,
     exported: Exported,
     scratch: &Scratch,
     clock: &Clock,
     events: &Events,
 ) -> Result<Filled> {
+    let left = left::still_there(draft, left, clock).await?;
     let base = still_there(draft, base, scratch, events).await?;
     let base_id = base.as_ref().map(|base| base.id().clone());
     let (instant, opened) = held.as_ref().map(|held| (held.instant, held.milliseconds)).unzip();
@@ -210,7 +215,8 @@ async fn fill(
         let begun = Instant::now();
         let rows = take_held(draft, plan, held, &exported, scratch, events);
         let files = async {
-            let files = capture_files(draft, plan, base.as_ref(), scratch, events).await?;
+            let files =
+                capture_files(draft, plan, Earlier { base: base.as_ref(), left: &left }, scratch, events).await?;
             Ok((files, (Part::Files, milliseconds(begun))))
         };
         futures::try_join!(rows, files)
@@ -429,13 +435,13 @@ async fn store_records(
 async fn capture_files(
     draft: &Draft,
     plan: &BackupPlan,
-    base: Option<&RecoveryPoint>,
+    earlier: Earlier<'_>,
     scratch: &Scratch,
     events: &Events,
 ) -> Result<Option<FilesCapture>> {
     match &plan.files {
         Some(files) if plan.parts.contains(&Part::Files) => {
-            capture::capture(files, draft, base, scratch, events).await.map(Some)
+            Box::pin(capture::capture(files, draft, earlier, scratch, events)).await.map(Some)
         }
         _ => Ok(None),
     }

@@ -165,6 +165,39 @@ fn sweep(parent: &Path) {
     }
 }
 
+/// This process as its machine tells it apart from every other: the boot, the namespace of its number, the number, when it began.
+pub(crate) fn this_process() -> Option<String> {
+    Some(format!("{} {} {}", where_numbers_count()?, std::process::id(), began(std::process::id())?))
+}
+
+/// True when a process, as [`this_process`] told it, ran on this machine since it was started last, and runs no more. What is not known is false.
+pub(crate) fn is_gone(process: &str) -> bool {
+    let mut words = process.rsplitn(3, ' ');
+    let (Some(began_at), Some(Ok(number)), Some(place)) = (words.next(), words.next().map(str::parse), words.next())
+    else {
+        return false;
+    };
+    // Where others' processes are hidden, none can be told to be gone.
+    let seen = began(1).is_some() && where_numbers_count().as_deref() == Some(place);
+    seen && began(number).as_deref() != Some(began_at)
+}
+
+/// The boot and the namespace in which a process's number means that process.
+fn where_numbers_count() -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let space = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(format!("{} {}", boot.trim(), space.display()))
+}
+
+/// When a process began, in ticks since the boot (`proc_pid_stat(5)`, field 22); none: it is not there, or a zombie.
+fn began(number: u32) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
+    // The name, in brackets, may hold anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    fields.nth(18).filter(|_| state != "Z").map(str::to_owned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -230,9 +230,16 @@ pub struct Claim {
     pub started: Timestamp,
     /// The parts it will take.
     pub parts: Vec<Part>,
-    /// The points whose copies it may come to depend on: its base, and a broken-off point it takes over.
+    /// The points whose copies it may come to depend on: its base, and backups that broke off.
     #[serde(default)]
     pub reuses: Vec<PointId>,
+    /// Where its files come from: `s3://bucket/prefix`; nothing where it takes none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<String>,
+    /// The process that made it, as its machine tells whether it still runs: that one's boot, the process's namespace, its number
+    /// and when it began. Nothing of a machine is to be known by it elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
     /// True when it claims what an older tool has left: what lies there is not this claim's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopted: bool,

@@ -20,13 +20,13 @@ use crate::error::{Error, Result, chain};
 use crate::event::Events;
 use crate::point::{JournalEvent, Manifest, Part, PointId};
 use crate::retention::{self, Decision, Reason, Rules, TOLERATED};
-use crate::vault::Vault;
 use crate::vault::draft;
 use crate::vault::eraser::Eraser;
 pub use crate::vault::eraser::Kept;
 use crate::vault::journal::{Journal, STALE};
+use crate::vault::{SPARED, Vault};
 pub use folders::RecordFolder;
-use survey::{REMEMBERED, Role, SPARED, Seen, Survey};
+use survey::{REMEMBERED, Role, Seen, Survey};
 pub use sweep::{Foreign, Swept};
 use sweep::{Stand, Stands};
 
@@ -464,6 +464,9 @@ impl Pruning<'_> {
                     let reason = "it said nothing for a day, and a prune gave it up";
                     if !draft::revoke(self.vault, &claim.point, reason, self.clock).await? {
                         self.require_no_commit(&claim.point).await?;
+                        continue;
+                    }
+                    if survey.reused_by(&claim.point).is_some() {
                         continue;
                     }
                     stands.set(&claim.point, Stand::given_up());

@@ -9,6 +9,7 @@ use futures::stream::{self, StreamExt};
 use sha2::{Digest, Sha256};
 
 use super::compare::{self, Compared, Groups};
+use super::left::Left;
 use super::rules::Rules;
 use crate::bucket::sorted::Sorted;
 use crate::bucket::transfer::{self, Copied, Target};
@@ -17,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::listing::{FileEntry, FileKind, ListingReader, ListingWriter, Place, Side, Written, hex};
 use crate::local::{Given, Scratch, create_private};
-use crate::point::{Copies, Count, FileRules, FilesPart, Finding, FindingKind, Part, StoredObject};
+use crate::point::{Copies, Count, FileRules, FilesPart, Finding, FindingKind, Part, PointId, StoredObject};
 use crate::vault::draft::Draft;
 use crate::vault::{RecoveryPoint, layout};
 
@@ -123,15 +124,26 @@ pub(super) struct Tally {
     copied: Count,
     reused: Count,
     pub(super) excluded: Count,
+    /// Copies of backups that broke off.
+    left: Count,
     proofs: BTreeMap<crate::listing::ProofKind, u64>,
     findings: Vec<Finding>,
+}
+
+/// What may serve instead of copies that are made anew.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Earlier<'a> {
+    /// The point before.
+    pub base: Option<&'a RecoveryPoint>,
+    /// Backups that broke off, the newest first.
+    pub left: &'a [PointId],
 }
 
 /// Takes the files into a draft: listed now, so after the instant of the database.
 pub async fn capture(
     plan: &FilesPlan,
     draft: &Draft,
-    base: Option<&RecoveryPoint>,
+    Earlier { base, left }: Earlier<'_>,
     scratch: &Scratch,
     events: &Events,
 ) -> Result<FilesCapture> {
@@ -152,10 +164,14 @@ pub async fn capture(
         Some(point) => Some(point.listing(scratch).await?),
         None => None,
     };
+    let left = Left::of(draft.vault(), left, &rules).await?;
     let work = scratch.file("files.work");
     let mut tally = Tally::default();
-    let to_copy = sort_out(listed, base, &rules, &work, &mut tally)?;
+    let to_copy = sort_out(listed, (base, left), &rules, &work, &mut tally)?;
     events.ended(Stage::ListFiles);
+    if tally.left.files > 0 {
+        events.note(format!("{} copies of a backup that broke off are used where they lie", tally.left.files));
+    }
 
     let mut path = scratch.file("files.jsonl.zst");
     events.started(Stage::CopyFiles, Some(to_copy.files), Some(to_copy.bytes));
@@ -211,7 +227,7 @@ fn part(plan: &FilesPlan, tally: Tally, listing: StoredObject, script: StoredObj
 /// Decides for every listed file: left out, reused, or to be copied; nothing is copied before all are decided.
 pub(super) fn sort_out(
     listed: Sorted,
-    base: Option<ListingReader>,
+    (base, mut left): (Option<ListingReader>, Left),
     rules: &Rules,
     work: &Path,
     tally: &mut Tally,
@@ -242,11 +258,13 @@ pub(super) fn sort_out(
             continue;
         }
         let earlier = base.as_mut().map(|base| find(base, &object.key)).transpose()?.flatten();
-        let reuse = earlier.filter(|earlier| unchanged(earlier, &object));
-        if reuse.is_none() && object.kind == FileKind::File {
-            to_copy.add(object.side.size);
-        }
         let category = rules.category(&object.key).to_owned();
+        let mut reuse = earlier.filter(|earlier| unchanged(earlier, &object));
+        if reuse.is_none() && object.kind == FileKind::File {
+            reuse = left.copy_of(&object, &category)?;
+            let count = if reuse.is_some() { &mut tally.left } else { &mut to_copy };
+            count.add(object.side.size);
+        }
         serde_json::to_writer(&mut out, &Job { object, category, reuse })
             .map_err(|cause| Error::local(what(), cause.into()))?;
         out.write_all(b"\n").map_err(|cause| Error::local(what(), cause))?;

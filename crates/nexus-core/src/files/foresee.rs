@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 
 use super::capture::{FilesPlan, Job, SCRIPT, Tally, sort_out};
+use super::left::Left;
 use super::rules::Rules;
 use crate::error::{Error, Result};
 use crate::event::Events;
@@ -71,7 +72,7 @@ pub async fn foresee(
     }
     let work = scratch.file("foreseen.work");
     let mut tally = Tally::default();
-    foreseen.to_copy = sort_out(listed, earlier, &rules, &work, &mut tally)?;
+    foreseen.to_copy = sort_out(listed, (earlier, Left::nothing()), &rules, &work, &mut tally)?;
     foreseen.left_out = tally.excluded;
     let would_be: PointId = "estimate_20000101_000000".parse()?;
     let path = scratch.file("foreseen.jsonl.zst");

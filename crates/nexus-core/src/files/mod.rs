@@ -3,6 +3,7 @@
 pub mod capture;
 pub mod compare;
 pub mod foresee;
+pub(crate) mod left;
 pub mod restore;
 pub mod rules;
 pub mod scratch;

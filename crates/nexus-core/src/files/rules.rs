@@ -49,6 +49,11 @@ impl Rules {
         self.vaults.iter().any(|vault| key.starts_with(vault.as_str()))
     }
 
+    /// All categories.
+    pub fn categories(&self) -> impl Iterator<Item = &str> {
+        self.categories.iter().map(|(name, _)| name.as_str()).chain([layout::OTHER])
+    }
+
     /// The category of a key: the first rule that matches.
     pub fn category(&self, key: &str) -> &str {
         let found = self.categories.iter().find(|(_, globs)| globs.is_match(key));

@@ -9,8 +9,6 @@ use crate::retention::Candidate;
 use crate::vault::journal::Entries;
 use crate::vault::{PointState, SILENT, Standing, Vault, layout};
 
-/// How long the copies of a claim that was given up are left alone: the next backup of the same app may come soon.
-pub(super) const SPARED: SignedDuration = SignedDuration::from_hours(24);
 /// How long the word that a claim was given up stays, so that a backup that wakes up late cannot commit.
 pub(super) const REMEMBERED: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Points looked at at once.

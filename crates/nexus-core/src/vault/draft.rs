@@ -40,10 +40,21 @@ impl Vault {
     ///
     /// Time stamps are unique in a vault, so a second that any other point or database copy bears is waited out.
     pub async fn begin(&self, label: &Label, parts: &[Part], reuses: &[PointId], clock: &Clock) -> Result<Draft> {
+        self.begin_with(label, parts, (reuses, None), clock).await
+    }
+
+    /// The same, saying where its files come from.
+    pub(crate) async fn begin_with(
+        &self,
+        label: &Label,
+        parts: &[Part],
+        (reuses, files): (&[PointId], Option<String>),
+        clock: &Clock,
+    ) -> Result<Draft> {
         for _ in 0..SECONDS {
             let id = PointId::new(label.clone(), clock.now());
             if self.is_free(&id, false).await? {
-                let claim = Claim { reuses: reuses.to_vec(), ..self.claim(&id, parts, clock) };
+                let claim = Claim { reuses: reuses.to_vec(), files: files.clone(), ..self.claim(&id, parts, clock) };
                 if self.create(&layout::claim(&id), document(&claim)).await? {
                     let alive = Arc::new(Mutex::new(claim.started));
                     let draft = Draft { vault: self.clone(), claim, alive };
@@ -87,6 +98,8 @@ impl Vault {
             started: clock.now(),
             parts: parts.to_vec(),
             reuses: Vec::new(),
+            files: None,
+            process: crate::local::this_process(),
             adopted: false,
         }
     }

@@ -28,6 +28,8 @@ pub const SOFTWARE: &str = concat!("nexus ", env!("CARGO_PKG_VERSION"));
 const AT_ONCE: usize = 16;
 /// How long a claim may say nothing before it counts as broken off. A running backup says each hour that it lives.
 pub const SILENT: SignedDuration = SignedDuration::from_hours(24);
+/// How long the copies of a claim that was given up are left alone: the next backup, of the next night too, goes on from them.
+pub const SPARED: SignedDuration = SignedDuration::from_hours(48);
 
 /// How what we write ourselves is stored: database, records, listing, manifest, journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -345,6 +347,12 @@ impl Vault {
         Ok(states.into_iter().flatten().collect())
     }
 
+    /// The claim of an id, however it ended, when it is there and can be understood.
+    pub(crate) async fn claim_of(&self, id: &PointId) -> Result<Option<Claim>> {
+        let key = layout::claim(id);
+        Ok(self.read(&key).await?.and_then(|bytes| parse::<Claim>(&bytes, &self.name(&key)).ok()))
+    }
+
     /// What is known of one id, or `None` when it is not ours.
     pub async fn state(&self, id: PointId) -> Result<Option<PointState>> {
         let (manifest, claim) = (layout::manifest(&id), layout::claim(&id));
@@ -485,6 +493,9 @@ fn unfit(state: &PointState, needs: &[Part]) -> Option<String> {
     let (going, expired) = (state.journal.going(), state.journal.expired());
     if let Some(part) = needs.iter().find(|part| !manifest.has(**part)) {
         return Some(format!("it has no {part}"));
+    }
+    if needs.contains(&Part::Records) && manifest.own_records().is_none() {
+        return Some("its records were written by an older tool".into());
     }
     if let Some(part) = needs.iter().find(|part| expired.contains(part)) {
         return Some(format!("its {part} expired"));

@@ -52,6 +52,8 @@ fn claim() -> Claim {
         started: time("2025-11-15T06:42:33.204Z"),
         parts: Part::ALL.to_vec(),
         reuses: vec![id(BASE)],
+        files: Some("s3://clinic-documents".into()),
+        process: Some("5d1b1d0e-7f0e-4e5c-9d2b-0a1c2d3e4f50 pid:[4026531836] 3127 884213".into()),
         adopted: false,
     }
 }

@@ -12,6 +12,7 @@ mod doctor_probe;
 mod drill;
 mod drill_postgres;
 mod estimate;
+mod goes_on;
 mod guard;
 mod guard_signals;
 mod holder;

@@ -146,7 +146,7 @@ fn claims(page: &mut Page, claims: &[ClaimPlan], now: Timestamp) {
         let ago = |at: &Timestamp| format!("{} ago", distance(*at, now));
         let (fate, words) = match &claim.fate {
             Fate::Running { alive } => ("keep", format!("a backup is under way, last heard of {}", ago(alive))),
-            Fate::Spared { given_up } => ("keep", format!("given up {}: its copies stay for a day", ago(given_up))),
+            Fate::Spared { given_up } => ("keep", format!("given up {}: its copies stay for two days", ago(given_up))),
             Fate::Revoked { alive } => ("give up", format!("broke off: last heard of {}", ago(alive))),
             Fate::Swept { given_up } => ("clear", format!("given up {}", ago(given_up))),
             Fate::Forgotten { given_up } => ("remove", format!("given up {}", ago(given_up))),

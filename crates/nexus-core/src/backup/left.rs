@@ -1,0 +1,91 @@
+//! Backups that broke off, whose copies the next one may use.
+//!
+//! A prune may be about to remove them, and nothing is announced of copies without a point. What keeps the two apart: a claim that
+//! nobody has ended, and whose process is gone or was silent for long, belongs to whoever ends it, and only one can; the
+//! copies of one that was given up stay for [`SPARED`], of which the last half a day is not relied on. A backup that may still
+//! run is left alone: it may write a copy again.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::BackupPlan;
+use crate::clock::Clock;
+use crate::error::Result;
+use crate::files::left::can_be_told;
+use crate::local;
+use crate::point::{Claim, Copies, Part, PointId};
+use crate::vault::draft::{Draft, revoke};
+use crate::vault::{PointState, SPARED, Standing, Vault};
+
+/// How far clocks may be apart, and how long it may take from a look at one to what is done by it.
+const MARGIN: SignedDuration = SignedDuration::from_hours(12);
+/// So many are looked at: each may have gone on from the one before.
+const MOST: usize = 4;
+
+/// The newest claims without a point on files of the same source, the newest first; before this backup has a claim.
+pub(super) async fn broken_off(vault: &Vault, plan: &BackupPlan, now: Timestamp) -> Result<Vec<PointId>> {
+    let Some(files) = plan.files.as_ref().filter(|_| plan.parts.contains(&Part::Files)) else { return Ok(Vec::new()) };
+    if files.copies != Copies::Incremental || !can_be_told(&files.source, vault) {
+        return Ok(Vec::new());
+    }
+    let source = files.address.to_string();
+    let mut found = Vec::new();
+    for id in vault.ids().await?.into_iter().rev() {
+        // A point holds what was copied until then, and older claims have nothing that it has not.
+        let Some(state) = vault.state(id).await?.filter(|state| !state.adopted) else { continue };
+        if state.manifest().is_some_and(|manifest| manifest.has(Part::Files)) || found.len() == MOST {
+            break;
+        }
+        let claim = vault.claim_of(&state.id).await?;
+        if claim.is_some_and(|claim| claim.files.as_deref() == Some(source.as_str())) && look(&state, now).is_some() {
+            found.push(state.id);
+        }
+    }
+    Ok(found)
+}
+
+/// Those of them whose copies stay; after this backup has a claim that names them.
+pub(super) async fn still_there(draft: &Draft, left: Vec<PointId>, clock: &Clock) -> Result<Vec<PointId>> {
+    let vault = draft.vault();
+    let mut found = Vec::with_capacity(left.len());
+    for id in left {
+        let Some(state) = vault.state(id).await? else { continue };
+        let stays = match look(&state, clock.now()) {
+            Some(Stays::ForNow) => true,
+            Some(Stays::WhoeverEndsIt) => {
+                let reason = format!("it broke off, and {} goes on from what it has copied", draft.id());
+                revoke(vault, &state.id, &reason, clock).await?
+            }
+            None => false,
+        };
+        if stays {
+            found.push(state.id);
+        }
+    }
+    Ok(found)
+}
+
+/// Why copies stay.
+enum Stays {
+    /// No prune removes them soon.
+    ForNow,
+    /// They are for whoever ends the claim.
+    WhoeverEndsIt,
+}
+
+fn look(state: &PointState, now: Timestamp) -> Option<Stays> {
+    match &state.standing {
+        // A prune announces only what has a manifest: this was a point, and goes.
+        Standing::Unfinished(_) if state.journal.announcements().next().is_some() => None,
+        Standing::Unfinished(claim) => {
+            let is_over = claim.process.as_deref().is_some_and(local::is_gone)
+                || now.duration_since(last_alive(claim, state)) > MARGIN;
+            is_over.then_some(Stays::WhoeverEndsIt)
+        }
+        Standing::Abandoned(given_up) => (now.duration_since(given_up.at) < SPARED - MARGIN).then_some(Stays::ForNow),
+        Standing::Committed(_) | Standing::Unreadable(_) => None,
+    }
+}
+
+fn last_alive(claim: &Claim, state: &PointState) -> Timestamp {
+    state.journal.last_alive().unwrap_or(claim.started).max(claim.started)
+}
