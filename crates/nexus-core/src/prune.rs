@@ -92,12 +92,12 @@ pub enum Fate {
         /// When it last said so.
         alive: Timestamp,
     },
-    /// Nothing: it was given up less than a day ago.
+    /// Nothing: it was given up less than two days ago, or a running backup goes on from it.
     Spared {
         /// When.
         given_up: Timestamp,
     },
-    /// It broke off: it is given up, and what it stored goes.
+    /// It broke off: it is given up, and what it stored goes two days later.
     Revoked {
         /// When it last said that it lives.
         alive: Timestamp,
@@ -466,10 +466,7 @@ impl Pruning<'_> {
                         self.require_no_commit(&claim.point).await?;
                         continue;
                     }
-                    if survey.reused_by(&claim.point).is_some() {
-                        continue;
-                    }
-                    stands.set(&claim.point, Stand::given_up());
+                    // Whoever sees that it was given up now may go on from what it copied: that stays for as long as of others.
                 }
                 Fate::Swept { .. } => stands.set(&claim.point, Stand::given_up()),
                 Fate::Forgotten { .. } => stands.set(&claim.point, Stand::forgotten()),

@@ -1,9 +1,9 @@
 //! Backups that broke off, whose copies the next one may use.
 //!
-//! A prune may be about to remove them, and nothing is announced of copies without a point. What keeps the two apart: a claim that
-//! nobody has ended, and whose process is gone or was silent for long, belongs to whoever ends it, and only one can; the
-//! copies of one that was given up stay for [`SPARED`], of which the last half a day is not relied on. A backup that may still
-//! run is left alone: it may write a copy again.
+//! Nothing is announced of copies without a point, and a prune may be about to remove them. What keeps the two apart is time: the
+//! copies of a claim stay for [`SPARED`] after it was given up, whoever did that, and the last half a day of it is not relied on.
+//! A backup that may still run is left alone, since it may write a copy again; one whose process is gone or was silent
+//! for long is ended first.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -51,7 +51,7 @@ pub(super) async fn still_there(draft: &Draft, left: Vec<PointId>, clock: &Clock
         let Some(state) = vault.state(id).await? else { continue };
         let stays = match look(&state, clock.now()) {
             Some(Stays::ForNow) => true,
-            Some(Stays::WhoeverEndsIt) => {
+            Some(Stays::WhenItIsEnded) => {
                 let reason = format!("it broke off, and {} goes on from what it has copied", draft.id());
                 revoke(vault, &state.id, &reason, clock).await?
             }
@@ -68,8 +68,8 @@ pub(super) async fn still_there(draft: &Draft, left: Vec<PointId>, clock: &Clock
 enum Stays {
     /// No prune removes them soon.
     ForNow,
-    /// They are for whoever ends the claim.
-    WhoeverEndsIt,
+    /// The claim is to be ended first.
+    WhenItIsEnded,
 }
 
 fn look(state: &PointState, now: Timestamp) -> Option<Stays> {
@@ -79,7 +79,7 @@ fn look(state: &PointState, now: Timestamp) -> Option<Stays> {
         Standing::Unfinished(claim) => {
             let is_over = claim.process.as_deref().is_some_and(local::is_gone)
                 || now.duration_since(last_alive(claim, state)) > MARGIN;
-            is_over.then_some(Stays::WhoeverEndsIt)
+            is_over.then_some(Stays::WhenItIsEnded)
         }
         Standing::Abandoned(given_up) => (now.duration_since(given_up.at) < SPARED - MARGIN).then_some(Stays::ForNow),
         Standing::Committed(_) | Standing::Unreadable(_) => None,

@@ -140,10 +140,8 @@ impl Stands {
         }
         for claim in claims {
             match claim.fate {
-                Fate::Running { .. } | Fate::Spared { .. } => {}
-                // It is given up, and its copies wait for the backup that goes on from them.
-                Fate::Revoked { .. } if survey.reused_by(&claim.point).is_some() => {}
-                Fate::Revoked { .. } | Fate::Swept { .. } => stands.set(&claim.point, Stand::given_up()),
+                Fate::Running { .. } | Fate::Spared { .. } | Fate::Revoked { .. } => {}
+                Fate::Swept { .. } => stands.set(&claim.point, Stand::given_up()),
                 Fate::Forgotten { .. } => stands.set(&claim.point, Stand::forgotten()),
                 Fate::Finished => stands.set(&claim.point, Stand::gone_before(survey.find(&claim.point))),
             }

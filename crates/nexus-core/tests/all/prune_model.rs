@@ -40,6 +40,8 @@ struct Point {
     names: Set,
     reuses: Option<usize>,
     alive: u16,
+    /// When it was given up, if it was.
+    given_up: u16,
     /// By which prunes it is announced.
     expiring: Set,
     expired: bool,
@@ -80,6 +82,11 @@ enum Kind {
         over: Set,
         parts: bool,
     },
+    /// A backup that goes on from one that broke off.
+    Heir {
+        id: usize,
+        of: usize,
+    },
     Restore {
         point: usize,
     },
@@ -102,6 +109,8 @@ struct Actor {
     silent: Set,
     swept: Set,
     protects: Set,
+    /// Prune: claims whose copies a running backup may use.
+    inherited: Set,
     checked: bool,
 }
 
@@ -120,6 +129,7 @@ impl Actor {
             silent: none,
             swept: none,
             protects: none,
+            inherited: none,
             checked: false,
         }
     }
@@ -157,6 +167,8 @@ enum Without {
     Tombstone,
     GivingWay,
     AtomicRemoval,
+    LookingAgainAtWhatIsLeft,
+    Sparing,
 }
 
 impl State {
@@ -198,6 +210,7 @@ impl State {
                     self.prune(&mut actor, id, over, parts, without);
                 }
             }
+            Kind::Heir { id, of } => self.inherit(&mut actor, id, of, without),
             Kind::Restore { point } => self.restore(&mut actor, point, without),
             Kind::Pin { point } => self.pin(&mut actor, point, without),
         }
@@ -238,6 +251,47 @@ impl State {
         me.at += 1;
     }
 
+    /// True when the copies of a claim without a point may be used: nobody has ended it and it is over, or it was given up lately.
+    fn is_left(&self, of: usize) -> bool {
+        let point = &self.points[of];
+        let runs = |actor: &Actor| !actor.ended && matches!(actor.kind, Kind::Backup { id, .. } if id == of);
+        let over = !self.actors.iter().any(runs) || self.now - point.alive > 12;
+        match point.manifest {
+            Manifest::None => point.open() && point.expiring == 0 && over,
+            Manifest::Abandoned => self.now - point.given_up < 36,
+            Manifest::Committed => false,
+        }
+    }
+
+    fn inherit(&mut self, me: &mut Actor, id: usize, of: usize, without: Without) {
+        match me.at {
+            0 => me.sure = self.is_left(of),
+            1 => {
+                let point = &mut self.points[id];
+                (point.started, point.alive, point.reuses) = (true, self.now, me.sure.then_some(of));
+            }
+            2 => {
+                me.sure &= self.is_left(of) || without == Without::LookingAgainAtWhatIsLeft;
+                let (now, point) = (self.now, &mut self.points[of]);
+                if me.sure && point.manifest == Manifest::None {
+                    (point.manifest, point.given_up) = (Manifest::Abandoned, now);
+                }
+            }
+            3 => {
+                let there = self.copies & folder(of) & 0b01_0101_0101;
+                let used = if me.sure { there } else { 0 };
+                let copied = folder(id) & if used == 0 { !0 } else { 0b10_1010_1010 };
+                self.copies |= copied;
+                self.points[id].names = copied | used;
+            }
+            // It is seen that all it names is there, then committed, as any other backup.
+            _ => self.back_up(me, id, of, without),
+        }
+        if me.at < 4 {
+            me.at += 1;
+        }
+    }
+
     fn restore(&mut self, me: &mut Actor, point: usize, without: Without) {
         match me.at {
             0 => self.points[point].held = true,
@@ -264,10 +318,15 @@ impl State {
 
     fn look(&self, me: &mut Actor, over: Set, without: Without) -> Set {
         let doomed = self.decide(over, without);
-        (me.silent, me.gone, me.swept, me.protects) = (0, 0, 0, 0);
+        (me.silent, me.gone, me.swept, me.protects, me.inherited) = (0, 0, 0, 0, 0);
+        for point in self.points.iter().filter(|point| point.runs(self.now) && without != Without::Reuses) {
+            me.inherited |= point.reuses.map_or(0, |of| 1 << of);
+        }
         for at in 0..POINTS {
             let point = &self.points[at];
-            if point.stands() || point.expired || point.broken_off() || point.manifest == Manifest::Abandoned {
+            let old = self.now - point.given_up > 48 || without == Without::Sparing;
+            let given_up = point.manifest == Manifest::Abandoned && old && !has(me.inherited, at);
+            if point.stands() || point.expired || point.broken_off() || given_up {
                 me.swept |= folder(at);
             }
             if point.broken_off() {
@@ -327,10 +386,11 @@ impl State {
             4 => {
                 if let Some(at) = members(me.todo).next() {
                     me.todo &= !(1 << at);
-                    let point = &mut self.points[at];
+                    let (now, point) = (self.now, &mut self.points[at]);
                     match point.manifest {
-                        Manifest::None => (point.manifest, me.swept) = (Manifest::Abandoned, me.swept | folder(at)),
-                        Manifest::Abandoned => me.swept |= folder(at),
+                        // What it copied stays for whoever goes on from it.
+                        Manifest::None => (point.manifest, point.given_up) = (Manifest::Abandoned, now),
+                        Manifest::Abandoned => {}
                         Manifest::Committed if without == Without::GivingWay => {}
                         Manifest::Committed => (me.at, me.todo) = (9, me.going),
                     }
@@ -454,20 +514,22 @@ impl State {
         None
     }
 
-    /// One more prune, eight days later, alone.
+    /// Two more prunes, eight days later and as many again, alone: the first gives up what the second removes.
     fn orphans(&self, without: Without) -> Option<String> {
         let mut state = self.clone();
-        state.now += 8 * 24;
         for point in &mut state.points {
             point.held = false;
         }
-        let kept = state.points.iter().rposition(|point| point.stands() && point.expiring == 0);
-        let over = 0b1_1111 & !kept.map_or(0, |at| 1 << at);
-        state.actors = vec![Actor::new(Kind::Prune { id: LAST, over, parts: false })];
-        while !state.actors[0].ended {
-            state.step(0, without);
-            if let Some(wrong) = state.wrong() {
-                return Some(format!("in the prune that came last: {wrong}"));
+        for _ in 0..2 {
+            state.now += 8 * 24;
+            let kept = state.points.iter().rposition(|point| point.stands() && point.expiring == 0);
+            let over = 0b1_1111 & !kept.map_or(0, |at| 1 << at);
+            state.actors = vec![Actor::new(Kind::Prune { id: LAST, over, parts: false })];
+            while !state.actors[0].ended {
+                state.step(0, without);
+                if let Some(wrong) = state.wrong() {
+                    return Some(format!("in the prune that came last: {wrong}"));
+                }
             }
         }
         let named = state.points.iter().filter(|point| point.stands()).fold(0, |all, point| all | point.names);
@@ -483,6 +545,7 @@ fn vault(kinds: &[Kind], kills: u8, jumps: u8) -> State {
         names: 0,
         reuses: None,
         alive: 0,
+        given_up: 0,
         expiring: 0,
         expired: false,
         held: false,
@@ -498,6 +561,15 @@ fn vault(kinds: &[Kind], kills: u8, jumps: u8) -> State {
         kills,
         jumps,
     }
+}
+
+/// The same, with the claim of a backup that was killed when it had copied all, or that was given up then.
+fn with_left(kinds: &[Kind], given_up: bool, jumps: u8) -> State {
+    let mut state = vault(kinds, 1, jumps);
+    let manifest = if given_up { Manifest::Abandoned } else { Manifest::None };
+    state.points[3] = Point { started: true, manifest, names: 0, ..state.points[3] };
+    state.copies |= folder(3);
+    state
 }
 
 /// Tries every order; answers how many states there are, or what goes wrong first that begins with these words.
@@ -546,6 +618,7 @@ fn explore(start: State, without: Without, wanted: &str) -> Result<usize, String
 
 const BACKUP: Kind = Kind::Backup { id: 3, base: 1 };
 const OTHER_BACKUP: Kind = Kind::Backup { id: 4, base: 0 };
+const HEIR: Kind = Kind::Heir { id: 4, of: 3 };
 const PRUNE: Kind = Kind::Prune { id: 0, over: 0b011, parts: false };
 const OF_PARTS: Kind = Kind::Prune { id: 0, over: 0b011, parts: true };
 /// Of a machine with other rules.
@@ -592,6 +665,37 @@ fn no_order_of_a_backup_two_prunes_and_one_who_reads_loses_anything() {
     ];
     for kinds in meetings {
         explore(vault(&kinds, 0, 0), Without::Nothing, "").unwrap_or_else(|wrong| panic!("{kinds:?}: {wrong}"));
+    }
+}
+
+#[test]
+fn no_order_of_a_backup_that_goes_on_and_prunes_loses_anything() {
+    let meetings: [&[Kind]; 5] =
+        [&[HEIR, PRUNE], &[HEIR, OF_PARTS], &[HEIR, BACKUP], &[HEIR, RESTORE], &[HEIR, OTHER_PRUNE]];
+    for kinds in meetings {
+        for given_up in [false, true] {
+            let start = || with_left(kinds, given_up, 4);
+            let states = explore(start(), Without::Nothing, "").unwrap_or_else(|wrong| panic!("{kinds:?}: {wrong}"));
+            assert!(states > 20, "{kinds:?}: {states}");
+        }
+    }
+    // Of one that runs, or is killed, meanwhile.
+    for (kills, jumps) in [(1, 0), (0, 1)] {
+        explore(vault(&[HEIR, BACKUP, PRUNE], kills, jumps), Without::Nothing, "")
+            .unwrap_or_else(|wrong| panic!("{wrong}"));
+    }
+    for given_up in [false, true] {
+        explore(with_left(&[HEIR, PRUNE, SAME_PRUNE], given_up, 1), Without::Nothing, "")
+            .unwrap_or_else(|wrong| panic!("{wrong}"));
+    }
+}
+
+#[test]
+fn a_backup_that_goes_on_and_leaves_out_a_step_names_copies_that_are_gone() {
+    for without in [Without::LookingAgainAtWhatIsLeft, Without::Sparing] {
+        let start = with_left(&[HEIR, PRUNE], true, 4);
+        let found = explore(start, without, "point 4 names a copy that is gone");
+        assert!(found.is_err(), "nothing is lost without {without:?}");
     }
 }
 

@@ -35,9 +35,9 @@ fn break_off(app: &App, service: &Service, killed: bool) -> String {
         std::thread::sleep(Duration::from_millis(2));
     }
     if killed {
-        running.kill()
+        running.kill();
     } else {
-        running.interrupt()
+        running.interrupt();
     }
     running.wait(LIMIT);
     service.clear_faults();
