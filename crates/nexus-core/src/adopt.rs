@@ -217,28 +217,23 @@ async fn old_point(
     (scratch, looked): (&Scratch, &mut Looked),
     left: &mut Vec<(String, String)>,
 ) -> Result<Option<OldPoint>> {
-    let mut leave = |why: &str| {
-        let records = run.records.iter().map(|(folder, _)| folder.display().to_string());
-        left.extend(run.names().map(str::to_owned).chain(records).map(|name| (name, why.to_owned())));
-    };
+    let leave = |left: &mut find::Left, why: &str| left.extend(run.names().map(|name| (name, why.to_owned())));
     if run.database.is_some() && request.database.is_none() {
-        leave("nothing says where its database was: name it with --database");
+        leave(left, "nothing says where its database was: name it with --database");
         return Ok(None);
     }
     let database = run.database.as_ref().and_then(|old| looked.whole.remove(&old.name));
     let files = match (&run.files, &request.files) {
         (None, _) => None,
         (Some(_), None) => {
-            leave("nothing says where its files came from: name them with --files");
+            leave(left, "nothing says where its files came from: name them with --files");
             return Ok(None);
         }
         (Some(old), Some(_)) => Some(files(vault, &old.name, &run.id, scratch, left).await?),
     };
     let files = files.filter(|files| files.total.files > 0);
     if database.is_none() && files.is_none() {
-        let why = "it holds no files below a category";
-        let records = run.records.iter().map(|(folder, _)| folder.display().to_string());
-        left.extend(run.names().map(str::to_owned).chain(records).map(|name| (name, why.to_owned())));
+        leave(left, "it holds no files below a category");
         return Ok(None);
     }
     let records = run.records.as_ref().map(|(folder, part)| OldRecords {

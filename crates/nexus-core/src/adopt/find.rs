@@ -57,9 +57,11 @@ impl Run {
         self.times().next().unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    /// What its parts in the vault are called.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        [self.database.as_ref(), self.files.as_ref()].into_iter().flatten().map(|named| named.name.as_str())
+    /// What its parts are called.
+    pub(super) fn names(&self) -> impl Iterator<Item = String> {
+        let in_vault = [self.database.as_ref(), self.files.as_ref()].into_iter().flatten();
+        let here = self.records.iter().map(|(folder, _)| folder.display().to_string());
+        in_vault.map(|named| named.name.clone()).chain(here)
     }
 
     pub(super) fn apart_seconds(&self) -> u64 {
@@ -115,7 +117,7 @@ pub(super) async fn find(
         let free = taken.insert(run.id.stamp().to_owned());
         if !free {
             let why = format!("another point bears the time {}", run.id.stamp());
-            left.extend(run.names().map(|name| (name.to_owned(), why.clone())));
+            left.extend(run.names().map(|name| (name, why.clone())));
             others.push((run.instant(), run.id.to_string()));
         }
         free
@@ -250,12 +252,12 @@ fn run(database: Option<Named>, files: Option<Named>) -> Option<Run> {
     Some(Run { id, database, files, records: None, records_at: None })
 }
 
-/// A folder of old records on this machine.
+/// A folder of old records on this machine that was read to its end.
 pub(super) struct OldFolder {
     /// Its path and time.
     named: Named,
-    /// What it holds; nothing when it was not read to its end.
-    part: Option<RecordsPart>,
+    /// What it holds.
+    part: RecordsPart,
 }
 
 /// Reads the folders of old records below one but those that are a point's already, and names what is none.
@@ -289,16 +291,12 @@ pub(super) fn records(
         if folders::is_ours(&path) {
             continue;
         }
-        let read = old::folder(&path, tables)?;
-        match read {
+        match old::folder(&path, tables)? {
             Ok((part, others)) => {
                 left.extend(others.into_iter().map(|name| (name, "no file of records".to_owned())));
-                found.push(OldFolder { named, part: Some(part) });
+                found.push(OldFolder { named, part });
             }
-            Err(why) => {
-                left.push((shown, format!("{UNFINISHED}{why}")));
-                found.push(OldFolder { named, part: None });
-            }
+            Err(why) => left.push((shown, format!("{UNFINISHED}{why}"))),
         }
     }
     if !any {
@@ -314,11 +312,9 @@ pub(super) fn records(
 
 /// Gives each run the nearest folder of records on this machine, but those that are nearer to a run that is not adopted here.
 fn beside(runs: &mut [Run], others: &[(Timestamp, String)], folders: &[OldFolder], left: &mut Left) {
-    let folders: Vec<(&Named, &RecordsPart)> =
-        folders.iter().filter_map(|folder| Some((&folder.named, folder.part.as_ref()?))).collect();
     let times: Vec<Timestamp> = runs.iter().map(Run::instant).chain(others.iter().map(|(at, _)| *at)).collect();
-    let pairs = nearest(&times, &folders.iter().map(|(named, _)| named.at).collect::<Vec<_>>());
-    for (at, (named, part)) in folders.into_iter().enumerate() {
+    let pairs = nearest(&times, &folders.iter().map(|folder| folder.named.at).collect::<Vec<_>>());
+    for (at, OldFolder { named, part }) in folders.iter().enumerate() {
         let pair = pairs.iter().find(|(_, folder)| *folder == at).map(|(run, _)| *run);
         let why = match pair {
             Some(run) if run < runs.len() => {

@@ -73,6 +73,10 @@ enum Stays {
 }
 
 fn look(state: &PointState, now: Timestamp) -> Option<Stays> {
+    // What cannot be read may be the word that it was a point, and goes.
+    if !state.journal.unreadable.is_empty() {
+        return None;
+    }
     match &state.standing {
         // A prune announces only what has a manifest: this was a point, and goes.
         Standing::Unfinished(_) if state.journal.announcements().next().is_some() => None,

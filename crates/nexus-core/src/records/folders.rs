@@ -68,7 +68,11 @@ fn whose(path: &Path, id: &PointId, app: &str) -> Option<RecordFolder> {
 
 /// True when a folder's summary has the fields that ours have, for whichever app and point, whole or not.
 pub(crate) fn is_ours(folder: &Path) -> bool {
-    let Ok(text) = fs::read(folder.join(SUMMARY_FILE)) else { return false };
+    let file = folder.join(SUMMARY_FILE);
+    if !fs::metadata(&file).is_ok_and(|meta| meta.is_file() && meta.len() <= LARGEST_SUMMARY) {
+        return false;
+    }
+    let Ok(text) = fs::read(&file) else { return false };
     [&b"\"format\": "[..], b"\"point\": \"", b"\"total_rows\": "]
         .iter()
         .all(|field| memchr::memmem::find(&text, field).is_some())

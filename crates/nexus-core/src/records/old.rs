@@ -89,8 +89,10 @@ pub(crate) fn folder(folder: &Path, names: &BTreeMap<String, String>) -> Result<
     if summary.exists() {
         match counts(&summary)? {
             Ok(counts) => {
-                let wrong =
-                    part.tables.iter().find(|table| counts.get(&table.name).is_some_and(|rows| *rows != table.rows));
+                let wrong = part
+                    .tables
+                    .iter()
+                    .find(|table| counts.get(&table.name).is_some_and(|numbers| !numbers.contains(&table.rows)));
                 if let Some(table) = wrong {
                     return Ok(Err(format!(
                         "{} has {} records, and {SUMMARY_FILE} says otherwise",
@@ -108,11 +110,13 @@ pub(crate) fn folder(folder: &Path, names: &BTreeMap<String, String>) -> Result<
 /// The largest summary that is read.
 const LARGEST_SUMMARY: u64 = 16 << 20;
 
-/// The numbers that an older tool's summary gives, by what they are called, however deep they lie. Of a name with several the last.
-fn counts(path: &Path) -> Result<std::result::Result<BTreeMap<String, u64>, Unreadable>> {
-    fn gather(value: &serde_json::Value, counts: &mut BTreeMap<String, u64>) {
+/// The numbers that an older tool's summary gives, by what they are called, however deep they lie: one of a name's may be its records.
+fn counts(path: &Path) -> Result<std::result::Result<BTreeMap<String, Vec<u64>>, Unreadable>> {
+    fn gather(value: &serde_json::Value, counts: &mut BTreeMap<String, Vec<u64>>) {
         for (name, value) in value.as_object().into_iter().flatten() {
-            counts.extend(value.as_u64().map(|number| (name.clone(), number)));
+            if let Some(number) = value.as_u64() {
+                counts.entry(name.clone()).or_default().push(number);
+            }
             gather(value, counts);
         }
     }

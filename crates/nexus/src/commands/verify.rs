@@ -83,11 +83,11 @@ fn page(point: &RecoveryPoint, looked: &Verified) -> Page {
         page.field("records", rows);
         if let Some(folder) = records.folder.as_deref().filter(|_| counted_rows) {
             let here = match &looked.local_records {
-                _ if !records.in_vault && proof.findings.iter().any(|one| one.part == Some(Part::Records)) => {
+                None => "not here",
+                Some(_) if !records.in_vault && proof.findings.iter().any(|one| one.part == Some(Part::Records)) => {
                     "not as they were"
                 }
-                _ if !records.in_vault => "hashed, all as they were",
-                None => "not here",
+                Some(_) if !records.in_vault => "hashed, all as they were",
                 Some(findings) if findings.is_empty() => "hashed too, all as they were",
                 Some(_) => "not as they were; the vault's are what counts",
             };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nexus_sandbox::{Fault, FaultAt, Service};
+use nexus_testkit::kill::Running;
 use serde_json::Value;
 
 use crate::app::{App, sandbox};
@@ -24,9 +25,8 @@ async fn clinic() -> (Service, App) {
     (service, app)
 }
 
-/// Breaks a backup off at its 20th copy, by a kill or as Ctrl-C does; answers the id it had claimed.
-fn break_off(app: &App, service: &Service, killed: bool) -> String {
-    service.reset_counts();
+/// A backup that waits at its 20th copy.
+fn stalled(app: &App, service: &Service) -> Running {
     service.inject(Fault::Stall, FaultAt::Operation { name: "CopyObject".to_owned(), nth: 20 });
     let running = app.start(&["backup"]);
     let deadline = std::time::Instant::now() + LIMIT;
@@ -34,6 +34,13 @@ fn break_off(app: &App, service: &Service, killed: bool) -> String {
         assert!(std::time::Instant::now() < deadline, "it does not come to the copy");
         std::thread::sleep(Duration::from_millis(2));
     }
+    running
+}
+
+/// Breaks a backup off at its 20th copy, by a kill or as Ctrl-C does; answers the id it had claimed.
+fn break_off(app: &App, service: &Service, killed: bool) -> String {
+    service.reset_counts();
+    let running = stalled(app, service);
     if killed {
         running.kill();
     } else {
@@ -122,13 +129,7 @@ async fn what_changed_since_is_copied_anew() {
 #[tokio::test]
 async fn a_backup_that_still_runs_and_points_with_all_their_copies_are_left_alone() {
     let (service, app) = clinic().await;
-    service.inject(Fault::Stall, FaultAt::Operation { name: "CopyObject".to_owned(), nth: 20 });
-    let running = app.start(&["backup"]);
-    let deadline = std::time::Instant::now() + LIMIT;
-    while service.faults_fired() == 0 {
-        assert!(std::time::Instant::now() < deadline, "it does not come to the copy");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    let running = stalled(&app, &service);
     let id = app.back_up(&[]);
     assert_eq!(files(&app, &id).1, 0, "copies of a backup that runs were taken");
     running.kill();
