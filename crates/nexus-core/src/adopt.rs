@@ -443,6 +443,7 @@ async fn take(vault: &Vault, plan: &AdoptPlan, old: &OldPoint, clock: &Clock, ev
             from,
             timezone: plan.request.timezone.iana_name().unwrap_or("UTC").to_owned(),
         }),
+        copy_of: None,
     };
     draft.commit(&manifest, clock).await.map(|_| ())
 }

@@ -22,7 +22,7 @@ use crate::point::{
     RecordsPart, StoredObject,
 };
 use crate::records::export::{RecordsExport, SUMMARY_FILE};
-use crate::vault::draft::{ALIVE, Draft};
+use crate::vault::draft::Draft;
 use crate::vault::{RecoveryPoint, SOFTWARE, Vault, layout};
 use crate::verify::{self, Verified, VerifyRequest};
 use held::{Held, Rows};
@@ -222,7 +222,7 @@ async fn fill(
         futures::try_join!(rows, files)
     };
     let work = std::pin::pin!(work);
-    let alive = std::pin::pin!(keep_alive(draft, clock));
+    let alive = std::pin::pin!(draft.keep_alive(clock));
     let (OfDatabase { database, records, times: [first, second] }, (files, third)) =
         match future::select(work, alive).await {
             Either::Left((done, _)) => done?,
@@ -330,16 +330,6 @@ async fn still_there(
             Ok(None)
         }
         Err(error) => Err(error),
-    }
-}
-
-/// Says every hour that the claim lives; ends only with an error.
-async fn keep_alive(draft: &Draft, clock: &Clock) -> Error {
-    loop {
-        tokio::time::sleep(ALIVE).await;
-        if let Err(error) = draft.alive(clock).await {
-            return error;
-        }
     }
 }
 
@@ -492,6 +482,7 @@ fn manifest(draft: &Draft, plan: &BackupPlan, base: Option<PointId>, taken: Take
         parts: Parts { database: taken.database, files, records: taken.records },
         findings,
         adopted: None,
+        copy_of: None,
     }
 }
 

@@ -26,6 +26,7 @@ pub mod changes;
 // The verbs.
 pub mod adopt;
 pub mod backup;
+pub mod copy;
 pub mod doctor;
 pub mod drill;
 pub mod pin;

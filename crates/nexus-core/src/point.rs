@@ -243,6 +243,18 @@ pub struct Claim {
     /// True when it claims what an older tool has left: what lies there is not this claim's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopted: bool,
+    /// The point of another vault that it will be a copy of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_of: Option<CopyOf>,
+}
+
+/// The point of another vault that a point is a copy of; both bear one id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyOf {
+    /// The vault it was copied from, as it was named.
+    pub vault: String,
+    /// The nonce of the first of all copies, the one that a backup made.
+    pub nonce: String,
 }
 
 /// `manifest.json`: how a claim ended.
@@ -310,6 +322,9 @@ pub struct Manifest {
     /// What an older tool had left, when it was made of that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<Adopted>,
+    /// The point of another vault that it is a copy of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_of: Option<CopyOf>,
 }
 
 /// What an older tool had left, and was made a point of where it lay.

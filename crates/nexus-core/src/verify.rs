@@ -527,24 +527,22 @@ pub(crate) async fn content(
     let finding =
         |kind, detail: String| Some(Finding { part: Some(Part::Files), kind, name: entry.key.clone(), detail });
     let read = point.vault().reader().hashes(&point.vault().full(key)).await?;
-    let Some((hash, md5)) = read else {
+    let Some(hashes) = read else {
         return Ok((0, finding(FindingKind::Missing, format!("its copy {key} is not there"))));
     };
-    events.advanced(stage, 1, hash.bytes);
+    events.advanced(stage, 1, hashes.hash.bytes);
     let copy = entry.copy.as_ref();
-    let sha = [copy, Some(&entry.source)]
-        .into_iter()
-        .flatten()
-        .find_map(|side| side.checksum.as_deref()?.strip_prefix("sha256:"));
+    let sides = [copy, Some(&entry.source)].into_iter().flatten();
+    let as_recorded = sides.filter_map(|side| hashes.have(side.checksum.as_deref()?)).reduce(|one, other| one && other);
     let etag = copy.and_then(|copy| copy.etag.as_deref()).filter(|etag| is_md5_shaped(etag));
     // An MD5-shaped ETag counts only when the original had the same: an encrypting service's is a random number.
     let etag = etag.filter(|_| entry.proof == Some(crate::listing::ProofKind::Etag));
-    let wrong = hash.bytes != entry.source.size
-        || sha.is_some_and(|sha| sha != hash.sha256)
-        || (sha.is_none() && etag.is_some_and(|etag| etag != md5));
+    let wrong = hashes.hash.bytes != entry.source.size
+        || as_recorded == Some(false)
+        || (as_recorded.is_none() && etag.is_some_and(|etag| etag != hashes.md5));
     let found =
         if wrong { finding(FindingKind::Changed, format!("its copy {key} has other bytes than it had")) } else { None };
-    Ok((hash.bytes, found))
+    Ok((hashes.hash.bytes, found))
 }
 
 pub(crate) fn record_files<'a>(

@@ -13,13 +13,14 @@ use nexus_core::drill::Sample;
 use nexus_core::point::{Copies, Label, Part};
 
 use examples::{
-    ABOUT, ADOPT_AFTER, AFTER, BACKUP_AFTER, COMPLETIONS_AFTER, DEMO_AFTER, DOCTOR_AFTER, DRILL_AFTER, GUARD_AFTER,
-    INIT_AFTER, LIST_AFTER, LONG_ABOUT, MAN_AFTER, PIN_AFTER, POINT_HELP, PRUNE_AFTER, REHEARSE_AFTER, RESTORE_AFTER,
-    SHOW_AFTER, VERIFY_AFTER,
+    ABOUT, ADOPT_AFTER, AFTER, BACKUP_AFTER, COMPLETIONS_AFTER, COPY_AFTER, DEMO_AFTER, DOCTOR_AFTER, DRILL_AFTER,
+    GUARD_AFTER, INIT_AFTER, LIST_AFTER, LONG_ABOUT, MAN_AFTER, PIN_AFTER, POINT_HELP, PRUNE_AFTER, REHEARSE_AFTER,
+    RESTORE_AFTER, SHOW_AFTER, VERIFY_AFTER,
 };
 
 use crate::config::KeptFor;
 use crate::failure::GUARD;
+use crate::rate::Rate;
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -57,6 +58,8 @@ pub enum Verb {
     Rehearse(RehearseArgs),
     /// Take the backups that older scripts left in the vault's place into the list, where they lie
     Adopt(AdoptArgs),
+    /// Make a self-contained copy of a recovery point in another vault, and prove it there
+    Copy(CopyArgs),
     /// Remove what retention no longer keeps, each decision with its reason
     Prune(PruneArgs),
     /// Keep a recovery point for ever, with a reason
@@ -85,6 +88,7 @@ impl Verb {
             Self::Rehearse(_) => "rehearse",
             Self::Guard(_) => GUARD,
             Self::Adopt(_) => "adopt",
+            Self::Copy(_) => "copy",
             Self::Prune(_) => "prune",
             Self::Pin(_) => "pin",
             Self::Unpin(_) => "unpin",
@@ -121,6 +125,7 @@ impl Verb {
             Self::Restore(args) => args.output.clone(),
             Self::Rehearse(args) => args.output.clone(),
             Self::Adopt(args) => args.output.clone(),
+            Self::Copy(args) => args.output.clone(),
             Self::Prune(args) => args.output.clone(),
             Self::Pin(args) => args.output.clone(),
             Self::Unpin(args) => args.output.clone(),
@@ -176,6 +181,29 @@ pub struct VaultArgs {
     /// The profile of the AWS configuration files [env: AWS_PROFILE]
     #[arg(long)]
     pub profile: Option<String>,
+    #[command(flatten)]
+    pub services: ServiceArgs,
+}
+
+/// Another service for the files than for the vault, and how hard either is worked.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "S3 services")]
+pub struct ServiceArgs {
+    /// The S3 endpoint of the files, when it is not the vault's; `aws` for AWS itself [env: NEXUS_FILES_ENDPOINT]
+    #[arg(long, value_name = "URL")]
+    pub files_endpoint: Option<String>,
+    /// The region of the files, when it is not the vault's [env: NEXUS_FILES_REGION]
+    #[arg(long, value_name = "REGION")]
+    pub files_region: Option<String>,
+    /// The profile for the files, when it is not the vault's: another account or service [env: NEXUS_FILES_PROFILE]
+    #[arg(long, value_name = "PROFILE")]
+    pub files_profile: Option<String>,
+    /// Requests to one service in flight at most; how many there are is found out, below it [default: 256]
+    #[arg(long, value_name = "N")]
+    pub requests_in_flight: Option<std::num::NonZeroU16>,
+    /// Content that goes through this machine at most, to a service and from it: 500k, 20M, 1G a second [default: no limit]
+    #[arg(long, value_name = "BYTES")]
+    pub bandwidth: Option<Rate>,
 }
 
 /// What is protected.
@@ -486,6 +514,47 @@ pub struct AdoptArgs {
     pub vault: VaultArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// `copy`.
+#[derive(Debug, Args)]
+#[command(after_help = COPY_AFTER)]
+pub struct CopyArgs {
+    #[arg(help = POINT_HELP, default_value = "latest")]
+    pub point: String,
+    /// Only these parts
+    #[arg(long, value_name = "PARTS", value_delimiter = ',', value_parser = parts())]
+    pub only: Vec<Part>,
+    /// Show what would be copied; write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub target: OtherVaultArgs,
+    #[command(flatten)]
+    pub seen: SeenArgs,
+    #[command(flatten)]
+    pub vault: VaultArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// The vault that `copy` writes to.
+#[expect(clippy::struct_field_names, reason = "the flags are called so")]
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "The other vault")]
+pub struct OtherVaultArgs {
+    /// Where the copy goes: s3://bucket/prefix or a folder; a vault is made there when there is none
+    #[arg(long, value_name = "URL")]
+    pub to_vault: String,
+    /// Its S3 endpoint, when it is not this vault's; `aws` for AWS itself
+    #[arg(long, value_name = "URL")]
+    pub to_endpoint: Option<String>,
+    /// Its region, when it is not this vault's
+    #[arg(long, value_name = "REGION")]
+    pub to_region: Option<String>,
+    /// The profile to reach it with, when it is not this vault's: another account or service
+    #[arg(long, value_name = "PROFILE")]
+    pub to_profile: Option<String>,
 }
 
 /// `prune`.

@@ -12,6 +12,7 @@ use nexus_core::vault::layout;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use crate::rate::Rate;
 use crate::span::Span;
 use crate::wording::without_passwords;
 
@@ -74,6 +75,12 @@ pub struct FilesTable {
     pub categories: Option<Categories>,
     /// The encryption of copies; absent: the bucket's own.
     pub encryption: Option<Encryption>,
+    /// The endpoint, when it is not that of `[s3]`; `aws` for AWS itself.
+    pub endpoint: Option<String>,
+    /// The region, when it is not that of `[s3]`.
+    pub region: Option<String>,
+    /// The profile, when it is not that of `[s3]`.
+    pub profile: Option<String>,
 }
 
 /// `[records]`
@@ -203,6 +210,8 @@ pub struct S3Table {
     pub attempts: Option<std::num::NonZeroU8>,
     /// How long one try may go without progress.
     pub request_timeout: Option<Span>,
+    /// Bytes of content a second that go through this machine at most.
+    pub bandwidth: Option<Rate>,
 }
 
 /// `[hooks]`

@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -14,7 +16,7 @@ use nexus_core::bucket::{Address, Bucket, Reader};
 use nexus_core::error::{Error, Result};
 use tokio::sync::OnceCell;
 
-use crate::settings::{GivenCredentials, S3Settings};
+use crate::settings::{GivenCredentials, Origin, S3Settings};
 
 /// How long all looking for a region and credentials may take together: a metadata service that is not there is
 /// otherwise asked again and again.
@@ -61,7 +63,12 @@ impl Connections {
     async fn connect(&self) -> Result<Service> {
         let found = tokio::time::timeout(PATIENCE, found(&self.settings)).await;
         let (config, endpoint) = found.unwrap_or_else(|_| Err(no_credentials(None)))?;
-        Ok(Service::new(aws_sdk_s3::config::Builder::from(&config), endpoint, self.limits(), self.seed))
+        let mut config = aws_sdk_s3::config::Builder::from(&config);
+        if self.settings.aws {
+            config.set_endpoint_url(None);
+        }
+        let account = self.settings.profile.as_ref().map(|profile| profile.value.clone());
+        Ok(Service::new(config, endpoint, self.limits(), self.seed).of_account(account))
     }
 
     fn limits(&self) -> Limits {
@@ -70,6 +77,7 @@ impl Connections {
             in_flight: self.settings.in_flight.unwrap_or(usual.in_flight),
             attempts: self.settings.attempts.unwrap_or(usual.attempts),
             patience: self.settings.patience.map_or(usual.patience, crate::span::Span::duration),
+            bandwidth: self.settings.bandwidth,
             ..usual
         }
     }
@@ -85,7 +93,7 @@ async fn found(settings: &S3Settings) -> Result<(SdkConfig, Option<String>)> {
         return Ok((given_config(given), named));
     }
     let config = load(settings, named.is_some()).await;
-    let endpoint = named.or_else(|| config.endpoint_url().map(str::to_owned));
+    let endpoint = named.or_else(|| config.endpoint_url().filter(|_| !settings.aws).map(str::to_owned));
     let mut changed = config.clone().into_builder();
     if config.region().is_none() {
         if endpoint.is_none() {
@@ -107,9 +115,16 @@ async fn found(settings: &S3Settings) -> Result<(SdkConfig, Option<String>)> {
 
 async fn load(settings: &S3Settings, elsewhere: bool) -> SdkConfig {
     let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone());
     if let Some(profile) = &settings.profile {
         loader = loader.profile_name(&profile.value);
+        // One that was named outright stands over keys in the environment, as with the AWS command line: they may be another
+        // account's.
+        if !matches!(profile.origin, Origin::Variable(_)) {
+            let around = ProviderConfig::default().with_http_client(http.clone());
+            let named = ProfileFileCredentialsProvider::builder().profile_name(&profile.value).configure(&around);
+            loader = loader.credentials_provider(named.build());
+        }
     }
     if let Some(region) = &settings.region {
         loader = loader.region(Region::new(region.value.clone()));

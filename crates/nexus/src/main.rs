@@ -12,6 +12,7 @@ mod interrupt;
 mod machine;
 mod page;
 mod program;
+mod rate;
 mod run;
 mod seen;
 mod settings;

@@ -1,6 +1,7 @@
 //! One run of a verb: its settings, terminal, clock, connections and private scratch folder.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
@@ -38,6 +39,10 @@ pub struct Run {
     pub guarded_by: Option<String>,
     looked_back: AtomicBool,
     connections: Connections,
+    /// Those to the files' own service, when they have one.
+    files_connections: Option<Connections>,
+    /// Those to a third one, once it is named.
+    other_connections: OnceLock<Connections>,
 }
 
 /// Says to a guard's command which point holds the state before it.
@@ -55,6 +60,8 @@ impl Run {
     ) -> Result<Self> {
         let scratch = Scratch::create(&environment.temporary())?;
         let connections = Connections::new(settings.s3.clone(), seed()?);
+        let files_connections =
+            settings.files_s3.clone().map(|s3| Ok::<_, Error>(Connections::new(s3, seed()?))).transpose()?;
         let (events, terminal) = (terminal.events(), terminal.clone());
         let folder = environment.folder.clone();
         let guarded_by = environment.variable(GUARD_VARIABLE).map(str::to_owned);
@@ -69,6 +76,8 @@ impl Run {
             guarded_by,
             looked_back: AtomicBool::new(false),
             connections,
+            files_connections,
+            other_connections: OnceLock::new(),
         })
     }
 
@@ -77,9 +86,26 @@ impl Run {
         self.connections.reader(address).await
     }
 
+    /// The right to read files at an address, on their own service when they have one.
+    pub async fn files_reader(&self, address: &Address) -> Result<Reader> {
+        self.files_connections.as_ref().unwrap_or(&self.connections).reader(address).await
+    }
+
+    /// The right to read what lies at an address of a third service, of which a run has one at most.
+    pub async fn other_reader(&self, settings: S3Settings, address: &Address) -> Result<Reader> {
+        let seed = seed()?;
+        self.other_connections.get_or_init(|| Connections::new(settings, seed)).reader(address).await
+    }
+
+    /// The service that files are on.
+    pub fn files_service(&self) -> &S3Settings {
+        self.settings.files_s3.as_ref().unwrap_or(&self.settings.s3)
+    }
+
     /// The same on the endpoint that a point names, unless the settings name one.
     pub async fn reader_on(&self, address: &Address, endpoint: Option<&str>) -> Result<Reader> {
         match endpoint {
+            _ if self.files_connections.is_some() => self.files_reader(address).await,
             Some(endpoint) if self.settings.s3.endpoint.is_none() => {
                 let origin = Origin::Flag("the point");
                 let named = Setting { value: endpoint.to_owned(), origin };
@@ -101,7 +127,13 @@ impl Run {
 
     /// Gives up what work that was dropped had half sent; a bucket that does not answer takes its time.
     pub async fn give_up_uploads(&self) {
-        self.connections.give_up_uploads().await;
+        let of = async |connections: Option<&Connections>| {
+            if let Some(connections) = connections {
+                connections.give_up_uploads().await;
+            }
+        };
+        let (files, other) = (of(self.files_connections.as_ref()), of(self.other_connections.get()));
+        futures::join!(self.connections.give_up_uploads(), files, other);
     }
 
     /// The same; after a signal what the work has told to be unfinished is cleared away as well, and waits for no bucket.
@@ -184,6 +216,7 @@ pub async fn until<T>(work: impl Future<Output = Result<T>>, interrupt: &Interru
 fn reach(settings: &Settings) -> Vec<String> {
     let Some(vault) = &settings.vault else { return Vec::new() };
     let mut words = vec!["--vault".to_owned(), vault.value.to_string()];
+    words.extend(reach_files(settings));
     if !matches!(vault.value, Address::S3 { .. }) {
         return words;
     }
@@ -198,6 +231,19 @@ fn reach(settings: &Settings) -> Vec<String> {
         words.extend(["--profile".to_owned(), profile.value.clone()]);
     }
     words
+}
+
+/// The flags with which another `nexus` reaches the files' own service, when they have one.
+fn reach_files(settings: &Settings) -> Vec<String> {
+    let Some(files) = &settings.files_s3 else { return Vec::new() };
+    let lasting = |setting: &&Setting<String>| !matches!(setting.origin, Origin::Variable(_));
+    let endpoint =
+        if files.aws { Some("aws".to_owned()) } else { files.endpoint.as_ref().map(|url| url.value.clone()) };
+    let region = files.region.as_ref().filter(lasting).map(|region| region.value.clone());
+    let profile = files.profile.as_ref().filter(lasting).map(|profile| profile.value.clone());
+    let flags = [("--files-endpoint", endpoint), ("--files-region", region), ("--files-profile", profile)];
+    let named = flags.into_iter().filter_map(|(flag, value)| Some([flag.to_owned(), value?]));
+    named.flatten().collect()
 }
 
 /// What a failure of this run may point to.

@@ -12,8 +12,9 @@ use nexus_core::point::{CategoryRule, Copies, Label, Part};
 use nexus_core::retention::{Keep, Rules, SafetyRules};
 use serde::{Serialize, Serializer};
 
-use crate::cli::{SourceArgs, VaultArgs};
+use crate::cli::{ServiceArgs, SourceArgs, VaultArgs};
 use crate::config::{Categories, ConfigFile, Encryption, KeptFor, PingTable, RehearseTable, RetentionTable, S3Table};
+use crate::rate::Rate;
 use crate::span::Span;
 use crate::wording::without_passwords;
 
@@ -107,14 +108,40 @@ pub struct S3Settings {
     pub region: Option<Setting<String>>,
     /// The profile.
     pub profile: Option<Setting<String>>,
+    /// True for AWS itself, whatever endpoint the environment names.
+    pub aws: bool,
     /// Requests in flight at most.
     pub in_flight: Option<usize>,
+    /// Bytes of content a second that go through this machine at most.
+    pub bandwidth: Option<u64>,
     /// How often one request is tried.
     pub attempts: Option<u32>,
     /// How long one try may go without progress.
     pub patience: Option<Span>,
     /// Credentials given by the program itself; the environment is then not asked.
     pub given: Option<GivenCredentials>,
+}
+
+impl S3Settings {
+    /// Another service, or another account there, when anything names one; what is not named is as it is here.
+    pub fn other(
+        &self,
+        endpoint: Option<Setting<String>>,
+        region: Option<Setting<String>>,
+        profile: Option<Setting<String>>,
+    ) -> Option<Self> {
+        if endpoint.is_none() && region.is_none() && profile.is_none() {
+            return None;
+        }
+        let aws = endpoint.as_ref().is_some_and(|endpoint| endpoint.value == AWS);
+        Some(Self {
+            endpoint: endpoint.or_else(|| self.endpoint.clone()).filter(|_| !aws),
+            aws,
+            region: region.or_else(|| self.region.clone()),
+            profile: profile.or_else(|| self.profile.clone()),
+            ..self.clone()
+        })
+    }
 }
 
 /// Credentials that the program itself made: the demo's.
@@ -171,8 +198,10 @@ pub struct Settings {
     pub retention: RetentionTable,
     /// How a command is rehearsed.
     pub rehearse: RehearseSettings,
-    /// The S3 service.
+    /// The S3 service, of the vault and of the files.
     pub s3: S3Settings,
+    /// The S3 service of the files, when it is another one, or another account there.
+    pub files_s3: Option<S3Settings>,
     /// The commands around a restore.
     pub hooks: HookSettings,
     /// Whom to ask when something fails: what for, and how they are reached.
@@ -232,6 +261,8 @@ pub struct FileSettings {
 const LOCK_WAIT: Span = Span::of_seconds(60);
 /// How long a hook may take by default.
 const HOOK_PATIENCE: Span = Span::of_seconds(300);
+/// Names AWS itself where an endpoint is named.
+const AWS: &str = "aws";
 /// The default label.
 const LABEL: &str = "backup";
 /// The default storage class of database objects.
@@ -325,6 +356,8 @@ impl Ladder<'_> {
             .or_else(|| self.variable("DATABASE_URL"))
             .map(|found| self.located(found));
         let files = self.pick(source.files.clone(), "--files", Some("NEXUS_FILES"), file.files.source);
+        let of_files = [file.files.endpoint, file.files.region, file.files.profile];
+        let s3 = self.s3(file.s3, vault);
         let address = self.pick(vault.vault.clone(), "--vault", Some("NEXUS_VAULT"), file.vault.url);
         let folder = source.records.as_ref().map(|path| here.join(path).display().to_string());
         let records = self.pick(folder, "--records", Some("NEXUS_RECORDS"), file.records.folder);
@@ -370,7 +403,8 @@ impl Ladder<'_> {
                 drill: self.secret("NEXUS_PING_DRILL", file.ping.drill),
                 prune: self.secret("NEXUS_PING_PRUNE", file.ping.prune),
             },
-            s3: self.s3(file.s3, vault),
+            files_s3: self.files_s3(of_files, &s3, &vault.services),
+            s3,
             hooks: HookSettings {
                 before: file.hooks.before_restore,
                 after: file.hooks.after_restore,
@@ -409,11 +443,23 @@ impl Ladder<'_> {
             endpoint,
             region,
             profile,
-            in_flight: file.requests_in_flight.map(|number| usize::from(number.get())),
+            aws: false,
+            in_flight: flags.services.requests_in_flight.or(file.requests_in_flight).map(|n| usize::from(n.get())),
+            bandwidth: flags.services.bandwidth.or(file.bandwidth).map(Rate::bytes),
             attempts: file.attempts.map(|number| u32::from(number.get())),
             patience: file.request_timeout,
             given: self.environment.given.clone(),
         }
+    }
+
+    /// The files' own service, when anything names one; what is not named is the vault's.
+    fn files_s3(&self, file: [Option<String>; 3], s3: &S3Settings, flags: &ServiceArgs) -> Option<S3Settings> {
+        let [endpoint, region, profile] = file;
+        let endpoint =
+            self.pick(flags.files_endpoint.clone(), "--files-endpoint", Some("NEXUS_FILES_ENDPOINT"), endpoint);
+        let region = self.pick(flags.files_region.clone(), "--files-region", Some("NEXUS_FILES_REGION"), region);
+        let profile = self.pick(flags.files_profile.clone(), "--files-profile", Some("NEXUS_FILES_PROFILE"), profile);
+        s3.other(endpoint, region, profile)
     }
 
     /// The flag, else the variable, else the file's value.

@@ -11,6 +11,7 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, PermissionsExt};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+use super::hashes::{Hasher, Hashes};
 use super::sorted::{Sorted, Sorter};
 use super::upload::Progress;
 use super::{Object, SMALL};
@@ -224,15 +225,15 @@ impl Folder {
         Ok(Some(hash))
     }
 
-    pub(crate) fn hashes(&self, key: &str) -> Result<Option<(FileHash, String)>> {
+    pub(crate) fn hashes(&self, key: &str) -> Result<Option<Hashes>> {
         let Some(mut from) = self.open(key)? else { return Ok(None) };
-        let mut md5 = md5::Md5::new();
-        let hash = pump(&mut from, |chunk| {
-            md5.update(chunk);
+        let mut hasher = Hasher::new();
+        pump(&mut from, |chunk| {
+            hasher.update(chunk);
             Ok(())
         })
         .map_err(|cause| Error::local(self.what("read", key), cause))?;
-        Ok(Some((hash, hex(&md5.finalize()))))
+        Ok(Some(hasher.finish()))
     }
 
     pub(crate) fn create(&self, key: &str, bytes: &[u8]) -> Result<bool> {

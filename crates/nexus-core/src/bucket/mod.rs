@@ -1,8 +1,11 @@
 //! Bytes outside: an S3 bucket or a folder, handed on as the right to read, to write, or to remove.
 
+mod across;
 pub mod address;
+mod climb;
 pub(crate) mod failure;
 pub mod folder;
+pub mod hashes;
 pub mod pace;
 pub mod probe;
 pub mod questions;
@@ -29,6 +32,7 @@ use crate::point::FileHash;
 
 pub use address::Address;
 use folder::Folder;
+use hashes::Hashes;
 use s3::{Digests, S3};
 use sorted::Sorted;
 
@@ -124,6 +128,14 @@ impl Reader {
         }
     }
 
+    /// True for two buckets of one service and account, which copies from one into the other by itself.
+    pub fn shares_service_with(&self, other: &Self) -> bool {
+        match (self.bucket(), other.bucket()) {
+            (Bucket::S3(one), Bucket::S3(other)) => one.shares_service_with(other),
+            _ => false,
+        }
+    }
+
     /// False for a folder that is not there yet; whether a bucket is there only [`Reader::check`] tells.
     pub fn is_made(&self) -> bool {
         match self.bucket() {
@@ -208,13 +220,12 @@ impl Reader {
         }
     }
 
-    /// Reads an object whole for its length and SHA-256, and its MD5; `None` when it is not there.
-    pub async fn hashes(&self, key: &str) -> Result<Option<(FileHash, String)>> {
+    /// Reads an object whole for all that it may be told by; `None` when it is not there.
+    pub async fn hashes(&self, key: &str) -> Result<Option<Hashes>> {
         match self.bucket() {
-            Bucket::S3(s3) => s3
-                .fetch(key, None, Digests::WithMd5)
-                .await
-                .map(|fetched| fetched.map(|fetched| (fetched.hash, fetched.md5.unwrap_or_default()))),
+            Bucket::S3(s3) => {
+                s3.fetch(key, None, Digests::All).await.map(|fetched| fetched.and_then(|fetched| fetched.hashes))
+            }
             Bucket::Folder(folder) => {
                 let (folder, key) = (folder.clone(), key.to_owned());
                 blocking(move || folder.hashes(&key)).await

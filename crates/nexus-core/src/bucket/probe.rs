@@ -103,7 +103,7 @@ impl Writer {
     pub async fn copy_beside(&self, source: &Reader, from: &str, key: &str) -> Result<bool> {
         self.allow(key)?;
         match (source.bucket(), self.reader().bucket()) {
-            (Bucket::S3(source), Bucket::S3(s3)) if source.endpoint() == s3.endpoint() => {
+            (Bucket::S3(source), Bucket::S3(s3)) if source.shares_service_with(s3) => {
                 s3.copy_plainly(source, from, None, key).await.map(|()| true).map_err(|failure| {
                     failure.into_error(format!("cannot copy s3://{}/{from} to s3://{}/{key}", source.name(), s3.name()))
                 })

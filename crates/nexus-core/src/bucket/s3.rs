@@ -4,14 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::operation::create_multipart_upload::builders::CreateMultipartUploadFluentBuilder;
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CommonPrefix, Delete, EncodingType, ObjectIdentifier, ServerSideEncryption, StorageClass};
+use aws_sdk_s3::types::{
+    ChecksumMode, ChecksumType, CommonPrefix, Delete, EncodingType, ObjectIdentifier, ServerSideEncryption,
+    StorageClass,
+};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
@@ -19,6 +23,7 @@ use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
 use super::failure::{Failure, FailureKind, failure};
+use super::hashes::{Hasher, Hashes};
 use super::pace::{Limits, Pace};
 use super::sorted::{Sorted, Sorter};
 use super::{Object, SMALL, StoreOptions};
@@ -33,7 +38,7 @@ pub(super) const BATCH: usize = 1_000;
 /// Stands for the bytes of an answer that may be long: it is its chunks that must come in time, not its end.
 const UNHURRIED: u64 = 1 << 40;
 /// How long one connection may take to be made.
-const CONNECT: std::time::Duration = std::time::Duration::from_secs(10);
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// Folders of one prefix listed at once.
 const LISTINGS: usize = 8;
@@ -55,6 +60,8 @@ pub struct Service {
     pub(crate) client: Client,
     pub(crate) pace: Arc<Pace>,
     endpoint: Option<String>,
+    /// Whose rights it has, where two accounts of one service are told apart.
+    account: Option<String>,
     /// Multipart uploads that were begun and not ended, by bucket, key and id: work that is dropped leaves them here.
     open: Arc<Mutex<BTreeSet<(String, String, String)>>>,
     /// Requests that begin an upload and were not answered yet: they are not dropped with the work that made them.
@@ -81,7 +88,15 @@ impl Service {
                 .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
         }
         let (client, pace) = (Client::from_conf(config.build()), Arc::new(Pace::new(limits, seed)));
-        Self { client, pace, endpoint, open: Arc::default(), beginning: Arc::default() }
+        Self { client, pace, endpoint, account: None, open: Arc::default(), beginning: Arc::default() }
+    }
+
+    /// Tells its account from others on the same service: between two, content goes through this machine, so that neither
+    /// needs rights in the other's buckets.
+    #[must_use]
+    pub fn of_account(mut self, account: Option<String>) -> Self {
+        self.account = account;
+        self
     }
 
     /// Gives up the multipart uploads that work which was dropped had begun: they hold nothing anybody can see, only cost.
@@ -115,6 +130,8 @@ pub(crate) struct Headed {
     pub(crate) headers: BTreeMap<String, String>,
     /// How it is encrypted where it lies, as the service says.
     pub(crate) encryption: Option<String>,
+    /// `sha256:<hex>` or `crc64nvme:<base64>` over the whole content, where the service was asked and has one.
+    pub(crate) checksummed: Option<String>,
 }
 
 /// What is computed of an object while it is read.
@@ -122,15 +139,17 @@ pub(crate) struct Headed {
 pub(crate) enum Digests {
     /// Its SHA-256.
     Sha256,
-    /// Its MD5 as well, which an ETag may be.
-    WithMd5,
+    /// All that it may be told by.
+    All,
 }
 
 /// What reading an object gave.
 pub(crate) struct Fetched {
     pub(crate) hash: FileHash,
-    /// When it was asked for.
-    pub(crate) md5: Option<String>,
+    /// All of them, when they were asked for.
+    pub(crate) hashes: Option<Hashes>,
+    /// Of the object that was read.
+    pub(crate) etag: Option<String>,
     pub(crate) headers: BTreeMap<String, String>,
 }
 
@@ -192,6 +211,11 @@ impl S3 {
         }
     }
 
+    /// True when the two lie on one service and in one account, so that it copies from one into the other by itself.
+    pub(crate) fn shares_service_with(&self, other: &S3) -> bool {
+        self.service.endpoint == other.service.endpoint && self.service.account == other.service.account
+    }
+
     pub(crate) fn client(&self) -> &Client {
         &self.service.client
     }
@@ -209,30 +233,34 @@ impl S3 {
         mut call: impl AsyncFnMut() -> std::result::Result<T, Failure>,
     ) -> std::result::Result<T, Failure> {
         let pace = &self.service.pace;
-        let patience = pace.limits.patience + std::time::Duration::from_secs(bytes / (4 * 1024 * 1024));
-        let mut tried = 0;
+        let patience = pace.limits.patience + Duration::from_secs(bytes / (4 * 1024 * 1024));
+        let (mut tried, begun) = (0, Instant::now());
         loop {
-            let outcome = {
-                let _permit = pace.request().await;
-                match tokio::time::timeout(patience, call()).await {
+            let (outcome, throttled) = {
+                let in_flight = pace.request().await;
+                let outcome = match tokio::time::timeout(patience, call()).await {
                     Ok(outcome) => outcome,
                     Err(_) => Err(Failure::transient(format!("no answer within {} s", patience.as_secs()))),
+                };
+                let throttled = outcome.as_ref().is_err_and(|failure| failure.kind == FailureKind::Throttled);
+                if outcome.is_ok() {
+                    in_flight.answered(if bytes == UNHURRIED { 0 } else { bytes });
+                } else if throttled {
+                    in_flight.throttled();
                 }
+                (outcome, throttled)
             };
             let failure = match outcome {
-                Ok(value) => {
-                    pace.answered();
-                    return Ok(value);
-                }
+                Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
-            match failure.kind {
-                FailureKind::Throttled => pace.throttled(),
-                FailureKind::Transient => {}
-                _ => return Err(failure),
+            if !throttled && failure.kind != FailureKind::Transient {
+                return Err(failure);
             }
             tried += 1;
-            if tried >= pace.limits.attempts {
+            // A service that asks for less is there, and is given longer than one that fails.
+            let hopeful = throttled && begun.elapsed() < pace.limits.throttled_for;
+            if tried >= pace.limits.attempts && !hopeful {
                 return Err(failure);
             }
             tokio::time::sleep(pace.wait(tried)).await;
@@ -357,8 +385,17 @@ impl S3 {
     }
 
     pub(crate) async fn head(&self, key: &str) -> Result<Option<Headed>> {
+        self.head_version(key, None).await
+    }
+
+    /// The same of one version.
+    pub(crate) async fn head_version(&self, key: &str, version: Option<&str>) -> Result<Option<Headed>> {
         let answer = self
-            .attempt(0, async || self.client().head_object().bucket(&self.name).key(key).send().await.map_err(failure))
+            .attempt(0, async || {
+                let request = self.client().head_object().bucket(&self.name).key(key);
+                let request = request.set_version_id(version.map(str::to_owned));
+                request.checksum_mode(ChecksumMode::Enabled).send().await.map_err(failure)
+            })
             .await;
         let answer = match answer {
             Ok(answer) => answer,
@@ -369,6 +406,7 @@ impl S3 {
             size: u64::try_from(answer.content_length().unwrap_or(0)).unwrap_or(0),
             etag: answer.e_tag().map(bare),
             modified: answer.last_modified().and_then(timestamp),
+            version: version.map(str::to_owned),
             class: answer.storage_class().map(|class| class.as_str().to_owned()).filter(|class| class != "STANDARD"),
             ..Side::default()
         };
@@ -383,7 +421,10 @@ impl S3 {
         ];
         keep(&mut headers, named);
         let encryption = answer.server_side_encryption().map(|kind| kind.as_str().to_owned());
-        Ok(Some(Headed { object: Object { key: key.to_owned(), side, kind: FileKind::File }, headers, encryption }))
+        let full = answer.checksum_type() == Some(&ChecksumType::FullObject);
+        let checksummed = checksum(full, answer.checksum_crc64_nvme(), answer.checksum_sha256());
+        let object = Object { key: key.to_owned(), side, kind: FileKind::File };
+        Ok(Some(Headed { object, headers, encryption, checksummed }))
     }
 
     pub(crate) async fn read(&self, key: &str) -> Result<Option<Bytes>> {
@@ -416,7 +457,7 @@ impl S3 {
         let what = || format!("cannot read s3://{}/{key}", self.name);
         let mut file = to.map(create_private).transpose()?;
         let mut sha = Sha256::new();
-        let mut md5 = (digests == Digests::WithMd5).then(md5::Md5::new);
+        let mut all = (digests == Digests::All).then(Hasher::new);
         let mut offset = 0_u64;
         let mut etag: Option<String> = None;
         let mut headers = BTreeMap::new();
@@ -435,24 +476,16 @@ impl S3 {
                 let expected = answer.content_length().map(|length| length + i64::try_from(offset).unwrap_or(0));
                 if offset == 0 {
                     etag = answer.e_tag().map(str::to_owned);
-                    headers = metadata(answer.metadata());
-                    let named = [
-                        ("content-type", answer.content_type()),
-                        ("cache-control", answer.cache_control()),
-                        ("content-disposition", answer.content_disposition()),
-                        ("content-encoding", answer.content_encoding()),
-                        ("content-language", answer.content_language()),
-                        ("expires", answer.expires_string()),
-                    ];
-                    keep(&mut headers, named);
+                    headers = headers_of(&answer);
                 }
                 loop {
                     let next = tokio::time::timeout(patience, answer.body.next()).await;
                     let Some(chunk) = next.map_err(|_| Failure::transient("the answer stalled"))? else { break };
                     let chunk = chunk.map_err(Failure::transient)?;
-                    sha.update(&chunk);
-                    if let Some(md5) = &mut md5 {
-                        md5.update(&chunk);
+                    self.service.pace.through(chunk.len() as u64).await;
+                    match &mut all {
+                        Some(all) => all.update(&chunk),
+                        None => sha.update(&chunk),
                     }
                     offset += chunk.len() as u64;
                     if let Some(file) = &mut file
@@ -474,8 +507,12 @@ impl S3 {
                 if let Some(file) = &file {
                     file.sync_all().map_err(|cause| Error::local(what(), cause))?;
                 }
-                let hash = FileHash { bytes: offset, sha256: hex(&sha.finalize()) };
-                Ok(Some(Fetched { hash, md5: md5.map(|md5| hex(&md5.finalize())), headers }))
+                let hashes = all.map(Hasher::finish);
+                let hash = match &hashes {
+                    Some(hashes) => hashes.hash.clone(),
+                    None => FileHash { bytes: offset, sha256: hex(&sha.finalize()) },
+                };
+                Ok(Some(Fetched { hash, hashes, etag: etag.as_deref().map(bare), headers }))
             }
             Err(failure) if failure.kind == FailureKind::Gone => Ok(None),
             Err(failure) => Err(failure.into_error(what())),
@@ -597,6 +634,29 @@ pub(super) fn listed(object: &aws_sdk_s3::types::Object, encoded: bool) -> Optio
         ..Side::default()
     };
     Some(Object { key, side, kind: FileKind::File })
+}
+
+/// A checksum over a whole content as a listing has it, the one that says most.
+pub(super) fn checksum(full: bool, crc64: Option<&str>, sha256: Option<&str>) -> Option<String> {
+    use base64::Engine as _;
+    let sha256 = sha256.and_then(|text| base64::engine::general_purpose::STANDARD.decode(text).ok());
+    let named = sha256.filter(|bytes| bytes.len() == 32).map(|bytes| format!("sha256:{}", hex(&bytes)));
+    named.or_else(|| crc64.map(|text| format!("crc64nvme:{text}"))).filter(|_| full)
+}
+
+/// What travels with an object: its headers and user metadata.
+pub(super) fn headers_of(answer: &GetObjectOutput) -> BTreeMap<String, String> {
+    let mut headers = metadata(answer.metadata());
+    let named = [
+        ("content-type", answer.content_type()),
+        ("cache-control", answer.cache_control()),
+        ("content-disposition", answer.content_disposition()),
+        ("content-encoding", answer.content_encoding()),
+        ("content-language", answer.content_language()),
+        ("expires", answer.expires_string()),
+    ];
+    keep(&mut headers, named);
+    headers
 }
 
 fn metadata(user: Option<&std::collections::HashMap<String, String>>) -> BTreeMap<String, String> {

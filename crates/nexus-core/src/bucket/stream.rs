@@ -147,6 +147,7 @@ impl S3 {
         streaming: &Streaming<'_>,
     ) -> std::result::Result<Option<String>, Failure> {
         let (options, bytes) = (streaming.options, content.len() as u64);
+        self.service.pace.through(bytes).await;
         let encryption = self
             .attempt(bytes, async || {
                 let request = self.client().put_object().bucket(self.name()).key(key).if_none_match("*");
@@ -220,6 +221,7 @@ impl S3 {
                 let length = content.len() as u64;
                 let _memory = self.service.pace.memory(length).await;
                 let number = i32::try_from(number).map_err(Failure::fatal)?;
+                self.service.pace.through(length).await;
                 let part = self
                     .attempt(length, async || {
                         let request = self.client().upload_part().bucket(self.name()).key(key).upload_id(upload);

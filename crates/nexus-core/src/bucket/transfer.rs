@@ -5,9 +5,12 @@ use std::io::Write;
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedPart, ServerSideEncryption, StorageClass, TaggingDirective};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::across::across;
 use super::failure::{Failure, FailureKind, failure};
 use super::folder::{Existing, Folder, UNFINISHED, Unplaced};
 use super::s3::{Digests, Headed, S3, bare, stored, timestamp};
@@ -98,8 +101,9 @@ async fn empty(source: &Reader, now: &Object, to: &Writer, target: &Target) -> R
     let Some(headed) = from.head(&now.key).await? else { return Ok(Copied::Vanished) };
     let headers = &headed.headers;
     let put = async {
-        let tags = tags(from, &now.key).await?;
-        into.attempt(0, async || put_content(into, target, headers, tags.clone(), bytes::Bytes::new()).await).await
+        let tags = tags(from, now).await?;
+        into.attempt(0, async || put_content(into, target, headers, (tags.clone(), None), bytes::Bytes::new()).await)
+            .await
     };
     let etag = put.await.map_err(|failure| failure.into_error(what()))?;
     let class = target.options.class.clone().filter(|class| class != "STANDARD");
@@ -109,18 +113,20 @@ async fn empty(source: &Reader, now: &Object, to: &Writer, target: &Target) -> R
     Ok(Copied::Done(Box::new(done)))
 }
 
-/// One put of a whole content, with the headers it is to have; its ETag.
-async fn put_content(
+/// One put of a whole content, with the headers it is to have, its tags, and the MD5 (base64) by which the service is to check
+/// it; its ETag.
+pub(super) async fn put_content(
     into: &S3,
     target: &Target,
     headers: &BTreeMap<String, String>,
-    tags: Option<String>,
+    (tags, check): (Option<String>, Option<&str>),
     content: bytes::Bytes,
 ) -> std::result::Result<String, Failure> {
     let header = |name: &str| headers.get(name).cloned();
     let request = into.client().put_object().bucket(into.name()).key(&target.key);
     let answer = request
         .body(ByteStream::from(content))
+        .set_content_md5(check.map(str::to_owned))
         .set_content_type(header("content-type"))
         .set_cache_control(header("cache-control"))
         .set_content_disposition(header("content-disposition"))
@@ -137,7 +143,7 @@ async fn put_content(
     stored(answer.e_tag())
 }
 
-enum Once {
+pub(super) enum Once {
     Changed,
     Failed(Error),
 }
@@ -153,13 +159,8 @@ impl From<Error> for Once {
 
 async fn copy_once(source: &Reader, object: &Object, to: &Writer, target: &Target) -> std::result::Result<Done, Once> {
     match (source.bucket(), to.reader().bucket()) {
-        (Bucket::S3(from), Bucket::S3(into)) if from.endpoint() != into.endpoint() => {
-            let what = format!(
-                "s3://{} and s3://{} lie on different services, and this release copies within one",
-                from.name(),
-                into.name()
-            );
-            Err(Once::Failed(Error::Unsupported { what }))
+        (Bucket::S3(from), Bucket::S3(into)) if !from.shares_service_with(into) => {
+            across(from, object, into, target).await
         }
         (Bucket::S3(from), Bucket::S3(into)) => within(from, object, into, target).await,
         (Bucket::Folder(from), Bucket::S3(into)) => upload(from, object, into, target).await,
@@ -175,7 +176,7 @@ async fn copy_once(source: &Reader, object: &Object, to: &Writer, target: &Targe
 }
 
 /// The outcome of a request whose source was named under a condition.
-fn conditional<T>(
+pub(super) fn conditional<T>(
     outcome: std::result::Result<T, Failure>,
     what: impl FnOnce() -> String,
 ) -> std::result::Result<T, Once> {
@@ -192,9 +193,32 @@ async fn within(from: &S3, object: &Object, into: &S3, target: &Target) -> std::
     } else {
         conditional(single(from, object, into, target).await, what)?
     };
-    let source = object.side.clone();
-    let proof = proof_of(&source, &copy).ok_or(Once::Changed)?;
+    let (mut source, mut copy) = (object.side.clone(), copy);
+    let mut proof = proof_of(&source, &copy).ok_or(Once::Changed)?;
+    if proof == ProofKind::Size && source.size > 0 {
+        // ETags that are no MD5s prove nothing: the services' own checksums do, where they keep any.
+        if let Some((of_source, of_copy)) = conditional(checksums(from, object, into, target, &copy).await, what)? {
+            (source.checksum, copy.checksum) = (Some(of_source), Some(of_copy));
+            proof = proof_of(&source, &copy).ok_or(Once::Changed)?;
+        }
+    }
     Ok(Done { source, copy, key: target.key.clone(), proof, headers: BTreeMap::new() })
+}
+
+/// The checksums over the whole content that the service keeps of an object and of its copy, when both are of one kind.
+async fn checksums(
+    from: &S3,
+    object: &Object,
+    into: &S3,
+    target: &Target,
+    copy: &Side,
+) -> std::result::Result<Option<(String, String)>, Failure> {
+    let Some(of_source) = from.head_of(object).await?.checksummed else { return Ok(None) };
+    let there = into.head(&target.key).await.map_err(Failure::fatal)?;
+    let there = there.filter(|there| there.object.side.etag == copy.etag);
+    let of_copy = there.and_then(|there| there.checksummed);
+    let kind = |checksum: &str| checksum.split(':').next().map(str::to_owned);
+    Ok(of_copy.filter(|of_copy| kind(of_copy) == kind(&of_source)).map(|of_copy| (of_source, of_copy)))
 }
 
 pub(super) fn copy_source(from: &S3, key: &str, version: Option<&str>) -> String {
@@ -232,18 +256,13 @@ async fn single(from: &S3, object: &Object, into: &S3, target: &Target) -> std::
 
 /// A copy in parts; it carries nothing by itself, so headers, metadata and tags are read and sent again.
 async fn multipart(from: &S3, object: &Object, into: &S3, target: &Target) -> std::result::Result<Side, Failure> {
-    let gone = || Failure::gone("the source is gone");
-    let headed = from.head(&object.key).await.map_err(Failure::fatal)?.ok_or_else(gone)?;
-    if headed.object.side.etag != object.side.etag {
-        return Err(Failure::changed("the source has another ETag than in the listing"));
-    }
-    let tags = tags(from, &object.key).await?;
+    let headed = from.head_of(object).await?;
+    let tags = tags(from, object).await?;
     let upload = begin(into, &headed, tags, target).await?;
     let copied = async {
         let parts = copy_parts(from, object, into, target, &upload).await?;
         // Some services ignore the condition on parts: the source is compared once more before anything shows.
-        let after = from.head(&object.key).await.map_err(Failure::fatal)?.ok_or_else(gone)?;
-        if after.object.side != headed.object.side {
+        if from.head_of(object).await?.object.side != headed.object.side {
             return Err(Failure::changed("the source changed while its parts were copied"));
         }
         into.complete(&target.key, &upload, parts, false).await
@@ -263,10 +282,11 @@ async fn multipart(from: &S3, object: &Object, into: &S3, target: &Target) -> st
     }
 }
 
-async fn tags(from: &S3, key: &str) -> std::result::Result<Option<String>, Failure> {
+pub(super) async fn tags(from: &S3, object: &Object) -> std::result::Result<Option<String>, Failure> {
     let answer = from
         .attempt(0, async || {
-            from.client().get_object_tagging().bucket(from.name()).key(key).send().await.map_err(failure)
+            let request = from.client().get_object_tagging().bucket(from.name()).key(&object.key);
+            request.set_version_id(object.side.version.clone()).send().await.map_err(failure)
         })
         .await;
     let answer = match answer {
@@ -280,7 +300,7 @@ async fn tags(from: &S3, key: &str) -> std::result::Result<Option<String>, Failu
     Ok((!pairs.is_empty()).then(|| pairs.join("&")))
 }
 
-async fn begin(
+pub(super) async fn begin(
     into: &S3,
     headed: &Headed,
     tags: Option<String>,
@@ -375,10 +395,14 @@ async fn upload(from: &Folder, object: &Object, into: &S3, target: &Target) -> s
     })?;
     let content = bytes::Bytes::from(content);
     let headers = &target.options.headers;
-    let put = into.attempt(size, async || put_content(into, target, headers, None, content.clone()).await).await;
+    let md5 = <md5::Md5 as md5::Digest>::digest(&content);
+    let check = BASE64.encode(md5);
+    into.service.pace.through(size).await;
+    let put = into
+        .attempt(size, async || put_content(into, target, headers, (None, Some(&check)), content.clone()).await)
+        .await;
     let etag = put.map_err(|failure| Once::Failed(failure.into_error(what())))?;
-    let md5 = crate::listing::hex(&<md5::Md5 as md5::Digest>::digest(&content));
-    let proof = if etag == md5 { ProofKind::Etag } else { ProofKind::Size };
+    let proof = if etag == hex(&md5) { ProofKind::Etag } else { ProofKind::Size };
     Ok(uploaded(source, &hash.sha256, etag, proof, target))
 }
 
@@ -397,7 +421,8 @@ fn uploaded(source: Side, sha256: &str, etag: String, proof: ProofKind, target: 
 async fn upload_parts(from: &Folder, object: &Object, into: &S3, target: &Target) -> std::result::Result<Done, Once> {
     let what =
         || format!("cannot store `{}` as s3://{}/{}", from.root().join(&object.key).display(), into.name(), target.key);
-    let headed = Headed { object: object.clone(), headers: target.options.headers.clone(), encryption: None };
+    let headed =
+        Headed { object: object.clone(), headers: target.options.headers.clone(), encryption: None, checksummed: None };
     let failed = |failure: Failure| Once::Failed(failure.into_error(what()));
     let id = begin(into, &headed, None, target).await.map_err(failed)?;
     let sent = send_parts(from, object, into, &target.key, &id).await;
@@ -441,13 +466,16 @@ async fn send_parts(from: &Folder, object: &Object, into: &S3, key: &str, id: &s
         let _memory = into.service.pace.memory(length).await;
         let content = read_range(&file, index * size, length).map_err(|failure| failure.into_error(what()))?;
         sha.update(&content);
-        all.update(md5::Md5::digest(&content));
+        let of_part = md5::Md5::digest(&content);
+        all.update(of_part);
+        let check = BASE64.encode(of_part);
+        into.service.pace.through(length).await;
         let number =
             i32::try_from(index + 1).map_err(|cause| Error::Local { what: what(), cause: Some(cause.into()) })?;
         let part = into
             .attempt(length, async || {
                 let request = into.client().upload_part().bucket(into.name()).key(key).upload_id(id);
-                let request = request.part_number(number).body(ByteStream::from(content.clone()));
+                let request = request.part_number(number).content_md5(&check).body(ByteStream::from(content.clone()));
                 sent_part(number, &request.send().await.map_err(failure)?)
             })
             .await
@@ -460,8 +488,8 @@ async fn send_parts(from: &Folder, object: &Object, into: &S3, key: &str, id: &s
     if now.as_ref() != Some(&object.side) {
         return Err(Error::Changed { what: format!("`{}` changed while it was read", path.display()) });
     }
-    let expected = format!("{}-{}", crate::listing::hex(&all.finalize()), parts.len());
-    Ok((object.side.clone(), crate::listing::hex(&sha.finalize()), parts, expected))
+    let expected = format!("{}-{}", hex(&all.finalize()), parts.len());
+    Ok((object.side.clone(), hex(&sha.finalize()), parts, expected))
 }
 
 /// A file that goes when its use ends.
@@ -480,15 +508,16 @@ async fn download(from: &S3, object: &Object, into: &Folder, target: &Target) ->
     let path = into.root().join(format!("{UNFINISHED}fetched-{name}"));
     let _ = std::fs::remove_file(&path);
     let spool = Spool(path.clone());
-    let Some(fetched) = from.fetch(&object.key, Some(&path), Digests::WithMd5).await? else {
+    let Some(fetched) = from.fetch(&object.key, Some(&path), Digests::All).await? else {
         return Err(Once::Changed);
     };
     let etag = object.side.etag.as_deref().map(bare);
     let known = etag.as_deref().is_some_and(is_md5_shaped);
-    if fetched.hash.bytes != object.side.size {
+    if fetched.hash.bytes != object.side.size || (etag.is_some() && fetched.etag != etag) {
         return Err(Once::Changed);
     }
-    let proof = if known && etag == fetched.md5 { ProofKind::Etag } else { ProofKind::Size };
+    let md5 = fetched.hashes.map(|hashes| hashes.md5);
+    let proof = if known && etag == md5 { ProofKind::Etag } else { ProofKind::Size };
     let write = |file: &mut std::fs::File| std::io::copy(&mut std::fs::File::open(&path)?, file).map(|_| ());
     let key = settle(into, target, write)?;
     drop(spool);

@@ -118,6 +118,7 @@ impl S3 {
     ) -> std::result::Result<Option<String>, Failure> {
         let _memory = self.service.pace.memory(bytes).await;
         let content = read_range(file, 0, bytes)?;
+        self.service.pace.through(bytes).await;
         let encryption = self
             .attempt(bytes, async || {
                 let request = self.client().put_object().bucket(self.name()).key(key).if_none_match("*");
@@ -182,6 +183,7 @@ impl S3 {
             .map(async |(index, length)| {
                 let _memory = self.service.pace.memory(length).await;
                 let content = read_range(file, index * size, length)?;
+                self.service.pace.through(length).await;
                 let number = i32::try_from(index + 1).map_err(Failure::fatal)?;
                 let part = self
                     .attempt(length, async || {

@@ -99,6 +99,7 @@ mod tests {
             parts: Parts::default(),
             findings: Vec::new(),
             adopted: None,
+            copy_of: None,
         };
         let journal = Entries { read, unreadable: Vec::new() };
         PointState { id, standing: Claimed::Committed(Box::new(manifest)), journal, adopted: false }

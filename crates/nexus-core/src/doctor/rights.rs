@@ -271,7 +271,9 @@ async fn copying(plan: &DoctorPlan, writer: &Writer, probe: &Probe) -> Vec<Line>
     let Ok(Some((from, _))) = files.source.small_object(files.address.prefix()).await else { return Vec::new() };
     let key = probe.key(plan, "-copy");
     match writer.copy_beside(&files.source, &from, &key).await {
-        Ok(false) => return Vec::new(),
+        Ok(false) => {
+            return vec![Line::passed(name, "through this machine: files and vault have no service in common")];
+        }
         Ok(true) => {}
         Err(error) => {
             let right = format!(

@@ -121,6 +121,9 @@ fn account(plan: &DoctorPlan, bucket: &str, locked: bool) -> Option<Line> {
     if files.source.endpoint() != plan.vault.endpoint() {
         return Some(Line::passed(name, "the vault lies with another service than the files"));
     }
+    if !files.source.shares_service_with(&plan.vault) && !plan.vault.is_folder() {
+        return Some(Line::passed(name, "the vault lies in another account than the files"));
+    }
     if locked {
         return Some(Line::passed(name, "the account of the files, and what is written is locked against removal"));
     }

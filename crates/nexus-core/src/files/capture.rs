@@ -23,7 +23,7 @@ use crate::vault::draft::Draft;
 use crate::vault::{RecoveryPoint, layout};
 
 /// Files between the first whose copy is not done and the last that was begun.
-const WINDOW: usize = 1_024;
+pub(super) const WINDOW: usize = 1_024;
 /// How often copies that are not as they should be are made again before the backup fails.
 const REPAIRS: u32 = 3;
 /// A look at earlier copies that began longer ago than this is not relied on.

@@ -93,7 +93,7 @@ pub(crate) async fn list_groups(vault: &Vault, names: BTreeSet<String>) -> Resul
 }
 
 /// Goes on in a sorted listing to `key`, which comes later than all that were asked for before.
-pub(super) fn take(group: &mut Peekable<Sorted>, key: &str) -> Result<Option<Object>> {
+pub(crate) fn take(group: &mut Peekable<Sorted>, key: &str) -> Result<Option<Object>> {
     while let Some(next) = group.peek() {
         let before = next.as_ref().is_ok_and(|object| object.key.as_bytes() < key.as_bytes());
         let same = next.as_ref().is_ok_and(|object| object.key == key);

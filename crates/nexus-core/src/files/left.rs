@@ -63,7 +63,7 @@ pub(crate) fn can_be_told(source: &Reader, vault: &Vault) -> bool {
     let (from, to) = (source, vault.reader());
     // Of a copy that lies there encrypted in one way nobody can tell here in which.
     let plain = vault.rules().copies_encryption.is_none();
-    !from.is_folder() && !to.is_folder() && from.endpoint() == to.endpoint() && plain
+    from.shares_service_with(to) && plain
 }
 
 fn serves(object: &Object, copy: &Object) -> bool {

@@ -1,6 +1,7 @@
 //! The app's files: which belong to a point, how they are captured, compared and put back.
 
 pub mod capture;
+pub(crate) mod carry;
 pub mod compare;
 pub mod foresee;
 pub(crate) mod left;

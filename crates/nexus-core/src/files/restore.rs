@@ -356,8 +356,9 @@ async fn is_same(entry: &FileEntry, object: &Object, ours: Option<&Object>, targ
     if let Some(etag) = &object.side.etag {
         let copy = entry.copy.as_ref().and_then(|copy| copy.etag.as_ref());
         let known = entry.source.etag.as_ref() == Some(etag) || copy == Some(etag);
-        let sha = entry.source.checksum.is_some() || entry.copy.as_ref().is_some_and(|copy| copy.checksum.is_some());
-        if known || !sha {
+        let known_whole = [Some(&entry.source), entry.copy.as_ref()].into_iter().flatten();
+        let checksummed = known_whole.into_iter().any(|side| side.checksum.is_some());
+        if known || !checksummed {
             return Ok(known);
         }
     }
@@ -372,8 +373,8 @@ async fn is_same(entry: &FileEntry, object: &Object, ours: Option<&Object>, targ
             (None, None) => return Ok(false),
         },
     };
-    let hash = target.reader.hash(&object.key).await?;
-    Ok(hash.is_some_and(|hash| *recorded == format!("sha256:{}", hash.sha256)))
+    let hashes = target.reader.hashes(&object.key).await?;
+    Ok(hashes.is_some_and(|hashes| hashes.have(recorded) == Some(true)))
 }
 
 /// Compares a folder's file with an MD5-shaped ETag; `None` when there is none to compare with.
@@ -381,7 +382,7 @@ async fn matches_md5(entry: &FileEntry, object: &Object, target: &FilesTarget) -
     let etag = entry.source.etag.as_deref().filter(|etag| crate::listing::is_md5_shaped(etag));
     let Some(etag) = etag else { return Ok(None) };
     let read = target.reader.hashes(&object.key).await?;
-    Ok(read.map(|(_, md5)| md5 == etag))
+    Ok(read.map(|hashes| hashes.md5 == etag))
 }
 
 /// The source's keys and the target's: one prefix for another.

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::local::Given;
 use crate::point::{
-    Abandoned, Abandonment, Claim, Ending, FORMAT, FileHash, JournalEvent, Label, Manifest, Part, PointId,
+    Abandoned, Abandonment, Claim, CopyOf, Ending, FORMAT, FileHash, JournalEvent, Label, Manifest, Part, PointId,
     StoredObject, document,
 };
 
@@ -23,6 +23,8 @@ use crate::point::{
 const SECONDS: u32 = 30;
 /// How long after its last sign of life a backup may still commit: a prune gives up a claim that is silent for a day.
 const COMMITS_WITHIN: SignedDuration = SignedDuration::from_hours(12);
+/// How long after its last sign of life a copy to another vault may be gone on with by another run.
+const TAKEN_OVER: SignedDuration = SignedDuration::from_hours(2);
 /// How often a running backup says that it lives.
 pub const ALIVE: Duration = Duration::from_hours(1);
 
@@ -88,6 +90,58 @@ impl Vault {
         }
     }
 
+    /// Claims the id of a point of another vault for its copy. A claim of the same copy that broke off is taken over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] while another run may be at it; [`Error::Exists`] when another point of this vault is of that second.
+    pub(crate) async fn begin_copy(
+        &self,
+        id: &PointId,
+        parts: &[Part],
+        (copy_of, adopted): (CopyOf, bool),
+        clock: &Clock,
+    ) -> Result<Draft> {
+        let exists = || Error::Exists { what: format!("{} holds another point of the second of {id}", self.address()) };
+        if !self.is_free(id, true).await? && self.claim_of(id).await?.is_none_or(|claim| claim.copy_of.is_none()) {
+            return Err(exists());
+        }
+        let nonce = copy_of.nonce.clone();
+        let claim = Claim { copy_of: Some(copy_of), adopted, ..self.claim(id, parts, clock) };
+        if self.create(&layout::claim(id), document(&claim)).await? {
+            return Ok(Draft { vault: self.clone(), alive: Arc::new(Mutex::new(claim.started)), claim });
+        }
+        let state = self.state(id.clone()).await?;
+        let Some((Standing::Unfinished(claim), journal)) = state.map(|state| (state.standing, state.journal)) else {
+            return Err(exists());
+        };
+        if claim.copy_of.as_ref().is_none_or(|copy| copy.nonce != nonce) || claim.parts != parts {
+            return Err(exists());
+        }
+        // Whoever took it over once says so in the journal; the process that the claim names says nothing then.
+        let last = journal.last_alive();
+        let over = match last {
+            None => {
+                claim.process.as_deref().is_some_and(crate::local::is_gone)
+                    || clock.now().duration_since(claim.started) > TAKEN_OVER
+            }
+            Some(last) => clock.now().duration_since(last) > TAKEN_OVER,
+        };
+        if !over {
+            let since = last.unwrap_or(claim.started);
+            return Err(Error::Busy {
+                what: format!(
+                    "another run copies {id} to {}, or broke off: it last said so at {}, and is waited for for two hours",
+                    self.address(),
+                    since.strftime("%Y-%m-%d %H:%M UTC")
+                ),
+            });
+        }
+        let draft = Draft { vault: self.clone(), claim: *claim, alive: Arc::new(Mutex::new(clock.now())) };
+        draft.alive(clock).await?;
+        Ok(draft)
+    }
+
     fn claim(&self, id: &PointId, parts: &[Part], clock: &Clock) -> Claim {
         Claim {
             format: FORMAT,
@@ -101,6 +155,7 @@ impl Vault {
             files: None,
             process: crate::local::this_process(),
             adopted: false,
+            copy_of: None,
         }
     }
 
@@ -138,6 +193,16 @@ impl Draft {
         let entry = journal.add(JournalEvent::Alive, clock).await?;
         *self.alive.lock().unwrap_or_else(PoisonError::into_inner) = entry.at;
         Ok(())
+    }
+
+    /// Says every hour that the claim lives; ends only with an error.
+    pub(crate) async fn keep_alive(&self, clock: &Clock) -> Error {
+        loop {
+            tokio::time::sleep(ALIVE).await;
+            if let Err(error) = self.alive(clock).await {
+                return error;
+            }
+        }
     }
 
     /// Fails when this backup has said nothing for so long, because its machine slept, that a prune may have given its

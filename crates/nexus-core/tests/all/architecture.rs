@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Each room of the core and all that it may name of the others. What is absent is forbidden, and what is here is used.
 ///
 /// An arrow to one item of a room is written `room::item`.
-const ARROWS: [(&str, &[&str]); 22] = [
+const ARROWS: [(&str, &[&str]); 23] = [
     ("clock", &[]),
     ("error", &[]),
     ("event", &[]),
@@ -28,6 +28,7 @@ const ARROWS: [(&str, &[&str]); 22] = [
         "adopt",
         &["bucket", "clock", "database", "error", "event", "files", "listing", "local", "point", "records", "vault"],
     ),
+    ("copy", &["bucket", "clock", "error", "event", "files", "local", "point", "records", "vault", "verify"]),
     ("pin", &["clock", "error", "point", "vault"]),
     ("prune", &["bucket", "clock", "error", "event", "listing", "local", "point", "records", "retention", "vault"]),
     (

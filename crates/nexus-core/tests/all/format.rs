@@ -5,9 +5,9 @@ use std::path::Path;
 
 use nexus_core::listing::{FileEntry, FileKind, Place, ProofKind, Side, Unix};
 use nexus_core::point::{
-    Abandoned, Abandonment, Adopted, CategoryRule, Claim, Copies, Count, DatabaseKind, DatabasePart, Depth, Ending,
-    FORMAT, FileHash, FileRules, FilesPart, Finding, FindingKind, GuardOutcome, JournalEntry, JournalEvent, Manifest,
-    Measured, Part, Parts, PointId, PostgresExtension, PostgresFacts, PostgresGrant, PostgresSetting, Proof,
+    Abandoned, Abandonment, Adopted, CategoryRule, Claim, Copies, CopyOf, Count, DatabaseKind, DatabasePart, Depth,
+    Ending, FORMAT, FileHash, FileRules, FilesPart, Finding, FindingKind, GuardOutcome, JournalEntry, JournalEvent,
+    Manifest, Measured, Part, Parts, PointId, PostgresExtension, PostgresFacts, PostgresGrant, PostgresSetting, Proof,
     RecordColumn, RecordTable, RecordsPart, Sampled, SqliteFacts, StoredObject, VaultDescriptor, Verdict, document,
     parse,
 };
@@ -55,6 +55,7 @@ fn claim() -> Claim {
         files: Some("s3://clinic-documents".into()),
         process: Some("5d1b1d0e-7f0e-4e5c-9d2b-0a1c2d3e4f50 pid:[4026531836] 3127 884213".into()),
         adopted: false,
+        copy_of: None,
     }
 }
 
@@ -189,7 +190,12 @@ fn manifest() -> Manifest {
         parts: Parts { database: Some(database), files: Some(files), records: Some(records) },
         findings: vec![finding()],
         adopted: None,
+        copy_of: None,
     }
+}
+
+fn copy_of() -> CopyOf {
+    CopyOf { vault: "s3://clinic-documents/backup".into(), nonce: "c0ffee12345678ab".into() }
 }
 
 fn adopted() -> Adopted {
@@ -500,6 +506,8 @@ fn no_field_is_missing_from_the_format_page() {
         json(&abandoned()),
         json(&Claim { adopted: true, ..claim() }),
         json(&Manifest { adopted: Some(adopted()), ..manifest() }),
+        json(&Claim { copy_of: Some(copy_of()), ..claim() }),
+        json(&Manifest { copy_of: Some(copy_of()), ..manifest() }),
         json(&summary()),
         json(&postgres()),
         json(&RecordTable { sequences: [("id".to_owned(), 2_900)].into(), ..table() }),

@@ -46,6 +46,7 @@ pub fn hasty(attempts: u32) -> Limits {
         in_flight: 8,
         first_wait: Duration::from_millis(1),
         patience: Duration::from_secs(2),
+        throttled_for: Duration::ZERO,
         ..Limits::default()
     }
 }

@@ -138,6 +138,18 @@ What cannot be read to its end is unfinished, and left alone. Folders of records
 
 Exit status: 0 done, or nothing to do; 2 not done.";
 
+pub(super) const COPY_AFTER: &str = "\
+Examples:
+  nexus copy --to-vault s3://offsite/clinic --to-profile offsite
+  nexus copy reimport_20251115_064233 --to-vault /mnt/disk/clinic
+  nexus copy --to-vault s3://offsite/clinic --to-endpoint https://s3.example.com --to-profile offsite --dry-run
+
+The copy bears the point's id and instant, holds every file by itself whatever the point reused, and is proven where it lies: \
+`--vault` with its place is all that restores it. Between two services, or two profiles, everything goes through this machine, checked by \
+both. What a copy that broke off has stored is used by the next one of the same point. The point is looked at first: a damaged one is not copied.
+
+Exit status: 0 copied and proven, or there already and proven; 1 copied, and found damaged there; 2 not copied.";
+
 pub(super) const PRUNE_AFTER: &str = "\
 Examples:
   nexus prune --dry-run                             each decision with its reason, and what would be freed

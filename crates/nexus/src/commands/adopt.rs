@@ -76,7 +76,7 @@ async fn request(run: &Run, args: &AdoptArgs, vault: &Address) -> Result<AdoptRe
     let files = match &settings.files {
         None => None,
         Some(files) => {
-            let reader = run.reader(&files.value).await?;
+            let reader = run.files_reader(&files.value).await?;
             Some(FilesOrigin {
                 source: files.value.to_string(),
                 endpoint: reader.endpoint().map(str::to_owned),

@@ -166,7 +166,7 @@ async fn files_plan(run: &Run, address: &Address, database: Option<&Database>, c
     let mut exclude = rules.exclude.clone();
     exclude.extend(own_files(run, address, database));
     Ok(FilesPlan {
-        source: run.reader(address).await?,
+        source: run.files_reader(address).await?,
         address: address.clone(),
         rules: FileRules {
             prefix: address.prefix().to_owned(),

@@ -9,7 +9,7 @@ use nexus_core::error::{Error, Result};
 use nexus_core::vault::layout;
 use serde_json::json;
 
-use crate::cli::{InitArgs, VaultArgs};
+use crate::cli::{InitArgs, ServiceArgs, VaultArgs};
 use crate::failure::Outcome;
 use crate::settings::{Environment, Settings};
 use crate::terminal::Terminal;
@@ -92,6 +92,7 @@ impl Found {
             endpoint: args.endpoint.clone(),
             region: args.region.clone(),
             profile: args.profile.clone(),
+            services: ServiceArgs::default(),
         };
         let settings = Settings::load(environment, &flags, &args.source)?;
         let mut notes = Vec::new();

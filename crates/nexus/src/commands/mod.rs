@@ -4,6 +4,7 @@ mod adopt;
 mod backup;
 mod changed;
 mod completions;
+mod copy;
 mod doctor;
 mod drill;
 mod guard;
@@ -21,7 +22,7 @@ mod verify;
 
 use nexus_core::error::{Error, Result};
 
-use crate::cli::{SourceArgs, VaultArgs, Verb};
+use crate::cli::{DemoArgs, SourceArgs, VaultArgs, Verb};
 use crate::demo;
 use crate::failure::{Failure, Outcome, Situation};
 use crate::interrupt::Interrupt;
@@ -88,6 +89,13 @@ pub async fn carry_out(
             let run = prepare(&args.vault, &args.source)?;
             run.work(adopt::run(&run, &args), interrupt).await
         }
+        Verb::Copy(args) => {
+            let run = prepare(&args.vault, &SourceArgs::default())?;
+            let copied = async |unfinished: &mut _| copy::run(&run, &args, unfinished).await;
+            let clear = async |unfinished| copy::clear_up(&run, unfinished).await;
+            let work = async || run.work_and_clear(copied, clear, interrupt).await;
+            seen(&run, (&args.seen, args.dry_run), interrupt, work).await
+        }
         Verb::Prune(args) => {
             let source = SourceArgs { records: args.records.clone(), ..SourceArgs::default() };
             let run = prepare(&args.vault, &source)?;
@@ -123,13 +131,20 @@ pub async fn carry_out(
             report.write(terminal);
             done
         }
-        Verb::Demo(args) => {
-            let (mut came, temporary) = (interrupt.clone(), environment.temporary());
-            tokio::select! {
-                biased;
-                done = demo::run(&args, &temporary, terminal, interrupt) => done,
-                () = came.came() => Err(Error::usage("interrupted")),
-            }
-        }
+        Verb::Demo(args) => demo(&args, environment, terminal, interrupt).await,
+    }
+}
+
+async fn demo(
+    args: &DemoArgs,
+    environment: &Environment,
+    terminal: &Terminal,
+    interrupt: &Interrupt,
+) -> Result<Outcome> {
+    let (mut came, temporary) = (interrupt.clone(), environment.temporary());
+    tokio::select! {
+        biased;
+        done = demo::run(args, &temporary, terminal, interrupt) => done,
+        () = came.came() => Err(Error::usage("interrupted")),
     }
 }

@@ -158,7 +158,7 @@ struct Work<'a> {
 /// Removes the scratch files that rehearsals which were killed have left, where the configuration says that they go.
 pub async fn sweep_scratch(run: &Run) -> Result<()> {
     let Some(bucket) = &run.settings.rehearse.bucket else { return Ok(()) };
-    let reader = run.reader(&bucket.value).await?;
+    let reader = run.files_reader(&bucket.value).await?;
     sweep_left(run, (&reader, &bucket.value)).await
 }
 

@@ -107,6 +107,9 @@ fn page(run: &Run, point: &RecoveryPoint, state: State) -> Page {
     if let Some(adopted) = &manifest.adopted {
         page.field("adopted", summary::adopted(adopted));
     }
+    if let Some(copy) = &manifest.copy_of {
+        page.field("copy", summary::copy_of(copy));
+    }
     page.field("size", wording::size(state::size(manifest, point.entries())));
     if let Some(base) = &manifest.base {
         page.field("base", base.to_string());

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use nexus_core::point::{Adopted, DatabaseKind, Finding, Part, Verdict};
+use nexus_core::point::{Adopted, CopyOf, DatabaseKind, Finding, Part, Verdict};
 use nexus_core::vault::RecoveryPoint;
 
 use super::state::part_expiry;
@@ -41,6 +41,11 @@ pub fn restore_command_with(run: &Run, point: &RecoveryPoint, flags: &[&str]) ->
 /// What is to be known of a point that an older tool had left.
 pub fn adopted(adopted: &Adopted) -> String {
     format!("not of one instant, {} s apart; left by an older tool", adopted.apart_seconds)
+}
+
+/// What is to be known of a point that is a copy.
+pub fn copy_of(copy: &CopyOf) -> String {
+    format!("of the point of the same id in {}", copy.vault)
 }
 
 /// The fields of the database.

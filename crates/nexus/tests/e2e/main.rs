@@ -6,6 +6,8 @@ mod adopt;
 mod adopt_postgres;
 mod app;
 mod bad_input;
+mod between;
+mod copy;
 mod disasters;
 mod doctor;
 mod doctor_probe;

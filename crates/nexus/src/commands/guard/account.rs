@@ -34,7 +34,7 @@ pub async fn take(run: &Run, point: &RecoveryPoint, database: Option<&Database>)
     };
     let mut files = match &run.settings.files {
         Some(address) if point.manifest().has(Part::Files) => {
-            let reader = run.reader(&address.value).await?;
+            let reader = run.files_reader(&address.value).await?;
             files_since(point, &reader, Likeness::Content, &scratch, &run.events).await?
         }
         _ => BTreeMap::new(),

@@ -86,7 +86,7 @@ async fn files(run: &Run, args: &RehearseArgs, point: &RecoveryPoint) -> Result<
         }
     }
     let content = if part.is_some() { Content::Copied } else { Content::Empty };
-    Ok(Some(FilesGround { reader: run.reader(address).await?, address: address.clone(), content }))
+    Ok(Some(FilesGround { reader: run.files_reader(address).await?, address: address.clone(), content }))
 }
 
 /// Without a place for files the command works on the application's own, where there are any: nobody but the owner can say

@@ -301,22 +301,27 @@ async fn files(run: &Run, args: &RestoreArgs, point: &RecoveryPoint) -> Result<O
     let own = Address::parse(&part.source, &run.folder)?;
     let vault = point.vault().address();
     let Some(text) = &args.target.to_files else {
-        let same_service = match (&run.settings.s3.endpoint, &own) {
+        let service = run.files_service();
+        let same_service = match (&service.endpoint, &own) {
             (Some(endpoint), Address::S3 { .. }) => part.endpoint.as_deref() == Some(endpoint.value.as_str()),
+            (None, Address::S3 { .. }) if service.aws => part.endpoint.is_none(),
             _ => true,
         };
         if !same_service {
             let there = part.endpoint.as_deref().unwrap_or("AWS");
             return Err(Error::usage_hint(
                 format!("the files came from {own} on {there}, and this run talks to another service"),
-                "name that service with --endpoint, or another place for the files with --to-files",
+                format!(
+                    "name that service with --files-endpoint {}, or another place for the files with --to-files",
+                    part.endpoint.as_deref().unwrap_or("aws")
+                ),
             ));
         }
         let reader = run.reader_on(&own, part.endpoint.as_deref()).await?;
         return Ok(Some(FilesGoal { goal: Goal { place: own, own: true }, reader }));
     };
     let place = Address::parse(text, &run.folder)?;
-    let reader = run.reader(&place).await?;
+    let reader = run.files_reader(&place).await?;
     if place == own && reader.endpoint() == part.endpoint.as_deref() {
         return Err(elsewhere_is_its_source("--to-files", &part.source));
     }

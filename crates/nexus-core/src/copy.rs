@@ -1,0 +1,401 @@
+//! Copy: a point taken into another vault, whole and by itself, and proven there.
+//!
+//! It keeps its id and its instant; nothing of it depends on the vault it came from, nor on any other point. A claim in the other
+//! vault names the point it is a copy of, so that a copy that broke off is gone on with by the next one of the same point.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use futures::future::{self, Either};
+use serde::Serialize;
+
+use crate::bucket::StoreOptions;
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::event::{Events, Stage};
+use crate::files::carry;
+use crate::local::{Given, Scratch};
+use crate::point::{
+    CopyOf, Count, DatabaseKind, DatabasePart, FORMAT, JournalEvent, Manifest, Part, Parts, RecordsPart, StoredObject,
+    Verdict,
+};
+use crate::records::export::SUMMARY_FILE;
+use crate::vault::draft::Draft;
+use crate::vault::journal::Journal;
+use crate::vault::{RecoveryPoint, SOFTWARE, Standing, Vault, layout};
+use crate::verify::{self, LocalRecords, Verified, VerifyRequest, hash_local};
+
+/// What the hold in the point's journal says.
+const COPY: &str = "copy";
+
+/// What to copy.
+#[derive(Debug, Clone)]
+pub struct CopyRequest {
+    /// Which parts; empty: all that the point still has.
+    pub parts: Vec<Part>,
+    /// Where work in progress may lie.
+    pub scratch: PathBuf,
+}
+
+/// What copying would do; nothing is written yet.
+#[derive(Debug)]
+pub struct CopyPlan {
+    /// The parts that are copied.
+    pub parts: Vec<Part>,
+    /// Parts of the point that expired, or that nobody asked for.
+    pub left: Vec<Part>,
+    /// Files and their bytes.
+    pub files: Count,
+    /// Bytes of the database, and of the records.
+    pub bytes: u64,
+    /// How the copy stands in the other vault.
+    pub there: There,
+    point: RecoveryPoint,
+    scratch: PathBuf,
+    hold: Arc<OnceLock<String>>,
+}
+
+/// What must be cleared away when a copy is broken off.
+#[derive(Debug)]
+pub struct Unfinished {
+    journal: Journal,
+    hold: Arc<OnceLock<String>>,
+}
+
+impl Unfinished {
+    /// Lets the point go, if it was held.
+    pub async fn give_up(self, clock: &Clock, events: &Events) {
+        if let Err(error) = self.journal.release(self.hold.get().cloned(), clock).await {
+            events.warn(format!("the point's journal does not say that the copy is over: {error}"));
+        }
+    }
+}
+
+impl CopyPlan {
+    /// What must be cleared away when the copy is broken off.
+    pub fn unfinished(&self) -> Unfinished {
+        Unfinished { journal: self.point.journal(), hold: Arc::clone(&self.hold) }
+    }
+}
+
+/// How a copy stands in the other vault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum There {
+    /// Nothing of it is there.
+    Absent,
+    /// A copy was begun there and broke off: it is gone on with.
+    Begun,
+    /// It is there.
+    Whole,
+}
+
+/// What copying came to.
+#[derive(Debug)]
+pub struct CopyReport {
+    /// The copy.
+    pub point: RecoveryPoint,
+    /// Its proof in the other vault.
+    pub verified: Verified,
+}
+
+/// Looks at the point and at what the other vault has of it. Nothing is written.
+///
+/// # Errors
+///
+/// [`Error::Usage`] when the other vault is the point's own, or another app's, or for a part that the point does not have;
+/// [`Error::Exists`] when the other vault holds another point of this second.
+pub async fn plan(point: RecoveryPoint, to: &Vault, request: CopyRequest) -> Result<CopyPlan> {
+    let from = point.vault();
+    let one_place = from.reader().place() == to.reader().place() && from.reader().endpoint() == to.reader().endpoint();
+    if one_place && from.address() == to.address() {
+        return Err(Error::usage_hint(
+            format!("{} lies in {} already", point.id(), to.address()),
+            "name another vault with --to-vault, best with another account or provider",
+        ));
+    }
+    if from.app() != to.app() {
+        return Err(Error::usage(format!(
+            "the vault at {} is of {:?}, the point of {:?}",
+            to.address(),
+            to.app(),
+            from.app()
+        )));
+    }
+    let kept = point.kept();
+    let parts = if request.parts.is_empty() { kept.clone() } else { request.parts };
+    if let Some(part) = parts.iter().find(|part| !point.manifest().has(**part)) {
+        return Err(Error::missing(format!("{} has no {part}", point.id())));
+    }
+    if parts.is_empty() {
+        return Err(Error::missing(format!("nothing of {} is left: all its parts expired", point.id())));
+    }
+    point.require_kept(&parts).await?;
+    if parts.contains(&Part::Records) && point.manifest().own_records().is_none() {
+        return Err(Error::usage_hint(
+            format!(
+                "the records of {} were written by an older tool and lie on the machine that adopted them",
+                point.id()
+            ),
+            format!("copy the rest: {}", without_records(&parts)),
+        ));
+    }
+    let left = point.manifest().present().into_iter().filter(|part| !parts.contains(part)).collect();
+    let there = there(&point, to).await?;
+    let manifest = point.manifest();
+    let of = |part: Part| parts.contains(&part);
+    let files = manifest.parts.files.as_ref().filter(|_| of(Part::Files)).map(|files| files.total).unwrap_or_default();
+    let database = manifest.parts.database.as_ref().filter(|_| of(Part::Database)).map_or(0, |part| part.object.bytes);
+    let records = manifest.parts.records.as_ref().filter(|_| of(Part::Records));
+    let records: u64 = records.map_or(0, |part| part.tables.iter().map(|table| table.bytes).sum());
+    Ok(CopyPlan {
+        parts,
+        left,
+        files,
+        bytes: database + records,
+        there,
+        point,
+        scratch: request.scratch,
+        hold: Arc::default(),
+    })
+}
+
+fn without_records(parts: &[Part]) -> String {
+    let rest: Vec<&str> = parts.iter().filter(|part| **part != Part::Records).map(|part| part.name()).collect();
+    format!("--only {}", rest.join(","))
+}
+
+async fn there(point: &RecoveryPoint, to: &Vault) -> Result<There> {
+    let of = |copy: Option<&CopyOf>| copy.is_some_and(|copy| copy.nonce == original(point.manifest()).nonce);
+    match to.state(point.id().clone()).await?.map(|state| state.standing) {
+        None => Ok(There::Absent),
+        Some(Standing::Committed(manifest)) if of(manifest.copy_of.as_ref()) => Ok(There::Whole),
+        Some(Standing::Unfinished(claim)) if of(claim.copy_of.as_ref()) => Ok(There::Begun),
+        Some(Standing::Abandoned(given_up)) => Err(Error::Exists {
+            what: format!(
+                "a copy of {} in {} was given up ({}): a prune there removes what is left of it two days later",
+                point.id(),
+                to.address(),
+                given_up.reason
+            ),
+        }),
+        Some(_) => Err(Error::Exists { what: format!("{} holds another point {}", to.address(), point.id()) }),
+    }
+}
+
+/// What a point is a copy of: itself, when it is none.
+fn original(manifest: &Manifest) -> CopyOf {
+    manifest.copy_of.clone().unwrap_or_else(|| CopyOf { nonce: manifest.nonce.clone(), vault: String::new() })
+}
+
+/// Copies, commits and proves; goes on where an earlier run broke off.
+///
+/// # Errors
+///
+/// [`Error::Damaged`] when the point is not whole where it lies: nothing is written then. Any error means that the copy was not
+/// committed; what was copied stays for the next run.
+pub async fn copy(plan: CopyPlan, to: &Vault, clock: &Clock, events: &Events) -> Result<CopyReport> {
+    let scratch = Scratch::create(&plan.scratch)?;
+    let journal = plan.point.journal();
+    let target = Some(to.address().to_string());
+    let hold = journal.hold(JournalEvent::Hold { by: COPY.to_owned(), safety: None, target }, clock, events).await?;
+    if let Some(hold) = &hold {
+        // A plan is carried out once, so that it is not set yet.
+        let _ = plan.hold.set(hold.clone());
+    }
+    let copied = async {
+        plan.point.require_still_kept(&plan.parts).await?;
+        Box::pin(require_whole(&plan, events)).await?;
+        let copy = CopyOf { vault: plan.point.vault().address().to_string(), ..original(plan.point.manifest()) };
+        let adopted = plan.point.manifest().adopted.is_some();
+        let draft = to.begin_copy(plan.point.id(), &plan.parts, (copy, adopted), clock).await?;
+        let filled = Box::pin(fill(&plan, &draft, &scratch, clock, events)).await;
+        if filled.is_err() {
+            to.reader().give_up_uploads().await;
+        }
+        filled
+    }
+    .await;
+    let released = journal.release(hold, clock).await;
+    let point = copied?;
+    if let Err(error) = released {
+        events.warn(format!("the journal of {} does not say that the copy is made: {error}", plan.point.id()));
+    }
+    let request = VerifyRequest { local: LocalRecords::Ignore, ..VerifyRequest::whole() };
+    let verified = match verify::verify(&point, &request, &plan.scratch, clock, events).await {
+        Ok(verified) => verified,
+        // The copy is there all the same; that nobody could look at it is its verdict.
+        Err(error) => Verified::unseen(&request, error),
+    };
+    Ok(CopyReport { point, verified })
+}
+
+/// Proves a copy that is there already.
+///
+/// # Errors
+///
+/// What the other vault cannot be read for.
+pub async fn prove(plan: &CopyPlan, to: &Vault, clock: &Clock, events: &Events) -> Result<CopyReport> {
+    let point = to.find(&plan.point.id().to_string(), &[]).await?.point;
+    let request = VerifyRequest { local: LocalRecords::Ignore, ..VerifyRequest::whole() };
+    let verified = verify::verify(&point, &request, &plan.scratch, clock, events).await?;
+    Ok(CopyReport { point, verified })
+}
+
+/// A copy of what is damaged would be a copy that nobody can restore.
+async fn require_whole(plan: &CopyPlan, events: &Events) -> Result<()> {
+    let request = VerifyRequest { parts: plan.parts.clone(), local: LocalRecords::Ignore, ..VerifyRequest::whole() };
+    let looked = verify::check(&plan.point, &request, &plan.scratch, events).await?;
+    match (looked.proof.verdict, looked.trouble) {
+        (Verdict::Verified, _) => Ok(()),
+        (Verdict::Failed, _) => Err(Error::damaged(format!(
+            "{} is not whole where it lies, so no copy is made of it: {} findings, the first is {}",
+            plan.point.id(),
+            looked.proof.findings_total,
+            looked
+                .proof
+                .findings
+                .first()
+                .map_or_else(String::new, |first| format!("{:?}: {}", first.name, first.detail))
+        ))),
+        (Verdict::CouldNotVerify, Some(trouble)) => Err(trouble),
+        (Verdict::CouldNotVerify, None) => Err(Error::damaged(format!("{} could not be looked at", plan.point.id()))),
+    }
+}
+
+async fn fill(
+    plan: &CopyPlan,
+    draft: &Draft,
+    scratch: &Scratch,
+    clock: &Clock,
+    events: &Events,
+) -> Result<RecoveryPoint> {
+    let of = |part: Part| plan.parts.contains(&part);
+    let manifest = plan.point.manifest();
+    let work = async {
+        let database = async {
+            match manifest.parts.database.as_ref().filter(|_| of(Part::Database)) {
+                Some(part) => database(plan, part, draft, events).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let records = async {
+            match manifest.parts.records.as_ref().filter(|_| of(Part::Records)) {
+                Some(part) => records(plan, part, draft, events).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let files = async {
+            match manifest.parts.files.as_ref().filter(|_| of(Part::Files)) {
+                Some(_) => carry::carry(&plan.point, draft, scratch, events).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        futures::try_join!(database, records, files)
+    };
+    let (work, alive) = (std::pin::pin!(work), std::pin::pin!(draft.keep_alive(clock)));
+    let (database, records, files) = match future::select(work, alive).await {
+        Either::Left((done, _)) => done?,
+        Either::Right((error, _)) => return Err(error),
+    };
+    let claim = draft.claim();
+    let whole = Manifest {
+        format: FORMAT,
+        nonce: claim.nonce.clone(),
+        software: SOFTWARE.to_owned(),
+        committed: clock.now(),
+        base: None,
+        kept_for: manifest.kept_for.iter().filter(|(part, _)| of(**part)).map(|(part, kept)| (*part, *kept)).collect(),
+        parts: Parts { database, files, records },
+        findings: manifest.findings.iter().filter(|finding| finding.part.is_none_or(of)).cloned().collect(),
+        copy_of: claim.copy_of.clone(),
+        ..manifest.clone()
+    };
+    draft.commit(&whole, clock).await
+}
+
+/// How an object of the point's own is stored.
+fn stored_as(draft: &Draft, class: Option<&String>, content_type: &str) -> StoreOptions {
+    StoreOptions {
+        class: class.cloned(),
+        encryption: draft.vault().rules().encryption.clone(),
+        headers: [("content-type".to_owned(), content_type.to_owned())].into(),
+    }
+}
+
+async fn database(plan: &CopyPlan, part: &DatabasePart, draft: &Draft, events: &Events) -> Result<DatabasePart> {
+    let (app, id) = (draft.vault().app(), draft.id());
+    let class = draft.vault().rules().database_class.clone();
+    let stage = Stage::UploadDatabase;
+    events.started(stage, None, Some(part.object.bytes));
+    let (key, content_type) = match &part.kind {
+        DatabaseKind::Sqlite { .. } => (layout::sqlite(app, id), "application/vnd.sqlite3"),
+        DatabaseKind::Postgres { .. } => (layout::postgres(app, id), "application/octet-stream"),
+    };
+    let options = stored_as(draft, class.as_ref(), content_type);
+    let object = carry::object(&plan.point, &part.object, draft, (key, options), (stage, events)).await?;
+    let mut kind = part.kind.clone();
+    if let DatabaseKind::Postgres { postgres } = &mut kind
+        && let Some(globals) = &mut postgres.globals
+    {
+        let options = stored_as(draft, None, "application/sql");
+        *globals =
+            carry::object(&plan.point, globals, draft, (layout::globals(app, id), options), (stage, events)).await?;
+    }
+    events.ended(stage);
+    Ok(DatabasePart { kind, object, ..part.clone() })
+}
+
+async fn records(plan: &CopyPlan, part: &RecordsPart, draft: &Draft, events: &Events) -> Result<RecordsPart> {
+    let stage = Stage::UploadRecords;
+    let files: Vec<(&str, StoredObject)> = part
+        .tables
+        .iter()
+        .map(|table| (table.file.as_str(), table.bytes, table.sha256.as_str()))
+        .chain(part.summary.iter().map(|summary| (SUMMARY_FILE, summary.bytes, summary.sha256.as_str())))
+        .map(|(file, bytes, sha256)| {
+            (file, StoredObject { key: layout::record(plan.point.id(), file), bytes, sha256: sha256.to_owned() })
+        })
+        .collect();
+    events.started(stage, Some(files.len() as u64), Some(files.iter().map(|(_, object)| object.bytes).sum()));
+    for (file, object) in files {
+        let key = layout::record(draft.id(), file);
+        if part.in_vault {
+            let options = stored_as(draft, None, "application/json");
+            carry::object(&plan.point, &object, draft, (key, options), (stage, events)).await?;
+        } else {
+            let local = part.folder.as_deref().unwrap_or_default();
+            local_record(plan, draft, (Path::new(local), file), StoredObject { key, ..object }, events).await?;
+        }
+    }
+    events.ended(stage);
+    Ok(RecordsPart { folder: None, in_vault: true, ..part.clone() })
+}
+
+/// Records that only this machine holds are stored from here.
+async fn local_record(
+    plan: &CopyPlan,
+    draft: &Draft,
+    (folder, file): (&Path, &str),
+    object: StoredObject,
+    events: &Events,
+) -> Result<()> {
+    let path = folder.join(file);
+    let hash = hash_local(&path).map_err(|cause| Error::local(format!("cannot read `{}`", path.display()), cause))?;
+    if hash.is_none_or(|hash| hash.sha256 != object.sha256) {
+        return Err(Error::usage_hint(
+            format!(
+                "the records of {} are not in the vault, and `{}` is not as it was written",
+                plan.point.id(),
+                path.display()
+            ),
+            format!("run it where the records lie, or copy the rest: {}", without_records(&plan.parts)),
+        ));
+    }
+    let stored = draft.add_file(object, (&path, Given::Copied), "application/json", Stage::UploadRecords, events).await;
+    match stored {
+        // An earlier run of this copy has stored it; that it is what it should be is seen when the copy is proven.
+        Ok(_) | Err(Error::Exists { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
