@@ -64,11 +64,31 @@ pub(crate) struct Gate(pub Arc<Store>);
 impl S3Access for Gate {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
         let operation = context.s3_op().name();
+        let query = context.uri().query().unwrap_or_default();
+        let names_version = query.split('&').any(|pair| pair.starts_with("versionId="));
         let access = &self.0.access;
         let allowed = match context.credentials() {
+            Some(_) if names_version => !access.denies(action_on_version(operation)),
             Some(_) => !access.denies(operation),
-            None => access.is_public() && !access.is_blocked() && operation == "GetObject",
+            None => access.is_public() && !access.is_blocked() && operation == "GetObject" && !names_version,
         };
         if allowed { Ok(()) } else { Err(S3Error::with_message(S3ErrorCode::AccessDenied, "Access Denied")) }
+    }
+}
+
+/// What a policy calls an operation when it names a version; the rights to the newest do not include it.
+///
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html>
+fn action_on_version(operation: &str) -> &str {
+    match operation {
+        "GetObject" | "HeadObject" => "GetObjectVersion",
+        "DeleteObject" => "DeleteObjectVersion",
+        "GetObjectTagging" => "GetObjectVersionTagging",
+        "PutObjectTagging" => "PutObjectVersionTagging",
+        "DeleteObjectTagging" => "DeleteObjectVersionTagging",
+        "GetObjectAttributes" => "GetObjectVersionAttributes",
+        "GetObjectAcl" => "GetObjectVersionAcl",
+        "PutObjectAcl" => "PutObjectVersionAcl",
+        other => other,
     }
 }

@@ -5,6 +5,7 @@
 //! in memory and never touches a file or another machine.
 
 mod access;
+mod bucket;
 mod checksum;
 pub mod clinic;
 mod condition;
@@ -20,6 +21,7 @@ mod service;
 mod store;
 mod timestamps;
 mod upload;
+mod version;
 
 pub use checksum::{Algorithm, Checksum, Span};
 pub use fault::{Fault, FaultAt, Waiting};
@@ -27,3 +29,4 @@ pub use object::{Encryption, Fields, NewObject, STANDARD, StoredObject};
 pub use options::{Quirks, ServiceOptions};
 pub use service::Service;
 pub use store::{NoSuchBucket, Store};
+pub use version::{NULL_VERSION, Version, Versioning};

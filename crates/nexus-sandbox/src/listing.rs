@@ -1,4 +1,4 @@
-//! One page of a listing, decided from the keys alone.
+//! One page of a listing, of objects or of versions, decided from the keys alone.
 //!
 //! A page costs one search and its own length, however many objects the bucket holds: keys behind a
 //! common prefix are jumped over, not walked through.
@@ -6,12 +6,11 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::object::StoredObject;
+use crate::version::History;
 
 /// What a page is asked for.
 #[derive(Debug, Clone, Default)]
@@ -30,12 +29,14 @@ pub(crate) struct Position {
     pub after: String,
     /// No keys that begin with this: they were rolled up on the page before.
     pub past: Option<String>,
+    /// The page before ended within `after`, which has more to list.
+    pub within: bool,
 }
 
-/// A page.
-#[derive(Debug, Default)]
-pub(crate) struct Page {
-    pub objects: Vec<(String, Arc<StoredObject>)>,
+/// A page; what a listing says of a key comes once or, with versions, several times.
+#[derive(Debug)]
+pub(crate) struct Page<T> {
+    pub entries: Vec<(String, T)>,
     pub prefixes: Vec<String>,
     /// Where the next page begins, if there is one.
     pub next: Option<Position>,
@@ -71,42 +72,62 @@ impl Position {
 
     /// Behind one key.
     pub fn behind_key(key: &str) -> Self {
-        Self { after: key.to_owned(), past: None }
+        Self { after: key.to_owned(), ..Self::default() }
+    }
+
+    /// Behind some of the versions of a key.
+    pub fn within_key(key: &str) -> Self {
+        Self { within: true, ..Self::behind_key(key) }
     }
 
     /// Behind everything that begins with this prefix.
     pub fn behind_prefix(prefix: &str) -> Self {
-        Self { after: prefix.to_owned(), past: Some(prefix.to_owned()) }
+        Self { past: Some(prefix.to_owned()), ..Self::behind_key(prefix) }
+    }
+
+    /// Behind the last key or common prefix of the page before, which a marker names without saying which it was.
+    pub fn behind_marker(marker: &str, prefix: &str, delimiter: Option<&str>) -> Self {
+        let rest = marker.strip_prefix(prefix).unwrap_or_default();
+        let rolled_up = delimiter.is_some_and(|text| rest.find(text).is_some_and(|at| at + text.len() == rest.len()));
+        if rolled_up { Self::behind_prefix(marker) } else { Self::behind_key(marker) }
     }
 }
 
-/// The page that `query` asks for.
-pub(crate) fn page(objects: &BTreeMap<String, Arc<StoredObject>>, query: &PageQuery, order: Order) -> Page {
-    if query.limit == 0 {
-        return Page::default();
-    }
+/// The page that `query` asks for; `entries` are what it says of one key.
+pub(crate) fn page<T, I: IntoIterator<Item = T>>(
+    keys: &BTreeMap<String, History>,
+    query: &PageQuery,
+    order: Order,
+    entries: impl Fn(&str, &History) -> I,
+) -> Page<T> {
     let mut page = PageInProgress::new(query);
+    if query.limit == 0 {
+        return page.page;
+    }
+    let offer = |key: &str, history: &History| page.offer_all(key, entries(key, history));
     match order {
-        Order::Bytes => in_byte_order(objects, query, &mut page),
-        Order::Walk => in_walk_order(objects, query, &mut page),
+        Order::Bytes => in_byte_order(keys, query, offer),
+        Order::Walk => in_walk_order(keys, query, offer),
     }
     page.page
 }
 
-fn in_byte_order(objects: &BTreeMap<String, Arc<StoredObject>>, query: &PageQuery, page: &mut PageInProgress<'_>) {
+fn in_byte_order(keys: &BTreeMap<String, History>, query: &PageQuery, mut offer: impl FnMut(&str, &History) -> Offer) {
+    let after = query.position.after.as_str();
     let mut from = match query.position.past.as_deref().map(far_behind) {
         Some(jump) => Bound::Included(jump),
-        None => Bound::Excluded(query.position.after.clone()),
+        None if query.position.within => Bound::Included(after.to_owned()),
+        None => Bound::Excluded(after.to_owned()),
     };
-    if query.prefix.as_str() > query.position.after.as_str() || query.position == Position::default() {
+    if query.prefix.as_str() > after || query.position == Position::default() {
         from = Bound::Included(query.prefix.clone());
     }
     'jump: loop {
-        for (key, object) in objects.range((from, Bound::Unbounded)) {
+        for (key, history) in keys.range((from, Bound::Unbounded)) {
             if !key.starts_with(&query.prefix) {
                 return;
             }
-            match page.offer(key, object) {
+            match offer(key, history) {
                 Offer::Taken => {}
                 Offer::RolledUp(prefix) => {
                     from = Bound::Included(far_behind(&prefix));
@@ -119,16 +140,16 @@ fn in_byte_order(objects: &BTreeMap<String, Arc<StoredObject>>, query: &PageQuer
     }
 }
 
-fn in_walk_order(objects: &BTreeMap<String, Arc<StoredObject>>, query: &PageQuery, page: &mut PageInProgress<'_>) {
-    let after = &query.position.after;
-    let mut keys: Vec<_> = objects
+fn in_walk_order(keys: &BTreeMap<String, History>, query: &PageQuery, mut offer: impl FnMut(&str, &History) -> Offer) {
+    let Position { after, within, .. } = &query.position;
+    let mut keys: Vec<_> = keys
         .iter()
         .filter(|(key, _)| key.starts_with(&query.prefix))
-        .filter(|(key, _)| after.is_empty() || walk_order(key, after) == Ordering::Greater)
+        .filter(|(key, _)| after.is_empty() || walk_order(key, after).is_gt() || (*within && *key == after))
         .collect();
     keys.sort_by(|(one, _), (other, _)| walk_order(one, other));
-    for (key, object) in keys {
-        if matches!(page.offer(key, object), Offer::Full) {
+    for (key, history) in keys {
+        if matches!(offer(key, history), Offer::Full) {
             return;
         }
     }
@@ -150,23 +171,34 @@ enum Offer {
     Full,
 }
 
-struct PageInProgress<'a> {
+struct PageInProgress<'a, T> {
     query: &'a PageQuery,
     past: Option<String>,
     last: Position,
-    page: Page,
+    page: Page<T>,
 }
 
-impl<'a> PageInProgress<'a> {
+impl<'a, T> PageInProgress<'a, T> {
     fn new(query: &'a PageQuery) -> Self {
-        Self { query, past: query.position.past.clone(), last: Position::default(), page: Page::default() }
+        let page = Page { entries: Vec::new(), prefixes: Vec::new(), next: None };
+        Self { query, past: query.position.past.clone(), last: Position::default(), page }
     }
 
-    fn offer(&mut self, key: &str, object: &Arc<StoredObject>) -> Offer {
+    fn offer_all(&mut self, key: &str, entries: impl IntoIterator<Item = T>) -> Offer {
+        for entry in entries {
+            match self.offer(key, entry) {
+                Offer::Taken => {}
+                otherwise => return otherwise,
+            }
+        }
+        Offer::Taken
+    }
+
+    fn offer(&mut self, key: &str, entry: T) -> Offer {
         if self.past.as_ref().is_some_and(|past| key.starts_with(past)) {
             return Offer::Taken;
         }
-        if self.page.objects.len() + self.page.prefixes.len() == self.query.limit {
+        if self.page.entries.len() + self.page.prefixes.len() == self.query.limit {
             self.page.next = Some(self.last.clone());
             return Offer::Full;
         }
@@ -177,7 +209,7 @@ impl<'a> PageInProgress<'a> {
             return Offer::RolledUp(prefix);
         }
         self.last = Position::behind_key(key);
-        self.page.objects.push((key.to_owned(), Arc::clone(object)));
+        self.page.entries.push((key.to_owned(), entry));
         Offer::Taken
     }
 

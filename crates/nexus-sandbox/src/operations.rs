@@ -13,6 +13,7 @@ mod removals;
 mod tags;
 mod upload_listings;
 mod uploads;
+mod versions;
 mod writes;
 
 use std::sync::Arc;
@@ -32,14 +33,6 @@ pub(crate) const REGION: &str = "us-east-1";
 pub(crate) struct Operations {
     pub store: Arc<Store>,
     pub options: ServiceOptions,
-}
-
-/// Refuses any version but the one that an unversioned bucket has.
-fn only_null_version(version: Option<&str>) -> S3Result<()> {
-    match version {
-        None | Some("null") => Ok(()),
-        Some(_) => Err(S3Error::with_message(S3ErrorCode::NoSuchVersion, "The specified version does not exist.")),
-    }
 }
 
 /// A refusal, status 400, by a code that the S3 crate has no name for.
@@ -76,6 +69,8 @@ operations! {
     delete_bucket(DeleteBucketInput) -> DeleteBucketOutput;
     get_bucket_location(GetBucketLocationInput) -> GetBucketLocationOutput;
     get_bucket_versioning(GetBucketVersioningInput) -> GetBucketVersioningOutput;
+    put_bucket_versioning(PutBucketVersioningInput) -> PutBucketVersioningOutput;
+    list_object_versions(ListObjectVersionsInput) -> ListObjectVersionsOutput;
     list_objects(ListObjectsInput) -> ListObjectsOutput;
     list_objects_v2(ListObjectsV2Input) -> ListObjectsV2Output;
     head_object(HeadObjectInput) -> HeadObjectOutput;

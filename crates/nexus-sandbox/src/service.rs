@@ -101,6 +101,9 @@ impl Service {
     }
 
     /// Refuses an operation, by its S3 name, from now on: `AccessDenied`.
+    ///
+    /// One that names a version goes by the name that policies have for it: `GetObjectVersion`, which heads and
+    /// sources of copies need too, or `DeleteObjectVersion`.
     pub fn deny(&self, operation: &str) {
         self.exchange.store.access.deny(operation);
     }

@@ -12,11 +12,12 @@ use bytes::Bytes;
 use s3s::{S3Error, S3ErrorCode, S3Result};
 
 use crate::access::Access;
+use crate::bucket::Bucket;
 use crate::checksum::{Algorithm, md5_hex};
 use crate::condition::WriteCondition;
 use crate::object::{NewObject, STANDARD, StoredObject};
 use crate::options::Quirks;
-use crate::upload::Upload;
+use crate::version::{Found, Version, Versioning};
 
 /// Buckets and their objects, in memory.
 #[derive(Debug)]
@@ -31,14 +32,6 @@ pub struct Store {
 /// The bucket that was named does not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoSuchBucket(pub String);
-
-/// One bucket: objects by key in byte order, open uploads by key and then by age.
-#[derive(Debug)]
-pub(crate) struct Bucket {
-    pub created: SystemTime,
-    pub objects: BTreeMap<String, Arc<StoredObject>>,
-    pub uploads: BTreeMap<(String, String), Upload>,
-}
 
 impl Store {
     pub(crate) fn new(quirks: Quirks) -> Self {
@@ -65,6 +58,13 @@ impl Store {
         self.read().keys().cloned().collect()
     }
 
+    /// Turns the keeping of versions on or off, as `PutBucketVersioning` does.
+    pub fn set_versioning(&self, bucket: &str, versioning: Versioning) -> Result<(), NoSuchBucket> {
+        let mut buckets = self.write();
+        buckets.get_mut(bucket).ok_or_else(|| NoSuchBucket(bucket.to_owned()))?.versioning = versioning;
+        Ok(())
+    }
+
     /// Stores an object as a single put does, with an MD5 `ETag` and a CRC64NVME checksum.
     pub fn put(
         &self,
@@ -73,54 +73,94 @@ impl Store {
         object: impl Into<NewObject>,
     ) -> Result<Arc<StoredObject>, NoSuchBucket> {
         let object = Arc::new(self.stamped(object.into()));
-        self.write()
-            .get_mut(bucket)
-            .ok_or_else(|| NoSuchBucket(bucket.to_owned()))?
-            .objects
-            .insert(key.to_owned(), Arc::clone(&object));
+        let mut buckets = self.write();
+        let bucket = buckets.get_mut(bucket).ok_or_else(|| NoSuchBucket(bucket.to_owned()))?;
+        bucket.write(key, Arc::clone(&object), self.number());
         Ok(object)
     }
 
-    /// The object of this key, if there is one.
+    /// The object of this key, if there is one and its newest version is no delete marker.
     pub fn get(&self, bucket: &str, key: &str) -> Option<Arc<StoredObject>> {
-        self.read().get(bucket)?.objects.get(key).cloned()
+        self.read().get(bucket)?.current(key).cloned()
     }
 
-    /// Removes an object; false if there was none.
+    /// All versions of this key and its delete markers, newest first.
+    pub fn versions(&self, bucket: &str, key: &str) -> Vec<Version> {
+        let buckets = self.read();
+        let history = buckets.get(bucket).and_then(|bucket| bucket.keys.get(key));
+        history.map_or_else(Vec::new, |history| history.newest_first().cloned().collect())
+    }
+
+    /// Removes an object as a request does that names no version: where versions are kept, by a delete marker.
+    ///
+    /// False if there was none.
     pub fn delete(&self, bucket: &str, key: &str) -> bool {
-        self.write().get_mut(bucket).is_some_and(|bucket| bucket.objects.remove(key).is_some())
+        let (now, number) = (self.now(), self.number());
+        self.write().get_mut(bucket).is_some_and(|bucket| {
+            let present = bucket.current(key).is_some();
+            if present {
+                bucket.delete(key, now, number);
+            }
+            present
+        })
+    }
+
+    /// Removes one version or delete marker for ever, locked or not, as the expiry of old versions does.
+    ///
+    /// False if there was none.
+    pub fn remove_version(&self, bucket: &str, key: &str, id: &str) -> bool {
+        self.write().get_mut(bucket).is_some_and(|bucket| {
+            let present = bucket.keys.get(key).is_some_and(|history| history.version(id).is_some());
+            present && bucket.remove(key, id).is_ok()
+        })
     }
 
     /// Changes the bytes of an object and nothing that is said about them, as a failing disk does.
     ///
     /// False if there is no such object.
     pub fn tamper(&self, bucket: &str, key: &str, body: impl Into<Bytes>) -> bool {
-        let mut buckets = self.write();
-        let object = buckets.get_mut(bucket).and_then(|bucket| bucket.objects.get_mut(key));
-        match object {
-            Some(object) => {
-                Arc::make_mut(object).body = body.into();
-                true
-            }
-            None => false,
-        }
+        self.spoil(bucket, key, None, body.into())
     }
 
-    /// All keys that begin with `prefix`, in byte order; none if there is no such bucket.
+    /// Changes the bytes of one version as [`Store::tamper`] does those of the newest.
+    pub fn tamper_version(&self, bucket: &str, key: &str, id: &str, body: impl Into<Bytes>) -> bool {
+        self.spoil(bucket, key, Some(id), body.into())
+    }
+
+    fn spoil(&self, bucket: &str, key: &str, version_id: Option<&str>, body: Bytes) -> bool {
+        self.write().get_mut(bucket).is_some_and(|bucket| {
+            let spoilt = bucket.change(key, version_id, |object| {
+                object.body = body;
+                Ok(())
+            });
+            spoilt.is_ok()
+        })
+    }
+
+    /// All keys that begin with `prefix` and have an object, in byte order; none if there is no such bucket.
     pub fn keys(&self, bucket: &str, prefix: &str) -> Vec<String> {
         self.read().get(bucket).map_or_else(Vec::new, |bucket| {
             bucket
-                .objects
+                .keys
                 .range(prefix.to_owned()..)
+                .take_while(|(key, _)| key.starts_with(prefix))
+                .filter(|(_, history)| history.current().is_some())
                 .map(|(key, _)| key.clone())
-                .take_while(|key| key.starts_with(prefix))
                 .collect()
         })
     }
 
-    /// How many objects a bucket holds.
+    /// How many objects a bucket holds, old versions not counted.
     pub fn count(&self, bucket: &str) -> usize {
-        self.read().get(bucket).map_or(0, |bucket| bucket.objects.len())
+        self.read().get(bucket).map_or(0, |bucket| bucket.current_keys().count())
+    }
+
+    /// How many versions and delete markers a bucket holds under a prefix, the current ones among them.
+    pub fn version_count(&self, bucket: &str, prefix: &str) -> usize {
+        self.read().get(bucket).map_or(0, |bucket| {
+            let keys = bucket.keys.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
+            keys.map(|(_, history)| history.newest_first().count()).sum()
+        })
     }
 
     /// How many multipart uploads are neither completed nor aborted.
@@ -142,7 +182,12 @@ impl Store {
 
     /// A number that no one was given before, in sixteen digits so that it sorts by age.
     pub(crate) fn serial(&self) -> String {
-        format!("{:016x}", self.serial.fetch_add(1, Ordering::Relaxed))
+        format!("{:016x}", self.number())
+    }
+
+    /// A number that no one was given before, greater than all of those.
+    pub(crate) fn number(&self) -> u64 {
+        self.serial.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The `ETag` of a single put or copy, given the MD5 of its bytes.
@@ -174,30 +219,23 @@ impl Store {
         }
     }
 
-    /// Stores an object if what the key holds now satisfies the condition.
+    /// Stores an object if what the key holds now satisfies the condition; answers the id of its version.
     pub(crate) fn put_if(
         &self,
         bucket: &str,
         key: &str,
         object: StoredObject,
         condition: &WriteCondition,
-    ) -> S3Result<()> {
+    ) -> S3Result<Option<String>> {
         self.with_bucket(bucket, |bucket| {
-            condition.admit(bucket.objects.get(key).map(AsRef::as_ref))?;
-            bucket.objects.insert(key.to_owned(), Arc::new(object));
-            Ok(())
+            condition.admit(bucket.current(key).map(AsRef::as_ref))?;
+            Ok(bucket.write(key, Arc::new(object), self.number()))
         })
     }
 
-    /// The object of this key, or `NoSuchBucket`, or `NoSuchKey`.
-    pub(crate) fn object(&self, bucket: &str, key: &str) -> S3Result<Arc<StoredObject>> {
-        let buckets = self.read();
-        let bucket = buckets.get(bucket).ok_or_else(no_such_bucket)?;
-        bucket
-            .objects
-            .get(key)
-            .cloned()
-            .ok_or_else(|| S3Error::with_message(S3ErrorCode::NoSuchKey, "The specified key does not exist."))
+    /// The object of this key, or of one of its versions, or why it cannot be had.
+    pub(crate) fn found(&self, bucket: &str, key: &str, version_id: Option<&str>) -> S3Result<Found> {
+        self.look(bucket, |bucket| bucket.found(key, version_id))
     }
 
     /// Looks at a bucket.
@@ -219,17 +257,6 @@ impl Store {
     }
 }
 
-impl Bucket {
-    pub fn new(created: SystemTime) -> Self {
-        Self { created, objects: BTreeMap::new(), uploads: BTreeMap::new() }
-    }
-
-    /// The open upload of this key and id, or `NoSuchUpload`.
-    pub fn upload(&mut self, key: &str, id: &str) -> S3Result<&mut Upload> {
-        self.uploads.get_mut(&(key.to_owned(), id.to_owned())).ok_or_else(no_such_upload)
-    }
-}
-
 impl fmt::Display for NoSuchBucket {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "there is no bucket `{}`", self.0)
@@ -240,11 +267,4 @@ impl std::error::Error for NoSuchBucket {}
 
 pub(crate) fn no_such_bucket() -> S3Error {
     S3Error::with_message(S3ErrorCode::NoSuchBucket, "The specified bucket does not exist")
-}
-
-pub(crate) fn no_such_upload() -> S3Error {
-    S3Error::with_message(
-        S3ErrorCode::NoSuchUpload,
-        "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.",
-    )
 }

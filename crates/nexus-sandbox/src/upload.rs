@@ -103,14 +103,16 @@ impl Upload {
         format!("{}-{}", crate::checksum::md5_hex(&joined), parts.len())
     }
 
-    /// The object that these parts make, stamped with a time.
-    pub fn completed(&self, parts: &[&Part], etag: String, now: SystemTime) -> StoredObject {
+    /// The object that these parts make; it is as old as the upload, not as its completion.
+    ///
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>
+    pub fn completed(&self, parts: &[&Part], etag: String) -> StoredObject {
         let body = joined(parts);
         StoredObject {
             checksum: self.checksum_of(&body, parts),
             body,
             etag,
-            last_modified: now,
+            last_modified: self.initiated,
             fields: self.object.fields.clone(),
             storage_class: self.object.storage_class.clone(),
             encryption: self.object.encryption.clone(),

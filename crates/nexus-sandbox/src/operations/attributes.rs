@@ -6,7 +6,7 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Result};
 
-use super::{Operations, only_null_version, signed};
+use super::{Operations, signed};
 use crate::checksum::write_object_checksum;
 
 impl Operations {
@@ -15,8 +15,8 @@ impl Operations {
         request: S3Request<GetObjectAttributesInput>,
     ) -> S3Result<GetObjectAttributesOutput> {
         let input = request.input;
-        only_null_version(input.version_id.as_deref())?;
-        let object = self.store.object(&input.bucket, &input.key)?;
+        let found = self.store.found(&input.bucket, &input.key, input.version_id.as_deref())?;
+        let object = found.object;
         let wants = |name: &str| {
             let mut asked = input.object_attributes.iter();
             asked.any(|attribute| attribute.as_str() == name)
@@ -35,6 +35,7 @@ impl Operations {
                 ..GetObjectAttributesParts::default()
             }),
             last_modified: Some(object.last_modified.into()),
+            version_id: found.version_id,
             ..GetObjectAttributesOutput::default()
         })
     }

@@ -2,13 +2,13 @@
 
 use s3s::dto::{
     self, CreateBucketInput, CreateBucketOutput, DeleteBucketInput, DeleteBucketOutput, GetBucketLocationInput,
-    GetBucketLocationOutput, GetBucketVersioningInput, GetBucketVersioningOutput, HeadBucketInput, HeadBucketOutput,
-    ListBucketsInput, ListBucketsOutput,
+    GetBucketLocationOutput, HeadBucketInput, HeadBucketOutput, ListBucketsInput, ListBucketsOutput,
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 
 use super::{Operations, REGION};
 use crate::store::no_such_bucket;
+use crate::version::Versioning;
 
 impl Operations {
     pub(super) async fn list_buckets(&self, request: S3Request<ListBucketsInput>) -> S3Result<ListBucketsOutput> {
@@ -49,11 +49,14 @@ impl Operations {
         let name = request.input.bucket;
         let mut buckets = self.store.write();
         let bucket = buckets.get(&name).ok_or_else(no_such_bucket)?;
-        if !bucket.objects.is_empty() {
-            return Err(S3Error::with_message(
-                S3ErrorCode::BucketNotEmpty,
-                "The bucket you tried to delete is not empty",
-            ));
+        if !bucket.keys.is_empty() {
+            let message = match bucket.versioning {
+                Versioning::Never => "The bucket you tried to delete is not empty",
+                Versioning::Enabled | Versioning::Suspended => {
+                    "The bucket you tried to delete is not empty. You must delete all versions in the bucket."
+                }
+            };
+            return Err(S3Error::with_message(S3ErrorCode::BucketNotEmpty, message));
         }
         buckets.remove(&name);
         Ok(DeleteBucketOutput::default())
@@ -65,13 +68,6 @@ impl Operations {
     ) -> S3Result<GetBucketLocationOutput> {
         // Amazon S3 answers an empty element for us-east-1.
         self.store.look(&request.input.bucket, |_| Ok(GetBucketLocationOutput::default()))
-    }
-
-    pub(super) async fn get_bucket_versioning(
-        &self,
-        request: S3Request<GetBucketVersioningInput>,
-    ) -> S3Result<GetBucketVersioningOutput> {
-        self.store.look(&request.input.bucket, |_| Ok(GetBucketVersioningOutput::default()))
     }
 }
 

@@ -2,8 +2,6 @@
 //!
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
 
-use std::sync::Arc;
-
 use hyper::HeaderMap;
 use s3s::dto::{
     CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag, ETagCondition, MetadataDirective,
@@ -11,14 +9,15 @@ use s3s::dto::{
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 
+use super::Operations;
 use super::reads::must_not_be_archived;
 use super::received::{encryption, no_customer_key, storage_class};
 use super::tags::tags_of_header;
 use super::writes::sent_fields;
-use super::{Operations, only_null_version};
 use crate::checksum::{Algorithm, Checksum, Span, md5_hex, write_object_checksum};
 use crate::condition::ReadCondition;
 use crate::object::StoredObject;
+use crate::version::Found;
 
 /// Reads the conditions that a copy sets on its source.
 macro_rules! source_condition {
@@ -40,7 +39,8 @@ impl Operations {
         let mut input = request.input;
         no_customer_key(input.sse_customer_algorithm.as_ref())?;
         let condition = self.write_condition(destination.0, destination.1)?;
-        let source = self.copy_source(&input.copy_source, &source_condition!(input))?;
+        let Found { object: source, version_id: source_id } =
+            self.copy_source(&input.copy_source, &source_condition!(input))?;
         if source.size() > self.options.copy_limit {
             return Err(S3Error::with_message(
                 S3ErrorCode::InvalidRequest,
@@ -55,27 +55,30 @@ impl Operations {
             ..CopyObjectResult::default()
         };
         write_object_checksum!(result, &stored.checksum);
-        let output = CopyObjectOutput {
+        let mut output = CopyObjectOutput {
             copy_object_result: Some(result),
+            copy_source_version_id: source_id,
             server_side_encryption: stored.encryption.algorithm.clone().map(Into::into),
             ssekms_key_id: stored.encryption.kms_key.clone(),
             ..CopyObjectOutput::default()
         };
-        self.store.put_if(&input.bucket, &input.key, stored, &condition)?;
+        output.version_id = self.store.put_if(&input.bucket, &input.key, stored, &condition)?;
         Ok(output)
     }
 
     /// The source of a copy, if it is there, may be read and satisfies the conditions.
-    pub(super) fn copy_source(&self, named: &CopySource, condition: &ReadCondition) -> S3Result<Arc<StoredObject>> {
+    pub(super) fn copy_source(&self, named: &CopySource, condition: &ReadCondition) -> S3Result<Found> {
         let CopySource::Bucket { bucket, key, version_id } = named else {
             return Err(S3Error::with_message(S3ErrorCode::NotImplemented, "Access points are not implemented."));
         };
-        only_null_version(version_id.as_deref())?;
-        let source = self.store.object(bucket, key)?;
-        if !self.options.quirks.ignore_copy_conditions {
-            condition.admit_copy(&source)?;
+        if version_id.is_some() && self.store.access.denies("GetObjectVersion") {
+            return Err(S3Error::with_message(S3ErrorCode::AccessDenied, "Access Denied"));
         }
-        must_not_be_archived(&source)?;
+        let source = self.store.found(bucket, key, version_id.as_deref()).map_err(of_source)?;
+        if !self.options.quirks.ignore_copy_conditions {
+            condition.admit_copy(&source.object)?;
+        }
+        must_not_be_archived(&source.object)?;
         Ok(source)
     }
 
@@ -120,6 +123,17 @@ impl Operations {
     }
 }
 
+/// Why a source cannot be had, as a copy says it: a marker that is named is no bad method but a bad request.
+fn of_source(error: S3Error) -> S3Error {
+    if *error.code() == S3ErrorCode::MethodNotAllowed {
+        return S3Error::with_message(
+            S3ErrorCode::InvalidRequest,
+            "The source of a copy request may not specifically refer to a delete marker by version id.",
+        );
+    }
+    error
+}
+
 /// The MD5 of the source's bytes: its `ETag` if that is one, for only a single put has a plain MD5.
 fn md5_of(source: &StoredObject) -> String {
     let kms = source.encryption.algorithm.as_deref();
@@ -135,10 +149,11 @@ fn replaces_fields(input: &CopyObjectInput) -> bool {
 }
 
 fn must_change_something(input: &CopyObjectInput) -> S3Result<()> {
-    let CopySource::Bucket { bucket, key, .. } = &input.copy_source else {
+    let CopySource::Bucket { bucket, key, version_id } = &input.copy_source else {
         return Ok(());
     };
-    let onto_itself = **bucket == *input.bucket && **key == *input.key;
+    // A version that is named becomes the newest, which is a change.
+    let onto_itself = **bucket == *input.bucket && **key == *input.key && version_id.is_none();
     let changes = replaces_fields(input)
         || input.storage_class.is_some()
         || input.server_side_encryption.is_some()

@@ -1,5 +1,7 @@
 //! Listings of objects, in both versions of the request.
 
+use std::sync::Arc;
+
 use s3s::dto::{
     CommonPrefix, EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, Object,
     ObjectStorageClass,
@@ -11,6 +13,9 @@ use super::{Operations, signed};
 use crate::listing::{Order, Page, PageQuery, Position, page};
 use crate::object::StoredObject;
 use crate::percent::encoded;
+
+/// A page of objects, as readers see them.
+type ObjectPage = Page<Arc<StoredObject>>;
 
 impl Operations {
     pub(super) async fn list_objects_v2(
@@ -45,7 +50,7 @@ impl Operations {
             delimiter: input.delimiter.map(|text| spelling.of(&text)),
             start_after: input.start_after.map(|text| spelling.of(&text)),
             max_keys: Some(i32::try_from(limit).unwrap_or(i32::MAX)),
-            key_count: i32::try_from(found.objects.len() + found.prefixes.len()).ok(),
+            key_count: i32::try_from(found.entries.len() + found.prefixes.len()).ok(),
             continuation_token: input.continuation_token,
             is_truncated: Some(next.is_some()),
             next_continuation_token: next,
@@ -61,13 +66,12 @@ impl Operations {
         let limit = self.page_limit(input.max_keys)?;
         let marker = input.marker.clone().unwrap_or_default();
         let delimiter = input.delimiter.clone().filter(|text| !text.is_empty());
-        // The marker of a page that ended with a common prefix is that prefix.
-        let rolled_up = delimiter.as_ref().is_some_and(|text| marker.ends_with(text));
+        let prefix = input.prefix.clone().unwrap_or_default();
         let found = self.page(
             &input.bucket,
             &PageQuery {
-                prefix: input.prefix.clone().unwrap_or_default(),
-                position: if rolled_up { Position::behind_prefix(&marker) } else { Position::behind_key(&marker) },
+                position: Position::behind_marker(&marker, &prefix, delimiter.as_deref()),
+                prefix,
                 delimiter: delimiter.clone(),
                 limit,
             },
@@ -89,9 +93,14 @@ impl Operations {
         })
     }
 
-    fn page(&self, bucket: &str, query: &PageQuery) -> S3Result<Page> {
-        let order = if self.options.quirks.unordered_listing { Order::Walk } else { Order::Bytes };
-        self.store.look(bucket, |bucket| Ok(page(&bucket.objects, query, order)))
+    fn page(&self, bucket: &str, query: &PageQuery) -> S3Result<ObjectPage> {
+        let order = self.listing_order();
+        self.store.look(bucket, |bucket| Ok(page(&bucket.keys, query, order, |_, history| history.current().cloned())))
+    }
+
+    /// The order in which this service lists keys.
+    pub(super) fn listing_order(&self) -> Order {
+        if self.options.quirks.unordered_listing { Order::Walk } else { Order::Bytes }
     }
 
     /// How many entries a page may have, given what was asked for.
@@ -136,14 +145,15 @@ impl Spelling {
         }
     }
 
-    fn prefixes(self, page: &Page) -> Option<Vec<CommonPrefix>> {
+    /// The common prefixes of a page; none is not an empty list, which some readers take amiss.
+    pub fn prefixes<T>(self, page: &Page<T>) -> Option<Vec<CommonPrefix>> {
         let prefixes: Vec<_> =
             page.prefixes.iter().map(|prefix| CommonPrefix { prefix: Some(self.of(prefix)) }).collect();
         (!prefixes.is_empty()).then_some(prefixes)
     }
 
-    fn contents(self, page: &Page, with_owner: bool) -> Vec<Object> {
-        page.objects.iter().map(|(key, object)| entry(self.of(key), object, with_owner)).collect()
+    fn contents(self, page: &ObjectPage, with_owner: bool) -> Vec<Object> {
+        page.entries.iter().map(|(key, object)| entry(self.of(key), object, with_owner)).collect()
     }
 }
 

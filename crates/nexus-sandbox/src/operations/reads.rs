@@ -10,10 +10,11 @@ use s3s::dto::{
 };
 use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Result};
 
-use super::{Operations, only_null_version, refusal, signed};
+use super::{Operations, refusal, signed};
 use crate::checksum::write_object_checksum;
 use crate::condition::ReadCondition;
 use crate::object::{STANDARD, StoredObject};
+use crate::version::Found;
 
 /// The bytes of an object that an answer carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +57,7 @@ macro_rules! described {
 impl Operations {
     pub(super) async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<GetObjectOutput> {
         let input = request.input;
-        only_null_version(input.version_id.as_deref())?;
-        let object = self.store.object(&input.bucket, &input.key)?;
+        let Found { object, version_id } = self.store.found(&input.bucket, &input.key, input.version_id.as_deref())?;
         let condition = ReadCondition {
             matching: input.if_match,
             not_matching: input.if_none_match,
@@ -67,7 +67,7 @@ impl Operations {
         condition.admit_read(&object)?;
         must_not_be_archived(&object)?;
         let extent = extent(&object, input.range.as_ref(), input.part_number)?;
-        let mut output = GetObjectOutput::default();
+        let mut output = GetObjectOutput { version_id, ..GetObjectOutput::default() };
         described!(output, &object, extent, wants_checksum(input.checksum_mode.as_ref(), &extent));
         output.tag_count = i32::try_from(object.tags.len()).ok().filter(|count| *count > 0);
         output.body = Some(slice(&object, &extent.bytes));
@@ -76,8 +76,7 @@ impl Operations {
 
     pub(super) async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<HeadObjectOutput> {
         let input = request.input;
-        only_null_version(input.version_id.as_deref())?;
-        let object = self.store.object(&input.bucket, &input.key)?;
+        let Found { object, version_id } = self.store.found(&input.bucket, &input.key, input.version_id.as_deref())?;
         let condition = ReadCondition {
             matching: input.if_match,
             not_matching: input.if_none_match,
@@ -86,7 +85,7 @@ impl Operations {
         };
         condition.admit_read(&object)?;
         let extent = extent(&object, input.range.as_ref(), input.part_number)?;
-        let mut output = HeadObjectOutput::default();
+        let mut output = HeadObjectOutput { version_id, ..HeadObjectOutput::default() };
         described!(output, &object, extent, wants_checksum(input.checksum_mode.as_ref(), &extent));
         Ok(output)
     }

@@ -1,9 +1,12 @@
-//! Objects deleted, one or a thousand at a time. Deleting what is not there succeeds.
+//! Objects and versions deleted, one or a thousand at a time. Deleting what is not there succeeds.
 
-use s3s::dto::{DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject};
+use s3s::dto::{
+    DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ObjectIdentifier,
+};
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 
-use super::{Operations, only_null_version};
+use super::Operations;
+use crate::bucket::Bucket;
 use crate::checksum::Algorithm;
 
 /// The most keys in one request.
@@ -12,12 +15,19 @@ const BATCH: usize = 1_000;
 impl Operations {
     pub(super) async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> S3Result<DeleteObjectOutput> {
         let input = request.input;
-        only_null_version(input.version_id.as_deref())?;
         let condition = self.write_condition(input.if_match, None)?;
+        let (now, number) = (self.store.now(), self.store.number());
         self.store.with_bucket(&input.bucket, |bucket| {
-            condition.admit(bucket.objects.get(&input.key).map(AsRef::as_ref))?;
-            bucket.objects.remove(&input.key);
-            Ok(DeleteObjectOutput::default())
+            condition.admit(bucket.current(&input.key).map(AsRef::as_ref))?;
+            let deletion = match &input.version_id {
+                Some(id) => bucket.remove(&input.key, id)?,
+                None => bucket.delete(&input.key, now, number),
+            };
+            Ok(DeleteObjectOutput {
+                delete_marker: deletion.marker.then_some(true),
+                version_id: deletion.version_id,
+                ..DeleteObjectOutput::default()
+            })
         })
     }
 
@@ -39,33 +49,41 @@ impl Operations {
         let mut output = DeleteObjectsOutput::default();
         self.store.with_bucket(&input.bucket, |bucket| {
             for wanted in input.delete.objects {
-                if only_null_version(wanted.version_id.as_deref()).is_err() {
-                    output.errors.get_or_insert_default().push(error(
-                        "NoSuchVersion",
-                        "The specified version does not exist.",
-                        wanted.key,
-                    ));
-                    continue;
-                }
-                // The request is let in; each object is refused on its own, as Amazon S3 does it.
-                if self.store.access.denies("DeleteObject") {
-                    output.errors.get_or_insert_default().push(error("AccessDenied", "Access Denied", wanted.key));
-                    continue;
-                }
-                bucket.objects.remove(&wanted.key);
-                if !quiet {
-                    output
-                        .deleted
-                        .get_or_insert_default()
-                        .push(DeletedObject { key: Some(wanted.key), ..DeletedObject::default() });
+                match self.deleted(bucket, &wanted) {
+                    Ok(deleted) if !quiet => output.deleted.get_or_insert_default().push(deleted),
+                    Ok(_) => {}
+                    Err(cause) => output.errors.get_or_insert_default().push(error(&cause, wanted)),
                 }
             }
             Ok(())
         })?;
         Ok(output)
     }
+
+    /// Deletes one of many: the request is let in, and each object refused on its own, as Amazon S3 does it.
+    fn deleted(&self, bucket: &mut Bucket, wanted: &ObjectIdentifier) -> S3Result<DeletedObject> {
+        let action = if wanted.version_id.is_some() { "DeleteObjectVersion" } else { "DeleteObject" };
+        if self.store.access.denies(action) {
+            return Err(S3Error::with_message(S3ErrorCode::AccessDenied, "Access Denied"));
+        }
+        let deletion = match &wanted.version_id {
+            Some(id) => bucket.remove(&wanted.key, id)?,
+            None => bucket.delete(&wanted.key, self.store.now(), self.store.number()),
+        };
+        Ok(DeletedObject {
+            key: Some(wanted.key.clone()),
+            version_id: wanted.version_id.clone(),
+            delete_marker: deletion.marker.then_some(true),
+            delete_marker_version_id: deletion.version_id.filter(|_| deletion.marker),
+        })
+    }
 }
 
-fn error(code: &str, message: &str, key: String) -> s3s::dto::Error {
-    s3s::dto::Error { code: Some(code.to_owned()), message: Some(message.to_owned()), key: Some(key), version_id: None }
+fn error(cause: &S3Error, wanted: ObjectIdentifier) -> s3s::dto::Error {
+    s3s::dto::Error {
+        code: Some(cause.code().as_str().to_owned()),
+        message: cause.message().map(str::to_owned),
+        key: Some(wanted.key),
+        version_id: wanted.version_id,
+    }
 }

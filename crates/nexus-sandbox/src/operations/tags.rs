@@ -1,7 +1,6 @@
 //! The tags of objects.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use s3s::dto::{
     DeleteObjectTaggingInput, DeleteObjectTaggingOutput, GetObjectTaggingInput, GetObjectTaggingOutput,
@@ -9,7 +8,7 @@ use s3s::dto::{
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 
-use super::{Operations, only_null_version};
+use super::Operations;
 use crate::percent::decoded;
 
 /// The most tags on an object.
@@ -21,15 +20,15 @@ impl Operations {
         request: S3Request<GetObjectTaggingInput>,
     ) -> S3Result<GetObjectTaggingOutput> {
         let input = request.input;
-        only_null_version(input.version_id.as_deref())?;
-        let object = self.store.object(&input.bucket, &input.key)?;
+        let found = self.store.found(&input.bucket, &input.key, input.version_id.as_deref())?;
         Ok(GetObjectTaggingOutput {
-            tag_set: object
+            tag_set: found
+                .object
                 .tags
                 .iter()
                 .map(|(name, value)| Tag { key: Some(name.clone()), value: Some(value.clone()) })
                 .collect(),
-            version_id: None,
+            version_id: found.version_id,
         })
     }
 
@@ -38,14 +37,18 @@ impl Operations {
         request: S3Request<PutObjectTaggingInput>,
     ) -> S3Result<PutObjectTaggingOutput> {
         let input = request.input;
-        only_null_version(input.version_id.as_deref())?;
         let mut tags = BTreeMap::new();
         for tag in input.tagging.tag_set {
             tags.insert(tag.key.unwrap_or_default(), tag.value.unwrap_or_default());
         }
         must_be_few(&tags)?;
-        self.set_tags(&input.bucket, &input.key, tags)?;
-        Ok(PutObjectTaggingOutput::default())
+        self.store.with_bucket(&input.bucket, |bucket| {
+            let version_id = bucket.change(&input.key, input.version_id.as_deref(), |object| {
+                object.tags = tags;
+                Ok(())
+            })?;
+            Ok(PutObjectTaggingOutput { version_id })
+        })
     }
 
     pub(super) async fn delete_object_tagging(
@@ -53,16 +56,12 @@ impl Operations {
         request: S3Request<DeleteObjectTaggingInput>,
     ) -> S3Result<DeleteObjectTaggingOutput> {
         let input = request.input;
-        only_null_version(input.version_id.as_deref())?;
-        self.set_tags(&input.bucket, &input.key, BTreeMap::new())?;
-        Ok(DeleteObjectTaggingOutput::default())
-    }
-
-    fn set_tags(&self, bucket: &str, key: &str, tags: BTreeMap<String, String>) -> S3Result<()> {
-        self.store.with_bucket(bucket, |bucket| {
-            let object = bucket.objects.get_mut(key).ok_or(S3ErrorCode::NoSuchKey)?;
-            Arc::make_mut(object).tags = tags;
-            Ok(())
+        self.store.with_bucket(&input.bucket, |bucket| {
+            let version_id = bucket.change(&input.key, input.version_id.as_deref(), |object| {
+                object.tags.clear();
+                Ok(())
+            })?;
+            Ok(DeleteObjectTaggingOutput { version_id })
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Multipart uploads: opened, filled, completed, aborted.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use s3s::crypto::{Checksum as _, Md5};
@@ -108,8 +109,8 @@ impl Operations {
         let kind = self.checksum_of_upload(&input.bucket, &input.key, &input.upload_id)?;
         let source = self.copy_source(&input.copy_source, &source_condition!(input))?;
         let body = match &input.copy_source_range {
-            Some(range) => part_of(&source.body, range)?,
-            None => source.body.clone(),
+            Some(range) => part_of(&source.object.body, range)?,
+            None => source.object.body.clone(),
         };
         let checksum = kind.map(|algorithm| algorithm.whole(&body));
         let part = self.part(body, checksum);
@@ -126,7 +127,11 @@ impl Operations {
             upload.parts.insert(input.part_number, part);
             Ok(())
         })?;
-        Ok(UploadPartCopyOutput { copy_part_result: Some(result), ..UploadPartCopyOutput::default() })
+        Ok(UploadPartCopyOutput {
+            copy_part_result: Some(result),
+            copy_source_version_id: source.version_id,
+            ..UploadPartCopyOutput::default()
+        })
     }
 
     pub(super) async fn complete_multipart_upload(
@@ -141,7 +146,7 @@ impl Operations {
         let upload =
             self.store.with_bucket(&input.bucket, |bucket| bucket.upload(&input.key, &input.upload_id).cloned())?;
         let parts = upload.chosen(&wanted, self.options.smallest_part)?;
-        let stored = upload.completed(&parts, Upload::etag(&parts), self.store.now());
+        let stored = upload.completed(&parts, Upload::etag(&parts));
         if input.mpu_object_size.is_some_and(|size| size != signed(stored.size())) {
             return Err(S3Error::with_message(
                 S3ErrorCode::InvalidRequest,
@@ -165,9 +170,9 @@ impl Operations {
         write_object_checksum!(output, &stored.checksum);
         self.store.with_bucket(&input.bucket, |bucket| {
             bucket.upload(&input.key, &input.upload_id)?;
-            condition.admit(bucket.objects.get(&input.key).map(AsRef::as_ref))?;
+            condition.admit(bucket.current(&input.key).map(AsRef::as_ref))?;
             bucket.uploads.remove(&(input.key.clone(), input.upload_id));
-            bucket.objects.insert(input.key, std::sync::Arc::new(stored));
+            output.version_id = bucket.write(&input.key, Arc::new(stored), self.store.number());
             Ok(())
         })?;
         Ok(output)

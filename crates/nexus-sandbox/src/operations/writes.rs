@@ -78,7 +78,7 @@ impl Operations {
             ..PutObjectOutput::default()
         };
         write_object_checksum!(output, &stored.checksum);
-        self.store.put_if(&input.bucket, &input.key, stored, &condition)?;
+        output.version_id = self.store.put_if(&input.bucket, &input.key, stored, &condition)?;
         Ok(output)
     }
 

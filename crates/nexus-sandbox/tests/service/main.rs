@@ -9,3 +9,5 @@ mod keys;
 mod listings;
 mod rig;
 mod uploads;
+mod version_listings;
+mod versions;
