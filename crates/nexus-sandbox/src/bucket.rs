@@ -10,6 +10,7 @@ use hyper::HeaderMap;
 use hyper::header::{ALLOW, HeaderValue, LAST_MODIFIED};
 use s3s::{S3Error, S3ErrorCode, S3Result};
 
+use crate::lock::{BucketLock, Governance};
 use crate::object::StoredObject;
 use crate::timestamps::http_date;
 use crate::upload::Upload;
@@ -20,6 +21,8 @@ use crate::version::{Found, History, NULL_VERSION, Version, Versioning, id_of, m
 pub(crate) struct Bucket {
     pub created: SystemTime,
     pub versioning: Versioning,
+    /// None if objects cannot be locked.
+    pub lock: Option<BucketLock>,
     pub keys: BTreeMap<String, History>,
     pub uploads: BTreeMap<(String, String), Upload>,
 }
@@ -35,7 +38,7 @@ pub(crate) struct Deletion {
 
 impl Bucket {
     pub fn new(created: SystemTime) -> Self {
-        Self { created, versioning: Versioning::Never, keys: BTreeMap::new(), uploads: BTreeMap::new() }
+        Self { created, versioning: Versioning::Never, lock: None, keys: BTreeMap::new(), uploads: BTreeMap::new() }
     }
 
     /// The object of this key that readers and listings see.
@@ -85,12 +88,18 @@ impl Bucket {
         Ok(version_id)
     }
 
-    /// Stores an object as the newest version; answers the id of the version, if the bucket ever kept any.
-    pub fn write(&mut self, key: &str, object: Arc<StoredObject>, serial: u64) -> Option<String> {
+    /// Stores an object as the newest version, with the default retention if it has none of its own.
+    pub fn write(&mut self, key: &str, mut object: StoredObject, serial: u64) -> Found {
+        if let (None, Some(default)) = (object.lock.retention, self.lock.and_then(|lock| lock.default)) {
+            object.lock.retention = Some(default.from(object.last_modified));
+        }
         let id = self.next_id(serial);
-        let version = Version { id: id.clone(), last_modified: object.last_modified, object: Some(object), serial };
+        let version_id = self.named(&id);
+        let object = Arc::new(object);
+        let last_modified = object.last_modified;
+        let version = Version { id, last_modified, object: Some(Arc::clone(&object)), serial };
         self.keys.entry(key.to_owned()).or_default().push(version);
-        self.named(&id)
+        Found { object, version_id }
     }
 
     /// Deletes a key as a request without a version id does.
@@ -103,6 +112,15 @@ impl Bucket {
         let marker = Version { id: id.clone(), last_modified: now, object: None, serial };
         self.keys.entry(key.to_owned()).or_default().push(marker);
         Deletion { marker: true, version_id: Some(id) }
+    }
+
+    /// Refuses the removal of a version that is locked; a marker never is.
+    pub fn must_let_go(&self, key: &str, id: &str, now: SystemTime, governance: Governance) -> S3Result<()> {
+        let version = self.keys.get(key).and_then(|history| history.version(id));
+        match version.and_then(|version| version.object.as_ref()) {
+            Some(object) => object.lock.must_let_go(now, governance),
+            None => Ok(()),
+        }
     }
 
     /// Removes one version for ever; one that is not there is removed already.

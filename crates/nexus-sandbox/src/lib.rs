@@ -12,6 +12,7 @@ mod condition;
 mod exchange;
 mod fault;
 mod listing;
+mod lock;
 mod object;
 mod operation_name;
 mod operations;
@@ -25,6 +26,7 @@ mod version;
 
 pub use checksum::{Algorithm, Checksum, Span};
 pub use fault::{Fault, FaultAt, Waiting};
+pub use lock::{DefaultRetention, Lock, Period, Retention, RetentionMode};
 pub use object::{Encryption, Fields, NewObject, STANDARD, StoredObject};
 pub use options::{Quirks, ServiceOptions};
 pub use service::Service;

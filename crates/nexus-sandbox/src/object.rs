@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use crate::checksum::Checksum;
+use crate::lock::Lock;
 
 /// The storage class of an object that was written without naming one.
 pub const STANDARD: &str = "STANDARD";
@@ -59,6 +60,7 @@ pub struct StoredObject {
     pub storage_class: String,
     pub encryption: Encryption,
     pub tags: BTreeMap<String, String>,
+    pub lock: Lock,
     pub checksum: Option<Checksum>,
     /// The sizes of the parts of a multipart upload; empty for a single put or copy.
     pub parts: Vec<u64>,
@@ -85,6 +87,8 @@ pub struct NewObject {
     pub storage_class: String,
     pub encryption: Encryption,
     pub tags: BTreeMap<String, String>,
+    /// Without a retention the bucket's default comes, if it has one.
+    pub lock: Lock,
 }
 
 impl NewObject {

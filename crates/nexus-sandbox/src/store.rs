@@ -15,6 +15,7 @@ use crate::access::Access;
 use crate::bucket::Bucket;
 use crate::checksum::{Algorithm, md5_hex};
 use crate::condition::WriteCondition;
+use crate::lock::{BucketLock, DefaultRetention};
 use crate::object::{NewObject, STANDARD, StoredObject};
 use crate::options::Quirks;
 use crate::version::{Found, Version, Versioning};
@@ -65,6 +66,15 @@ impl Store {
         Ok(())
     }
 
+    /// Lets objects of a bucket be locked, which turns its versions on, and sets its default retention.
+    pub fn set_object_lock(&self, bucket: &str, default: Option<DefaultRetention>) -> Result<(), NoSuchBucket> {
+        let mut buckets = self.write();
+        let bucket = buckets.get_mut(bucket).ok_or_else(|| NoSuchBucket(bucket.to_owned()))?;
+        bucket.versioning = Versioning::Enabled;
+        bucket.lock = Some(BucketLock { default });
+        Ok(())
+    }
+
     /// Stores an object as a single put does, with an MD5 `ETag` and a CRC64NVME checksum.
     pub fn put(
         &self,
@@ -72,11 +82,10 @@ impl Store {
         key: &str,
         object: impl Into<NewObject>,
     ) -> Result<Arc<StoredObject>, NoSuchBucket> {
-        let object = Arc::new(self.stamped(object.into()));
+        let object = self.stamped(object.into());
         let mut buckets = self.write();
         let bucket = buckets.get_mut(bucket).ok_or_else(|| NoSuchBucket(bucket.to_owned()))?;
-        bucket.write(key, Arc::clone(&object), self.number());
-        Ok(object)
+        Ok(bucket.write(key, object, self.number()).object)
     }
 
     /// The object of this key, if there is one and its newest version is no delete marker.
@@ -214,6 +223,7 @@ impl Store {
             fields: object.fields,
             encryption: object.encryption,
             tags: object.tags,
+            lock: object.lock,
             checksum,
             parts: Vec::new(),
         }
@@ -229,7 +239,7 @@ impl Store {
     ) -> S3Result<Option<String>> {
         self.with_bucket(bucket, |bucket| {
             condition.admit(bucket.current(key).map(AsRef::as_ref))?;
-            Ok(bucket.write(key, Arc::new(object), self.number()))
+            Ok(bucket.write(key, object, self.number()).version_id)
         })
     }
 

@@ -117,6 +117,7 @@ impl Upload {
             storage_class: self.object.storage_class.clone(),
             encryption: self.object.encryption.clone(),
             tags: self.object.tags.clone(),
+            lock: self.object.lock,
             parts: parts.iter().map(|part| part.body.len() as u64).collect(),
         }
     }

@@ -7,6 +7,7 @@ use s3s::dto::{
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 
 use super::{Operations, REGION};
+use crate::lock::BucketLock;
 use crate::store::no_such_bucket;
 use crate::version::Versioning;
 
@@ -29,8 +30,16 @@ impl Operations {
     }
 
     pub(super) async fn create_bucket(&self, request: S3Request<CreateBucketInput>) -> S3Result<CreateBucketOutput> {
-        let name = request.input.bucket;
+        let input = request.input;
+        let name = input.bucket;
         if self.store.create_bucket(&name) {
+            if input.object_lock_enabled_for_bucket == Some(true) {
+                self.store.with_bucket(&name, |bucket| {
+                    bucket.versioning = Versioning::Enabled;
+                    bucket.lock = Some(BucketLock::default());
+                    Ok(())
+                })?;
+            }
             return Ok(CreateBucketOutput { location: Some(format!("/{name}")) });
         }
         Err(S3Error::with_message(

@@ -10,6 +10,7 @@ use s3s::dto::{
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 
 use super::Operations;
+use super::locks::sent_lock;
 use super::reads::must_not_be_archived;
 use super::received::{encryption, no_customer_key, storage_class};
 use super::tags::tags_of_header;
@@ -104,6 +105,7 @@ impl Operations {
             storage_class: storage_class(input.storage_class.as_ref().map(StorageClass::as_str))?,
             encryption,
             tags,
+            lock: self.asked_lock(&input.bucket, &sent_lock!(input))?,
             checksum: self.checksum_of_copy(source, algorithm),
             parts: Vec::new(),
         })

@@ -10,6 +10,7 @@ use s3s::dto::{
 };
 use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Result};
 
+use super::locks::describe_lock;
 use super::{Operations, refusal, signed};
 use crate::checksum::write_object_checksum;
 use crate::condition::ReadCondition;
@@ -27,7 +28,7 @@ struct Extent {
 
 /// Writes what both kinds of answer say about the object.
 macro_rules! described {
-    ($output:expr, $object:expr, $extent:expr, $checksum:expr) => {{
+    ($output:expr, $object:expr, $extent:expr, $checksum:expr, $access:expr) => {{
         let object: &StoredObject = $object;
         let fields = object.fields.clone();
         $output.accept_ranges = Some("bytes".to_owned());
@@ -48,6 +49,7 @@ macro_rules! described {
             (object.storage_class != STANDARD).then(|| StorageClass::from(object.storage_class.clone()));
         $output.server_side_encryption = object.encryption.algorithm.clone().map(ServerSideEncryption::from);
         $output.ssekms_key_id = object.encryption.kms_key.clone();
+        describe_lock!($output, &object.lock, $access);
         if $checksum {
             write_object_checksum!($output, &object.checksum);
         }
@@ -68,7 +70,7 @@ impl Operations {
         must_not_be_archived(&object)?;
         let extent = extent(&object, input.range.as_ref(), input.part_number)?;
         let mut output = GetObjectOutput { version_id, ..GetObjectOutput::default() };
-        described!(output, &object, extent, wants_checksum(input.checksum_mode.as_ref(), &extent));
+        described!(output, &object, extent, wants_checksum(input.checksum_mode.as_ref(), &extent), self.store.access);
         output.tag_count = i32::try_from(object.tags.len()).ok().filter(|count| *count > 0);
         output.body = Some(slice(&object, &extent.bytes));
         Ok(output)
@@ -86,7 +88,7 @@ impl Operations {
         condition.admit_read(&object)?;
         let extent = extent(&object, input.range.as_ref(), input.part_number)?;
         let mut output = HeadObjectOutput { version_id, ..HeadObjectOutput::default() };
-        described!(output, &object, extent, wants_checksum(input.checksum_mode.as_ref(), &extent));
+        described!(output, &object, extent, wants_checksum(input.checksum_mode.as_ref(), &extent), self.store.access);
         Ok(output)
     }
 }

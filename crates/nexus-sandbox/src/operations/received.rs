@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
+use hyper::HeaderMap;
 use s3s::dto::StreamingBlob;
 use s3s::{S3Error, S3ErrorCode, S3Result, TrailingHeaders};
 
@@ -94,6 +95,14 @@ fn incomplete(cause: &s3s::StdError) -> S3Error {
         S3ErrorCode::IncompleteBody,
         "You did not provide the number of bytes specified by the Content-Length HTTP header",
     )
+}
+
+/// Refuses a request that says nothing by which its body could be held against what was sent.
+pub(super) fn must_bear_checksum(headers: &HeaderMap, message: &'static str) -> S3Result<()> {
+    let proven = headers.contains_key("content-md5")
+        || headers.contains_key("x-amz-trailer")
+        || Algorithm::ALL.iter().any(|algorithm| headers.contains_key(algorithm.header()));
+    if proven { Ok(()) } else { Err(S3Error::with_message(S3ErrorCode::InvalidRequest, message)) }
 }
 
 /// The storage class that was asked for, or `STANDARD`.

@@ -1,7 +1,6 @@
 //! Multipart uploads: opened, filled, completed, aborted.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use s3s::crypto::{Checksum as _, Md5};
@@ -13,6 +12,7 @@ use s3s::dto::{
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 
 use super::copies::source_condition;
+use super::locks::sent_lock;
 use super::received::{Claims, encryption, no_customer_key, storage_class};
 use super::tags::tags_of_header;
 use super::writes::sent_fields;
@@ -37,6 +37,7 @@ impl Operations {
                 input.ssekms_key_id.take(),
             )?,
             tags: tags_of_header(input.tagging.as_deref())?,
+            lock: self.asked_lock(&input.bucket, &sent_lock!(input))?,
         };
         let algorithm = input.checksum_algorithm.as_ref();
         let kind = checksum_kind(
@@ -73,6 +74,10 @@ impl Operations {
         let mut input = request.input;
         must_be_part_number(input.part_number)?;
         let kind = self.checksum_of_upload(&input.bucket, &input.key, &input.upload_id)?;
+        let lock = self
+            .store
+            .with_bucket(&input.bucket, |bucket| Ok(bucket.upload(&input.key, &input.upload_id)?.object.lock))?;
+        self.must_vouch(&request.headers, &input.bucket, &lock)?;
         let claims = Claims {
             length: input.content_length,
             content_md5: input.content_md5.take(),
@@ -172,7 +177,7 @@ impl Operations {
             bucket.upload(&input.key, &input.upload_id)?;
             condition.admit(bucket.current(&input.key).map(AsRef::as_ref))?;
             bucket.uploads.remove(&(input.key.clone(), input.upload_id));
-            output.version_id = bucket.write(&input.key, Arc::new(stored), self.store.number());
+            output.version_id = bucket.write(&input.key, stored, self.store.number()).version_id;
             Ok(())
         })?;
         Ok(output)

@@ -60,6 +60,12 @@ impl Operations {
             }
         };
         self.store.with_bucket(&request.input.bucket, |bucket| {
+            if bucket.lock.is_some() && versioning != Versioning::Enabled {
+                return Err(S3Error::with_message(
+                    S3ErrorCode::InvalidBucketState,
+                    "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.",
+                ));
+            }
             bucket.versioning = versioning;
             Ok(PutBucketVersioningOutput::default())
         })

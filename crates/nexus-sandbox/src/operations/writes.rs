@@ -6,6 +6,7 @@ use s3s::dto::{ETag, PutObjectInput, PutObjectOutput, ServerSideEncryption, Stor
 use s3s::{S3Request, S3Result};
 
 use super::Operations;
+use super::locks::sent_lock;
 use super::received::{Claims, encryption, no_customer_key, storage_class};
 use super::tags::tags_of_header;
 use crate::checksum::{Algorithm, md5_hex, sent_checksums, write_object_checksum};
@@ -46,6 +47,7 @@ impl Operations {
                 input.ssekms_key_id.take(),
             )?,
             tags: tags_of_header(input.tagging.as_deref())?,
+            lock: self.asked_lock(&input.bucket, &sent_lock!(input))?,
         };
         if self.options.quirks.no_encryption {
             object.encryption = Encryption::default();
@@ -53,8 +55,8 @@ impl Operations {
         if self.options.quirks.no_classes {
             STANDARD.clone_into(&mut object.storage_class);
         }
-        // A bucket that is missing is said so before the body is read.
-        self.store.look(&input.bucket, |_| Ok(()))?;
+        // A bucket that is missing, like a lock without a checksum, is said so before the body is read.
+        self.must_vouch(&request.headers, &input.bucket, &object.lock)?;
         let claims = Claims {
             length: input.content_length,
             content_md5: input.content_md5.take(),
@@ -104,6 +106,7 @@ impl Operations {
             storage_class: object.storage_class,
             encryption: object.encryption,
             tags: object.tags,
+            lock: object.lock,
             checksum,
             parts: Vec::new(),
         }

@@ -7,6 +7,7 @@ mod copies;
 mod faults;
 mod keys;
 mod listings;
+mod locks;
 mod rig;
 mod uploads;
 mod version_listings;

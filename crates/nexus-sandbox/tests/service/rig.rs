@@ -5,7 +5,9 @@ use std::fmt::Debug;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{BehaviorVersion, Config, Credentials, Region, StalledStreamProtectionConfig};
+use aws_sdk_s3::config::{
+    BehaviorVersion, Config, Credentials, Region, RequestChecksumCalculation, StalledStreamProtectionConfig,
+};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use nexus_sandbox::{Quirks, Service, ServiceOptions};
 
@@ -35,6 +37,14 @@ pub fn with(options: ServiceOptions) -> Rig {
     service.store().create_bucket(BUCKET);
     let client = client(service.endpoint(), &credentials.0, &credentials.1);
     Rig { service, client }
+}
+
+impl Rig {
+    /// A client that sends a checksum only where it must.
+    pub fn without_checksums(&self) -> Client {
+        let config = self.client.config().to_builder();
+        Client::from_conf(config.request_checksum_calculation(RequestChecksumCalculation::WhenRequired).build())
+    }
 }
 
 /// A client with these credentials.
