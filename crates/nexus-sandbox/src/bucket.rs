@@ -8,8 +8,10 @@ use std::time::SystemTime;
 
 use hyper::HeaderMap;
 use hyper::header::{ALLOW, HeaderValue, LAST_MODIFIED};
+use s3s::dto::LifecycleRule;
 use s3s::{S3Error, S3ErrorCode, S3Result};
 
+use crate::acl::Ownership;
 use crate::lock::{BucketLock, Governance};
 use crate::object::StoredObject;
 use crate::timestamps::http_date;
@@ -23,6 +25,9 @@ pub(crate) struct Bucket {
     pub versioning: Versioning,
     /// None if objects cannot be locked.
     pub lock: Option<BucketLock>,
+    pub ownership: Ownership,
+    /// The rules of the lifecycle configuration; empty if there is none.
+    pub lifecycle: Vec<LifecycleRule>,
     pub keys: BTreeMap<String, History>,
     pub uploads: BTreeMap<(String, String), Upload>,
 }
@@ -38,7 +43,15 @@ pub(crate) struct Deletion {
 
 impl Bucket {
     pub fn new(created: SystemTime) -> Self {
-        Self { created, versioning: Versioning::Never, lock: None, keys: BTreeMap::new(), uploads: BTreeMap::new() }
+        Self {
+            created,
+            versioning: Versioning::Never,
+            lock: None,
+            ownership: Ownership::default(),
+            lifecycle: Vec::new(),
+            keys: BTreeMap::new(),
+            uploads: BTreeMap::new(),
+        }
     }
 
     /// The object of this key that readers and listings see.

@@ -5,6 +5,7 @@
 //! in memory and never touches a file or another machine.
 
 mod access;
+mod acl;
 mod bucket;
 mod checksum;
 pub mod clinic;
@@ -24,6 +25,7 @@ mod timestamps;
 mod upload;
 mod version;
 
+pub use acl::{Acl, EVERYBODY, EVERYBODY_KNOWN, Grant, Grantee, Ownership};
 pub use checksum::{Algorithm, Checksum, Span};
 pub use fault::{Fault, FaultAt, Waiting};
 pub use lock::{DefaultRetention, Lock, Period, Retention, RetentionMode};

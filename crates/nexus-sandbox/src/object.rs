@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use crate::acl::Acl;
 use crate::checksum::Checksum;
 use crate::lock::Lock;
 
@@ -61,6 +62,7 @@ pub struct StoredObject {
     pub encryption: Encryption,
     pub tags: BTreeMap<String, String>,
     pub lock: Lock,
+    pub acl: Acl,
     pub checksum: Option<Checksum>,
     /// The sizes of the parts of a multipart upload; empty for a single put or copy.
     pub parts: Vec<u64>,
@@ -89,6 +91,7 @@ pub struct NewObject {
     pub tags: BTreeMap<String, String>,
     /// Without a retention the bucket's default comes, if it has one.
     pub lock: Lock,
+    pub acl: Acl,
 }
 
 impl NewObject {

@@ -2,10 +2,12 @@
 
 #![expect(clippy::unused_async, reason = "the S3 trait is asynchronous; only reading a body has anything to wait for")]
 
+mod acls;
 mod attributes;
 mod buckets;
 mod copies;
 mod exposure;
+mod lifecycles;
 mod listings;
 mod locks;
 mod reads;
@@ -78,6 +80,13 @@ operations! {
     put_object_retention(PutObjectRetentionInput) -> PutObjectRetentionOutput;
     get_object_legal_hold(GetObjectLegalHoldInput) -> GetObjectLegalHoldOutput;
     put_object_legal_hold(PutObjectLegalHoldInput) -> PutObjectLegalHoldOutput;
+    get_object_acl(GetObjectAclInput) -> GetObjectAclOutput;
+    put_object_acl(PutObjectAclInput) -> PutObjectAclOutput;
+    get_bucket_ownership_controls(GetBucketOwnershipControlsInput) -> GetBucketOwnershipControlsOutput;
+    put_bucket_ownership_controls(PutBucketOwnershipControlsInput) -> PutBucketOwnershipControlsOutput;
+    get_bucket_lifecycle_configuration(GetBucketLifecycleConfigurationInput) -> GetBucketLifecycleConfigurationOutput;
+    put_bucket_lifecycle_configuration(PutBucketLifecycleConfigurationInput) -> PutBucketLifecycleConfigurationOutput;
+    delete_bucket_lifecycle(DeleteBucketLifecycleInput) -> DeleteBucketLifecycleOutput;
     list_objects(ListObjectsInput) -> ListObjectsOutput;
     list_objects_v2(ListObjectsV2Input) -> ListObjectsV2Output;
     head_object(HeadObjectInput) -> HeadObjectOutput;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use s3s::{S3Error, S3ErrorCode, S3Result};
 
 use crate::access::Access;
+use crate::acl::Ownership;
 use crate::bucket::Bucket;
 use crate::checksum::{Algorithm, md5_hex};
 use crate::condition::WriteCondition;
@@ -72,6 +73,13 @@ impl Store {
         let bucket = buckets.get_mut(bucket).ok_or_else(|| NoSuchBucket(bucket.to_owned()))?;
         bucket.versioning = Versioning::Enabled;
         bucket.lock = Some(BucketLock { default });
+        Ok(())
+    }
+
+    /// Says whether access control lists can be set in a bucket; in a new one they cannot.
+    pub fn set_ownership(&self, bucket: &str, ownership: Ownership) -> Result<(), NoSuchBucket> {
+        let mut buckets = self.write();
+        buckets.get_mut(bucket).ok_or_else(|| NoSuchBucket(bucket.to_owned()))?.ownership = ownership;
         Ok(())
     }
 
@@ -224,6 +232,7 @@ impl Store {
             encryption: object.encryption,
             tags: object.tags,
             lock: object.lock,
+            acl: object.acl,
             checksum,
             parts: Vec::new(),
         }

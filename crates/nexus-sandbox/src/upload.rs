@@ -118,6 +118,7 @@ impl Upload {
             encryption: self.object.encryption.clone(),
             tags: self.object.tags.clone(),
             lock: self.object.lock,
+            acl: self.object.acl.clone(),
             parts: parts.iter().map(|part| part.body.len() as u64).collect(),
         }
     }

@@ -6,7 +6,9 @@ use s3s::dto::{
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 
+use super::acls::ownership;
 use super::{Operations, REGION};
+use crate::acl::OWNER;
 use crate::lock::BucketLock;
 use crate::store::no_such_bucket;
 use crate::version::Versioning;
@@ -32,14 +34,18 @@ impl Operations {
     pub(super) async fn create_bucket(&self, request: S3Request<CreateBucketInput>) -> S3Result<CreateBucketOutput> {
         let input = request.input;
         let name = input.bucket;
+        let ownership = ownership(input.object_ownership.as_ref()).ok_or_else(|| {
+            S3Error::with_message(S3ErrorCode::InvalidArgument, "Invalid x-amz-object-ownership header")
+        })?;
         if self.store.create_bucket(&name) {
-            if input.object_lock_enabled_for_bucket == Some(true) {
-                self.store.with_bucket(&name, |bucket| {
+            self.store.with_bucket(&name, |bucket| {
+                bucket.ownership = ownership;
+                if input.object_lock_enabled_for_bucket == Some(true) {
                     bucket.versioning = Versioning::Enabled;
                     bucket.lock = Some(BucketLock::default());
-                    Ok(())
-                })?;
-            }
+                }
+                Ok(())
+            })?;
             return Ok(CreateBucketOutput { location: Some(format!("/{name}")) });
         }
         Err(S3Error::with_message(
@@ -82,5 +88,5 @@ impl Operations {
 
 /// The one owner of everything.
 pub(super) fn owner() -> dto::Owner {
-    dto::Owner { display_name: Some("nexus-sandbox".to_owned()), id: Some("nexus-sandbox".to_owned()) }
+    dto::Owner { display_name: Some(OWNER.to_owned()), id: Some(OWNER.to_owned()) }
 }

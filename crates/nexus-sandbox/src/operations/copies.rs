@@ -10,9 +10,10 @@ use s3s::dto::{
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 
 use super::Operations;
+use super::acls::sent_acl;
 use super::locks::sent_lock;
 use super::reads::must_not_be_archived;
-use super::received::{encryption, no_customer_key, storage_class};
+use super::received::{encryption, must_be_redirect, no_customer_key, storage_class};
 use super::tags::tags_of_header;
 use super::writes::sent_fields;
 use crate::checksum::{Algorithm, Checksum, Span, md5_hex, write_object_checksum};
@@ -39,6 +40,7 @@ impl Operations {
         let destination = destination_conditions(&request.headers)?;
         let mut input = request.input;
         no_customer_key(input.sse_customer_algorithm.as_ref())?;
+        must_be_redirect(input.website_redirect_location.as_deref())?;
         let condition = self.write_condition(destination.0, destination.1)?;
         let Found { object: source, version_id: source_id } =
             self.copy_source(&input.copy_source, &source_condition!(input))?;
@@ -106,6 +108,7 @@ impl Operations {
             encryption,
             tags,
             lock: self.asked_lock(&input.bucket, &sent_lock!(input))?,
+            acl: self.asked_acl(&input.bucket, &sent_acl!(input))?,
             checksum: self.checksum_of_copy(source, algorithm),
             parts: Vec::new(),
         })

@@ -105,6 +105,18 @@ pub(super) fn must_bear_checksum(headers: &HeaderMap, message: &'static str) -> 
     if proven { Ok(()) } else { Err(S3Error::with_message(S3ErrorCode::InvalidRequest, message)) }
 }
 
+/// Refuses a place to send readers of a website to that is none.
+pub(super) fn must_be_redirect(location: Option<&str>) -> S3Result<()> {
+    let leads = |location: &str| ["/", "http://", "https://"].iter().any(|start| location.starts_with(start));
+    if location.is_none_or(leads) {
+        return Ok(());
+    }
+    Err(refusal(
+        "InvalidRedirectLocation",
+        "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
+    ))
+}
+
 /// The storage class that was asked for, or `STANDARD`.
 pub(super) fn storage_class(asked: Option<&str>) -> S3Result<String> {
     let asked = asked.unwrap_or(STANDARD);

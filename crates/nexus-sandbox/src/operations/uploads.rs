@@ -11,9 +11,10 @@ use s3s::dto::{
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 
+use super::acls::sent_acl;
 use super::copies::source_condition;
 use super::locks::sent_lock;
-use super::received::{Claims, encryption, no_customer_key, storage_class};
+use super::received::{Claims, encryption, must_be_redirect, no_customer_key, storage_class};
 use super::tags::tags_of_header;
 use super::writes::sent_fields;
 use super::{Operations, signed};
@@ -28,6 +29,7 @@ impl Operations {
     ) -> S3Result<CreateMultipartUploadOutput> {
         let mut input = request.input;
         no_customer_key(input.sse_customer_algorithm.as_ref())?;
+        must_be_redirect(input.website_redirect_location.as_deref())?;
         let object = NewObject {
             body: Bytes::new(),
             fields: sent_fields!(input),
@@ -38,6 +40,7 @@ impl Operations {
             )?,
             tags: tags_of_header(input.tagging.as_deref())?,
             lock: self.asked_lock(&input.bucket, &sent_lock!(input))?,
+            acl: self.asked_acl(&input.bucket, &sent_acl!(input))?,
         };
         let algorithm = input.checksum_algorithm.as_ref();
         let kind = checksum_kind(

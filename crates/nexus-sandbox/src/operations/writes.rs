@@ -6,8 +6,9 @@ use s3s::dto::{ETag, PutObjectInput, PutObjectOutput, ServerSideEncryption, Stor
 use s3s::{S3Request, S3Result};
 
 use super::Operations;
+use super::acls::sent_acl;
 use super::locks::sent_lock;
-use super::received::{Claims, encryption, no_customer_key, storage_class};
+use super::received::{Claims, encryption, must_be_redirect, no_customer_key, storage_class};
 use super::tags::tags_of_header;
 use crate::checksum::{Algorithm, md5_hex, sent_checksums, write_object_checksum};
 use crate::condition::WriteCondition;
@@ -37,6 +38,7 @@ impl Operations {
         let trailers = request.trailing_headers;
         let mut input = request.input;
         no_customer_key(input.sse_customer_algorithm.as_ref())?;
+        must_be_redirect(input.website_redirect_location.as_deref())?;
         let condition = self.write_condition(input.if_match.take(), input.if_none_match.take())?;
         let mut object = NewObject {
             body: bytes::Bytes::new(),
@@ -48,6 +50,7 @@ impl Operations {
             )?,
             tags: tags_of_header(input.tagging.as_deref())?,
             lock: self.asked_lock(&input.bucket, &sent_lock!(input))?,
+            acl: self.asked_acl(&input.bucket, &sent_acl!(input))?,
         };
         if self.options.quirks.no_encryption {
             object.encryption = Encryption::default();
@@ -107,6 +110,7 @@ impl Operations {
             encryption: object.encryption,
             tags: object.tags,
             lock: object.lock,
+            acl: object.acl,
             checksum,
             parts: Vec::new(),
         }
