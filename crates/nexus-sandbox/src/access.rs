@@ -72,7 +72,10 @@ impl S3Access for Gate {
             Some(_) => !access.denies(operation),
             None => access.is_public() && !access.is_blocked() && operation == "GetObject" && !names_version,
         };
-        if allowed { Ok(()) } else { Err(S3Error::with_message(S3ErrorCode::AccessDenied, "Access Denied")) }
+        if !allowed {
+            return Err(S3Error::with_message(S3ErrorCode::AccessDenied, "Access Denied"));
+        }
+        self.0.quirks.must_take(operation, context.s3_path(), context.headers())
     }
 }
 

@@ -14,6 +14,7 @@ use s3s::{S3Error, S3ErrorCode, S3Result};
 use crate::acl::Ownership;
 use crate::lock::{BucketLock, Governance};
 use crate::object::StoredObject;
+use crate::options::Quirks;
 use crate::timestamps::http_date;
 use crate::upload::Upload;
 use crate::version::{Found, History, NULL_VERSION, Version, Versioning, id_of, must_be_version_id};
@@ -28,6 +29,7 @@ pub(crate) struct Bucket {
     pub ownership: Ownership,
     /// The rules of the lifecycle configuration; empty if there is none.
     pub lifecycle: Vec<LifecycleRule>,
+    quirks: Quirks,
     pub keys: BTreeMap<String, History>,
     pub uploads: BTreeMap<(String, String), Upload>,
 }
@@ -42,13 +44,14 @@ pub(crate) struct Deletion {
 }
 
 impl Bucket {
-    pub fn new(created: SystemTime) -> Self {
+    pub fn new(created: SystemTime, quirks: Quirks) -> Self {
         Self {
             created,
             versioning: Versioning::Never,
             lock: None,
             ownership: Ownership::default(),
             lifecycle: Vec::new(),
+            quirks,
             keys: BTreeMap::new(),
             uploads: BTreeMap::new(),
         }
@@ -56,7 +59,7 @@ impl Bucket {
 
     /// The object of this key that readers and listings see.
     pub fn current(&self, key: &str) -> Option<&Arc<StoredObject>> {
-        self.keys.get(key)?.current()
+        self.history(key)?.current()
     }
 
     /// The keys that listings show, in byte order.
@@ -69,13 +72,13 @@ impl Bucket {
         if let Some(id) = version_id {
             must_be_version_id(id)?;
         }
-        let history = self.keys.get(key);
+        let history = self.history(key);
         let version = match version_id {
             None => history.and_then(History::newest).ok_or_else(no_such_key)?,
             Some(id) => history.and_then(|history| history.version(id)).ok_or_else(no_such_version)?,
         };
         match &version.object {
-            Some(object) => Ok(Found { object: Arc::clone(object), version_id: self.named(&version.id) }),
+            Some(object) => Ok(Found { object: Arc::clone(object), version_id: self.named(version) }),
             None => Err(behind_marker(version, version_id.is_some())),
         }
     }
@@ -88,7 +91,8 @@ impl Bucket {
         change: impl FnOnce(&mut StoredObject) -> S3Result<()>,
     ) -> S3Result<Option<String>> {
         let found = self.found(key, version_id)?;
-        let history = self.keys.get_mut(key).ok_or_else(no_such_key)?;
+        let key = self.quirks.names.kept(key);
+        let history = self.keys.get_mut(&*key).ok_or_else(no_such_key)?;
         let version = match version_id {
             None => history.newest_mut(),
             Some(id) => history.version_mut(id),
@@ -106,30 +110,35 @@ impl Bucket {
         if let (None, Some(default)) = (object.lock.retention, self.lock.and_then(|lock| lock.default)) {
             object.lock.retention = Some(default.from(object.last_modified));
         }
+        let key = self.quirks.names.kept(key);
+        if self.quirks.names.empties(&key) {
+            object.body.clear();
+        }
         let id = self.next_id(serial);
-        let version_id = self.named(&id);
         let object = Arc::new(object);
         let last_modified = object.last_modified;
         let version = Version { id, last_modified, object: Some(Arc::clone(&object)), serial };
-        self.keys.entry(key.to_owned()).or_default().push(version);
+        let version_id = self.named(&version);
+        self.keys.entry(key.into_owned()).or_default().push(version);
         Found { object, version_id }
     }
 
     /// Deletes a key as a request without a version id does.
     pub fn delete(&mut self, key: &str, now: SystemTime, serial: u64) -> Deletion {
+        let key = self.quirks.names.kept(key);
         if self.versioning == Versioning::Never {
-            self.keys.remove(key);
+            self.keys.remove(&*key);
             return Deletion::default();
         }
         let id = self.next_id(serial);
         let marker = Version { id: id.clone(), last_modified: now, object: None, serial };
-        self.keys.entry(key.to_owned()).or_default().push(marker);
+        self.keys.entry(key.into_owned()).or_default().push(marker);
         Deletion { marker: true, version_id: Some(id) }
     }
 
     /// Refuses the removal of a version that is locked; a marker never is.
     pub fn must_let_go(&self, key: &str, id: &str, now: SystemTime, governance: Governance) -> S3Result<()> {
-        let version = self.keys.get(key).and_then(|history| history.version(id));
+        let version = self.history(key).and_then(|history| history.version(id));
         match version.and_then(|version| version.object.as_ref()) {
             Some(object) => object.lock.must_let_go(now, governance),
             None => Ok(()),
@@ -140,14 +149,15 @@ impl Bucket {
     pub fn remove(&mut self, key: &str, id: &str) -> S3Result<Deletion> {
         must_be_version_id(id)?;
         let mut deletion = Deletion { marker: false, version_id: Some(id.to_owned()) };
-        let Some(history) = self.keys.get_mut(key) else {
+        let key = self.quirks.names.kept(key);
+        let Some(history) = self.keys.get_mut(&*key) else {
             return Ok(deletion);
         };
         if let Some(version) = history.remove(id) {
             deletion.marker = version.is_marker();
         }
         if history.is_empty() {
-            self.keys.remove(key);
+            self.keys.remove(&*key);
         }
         Ok(deletion)
     }
@@ -157,9 +167,17 @@ impl Bucket {
         self.uploads.get_mut(&(key.to_owned(), id.to_owned())).ok_or_else(no_such_upload)
     }
 
-    /// A version id as answers bear it: a bucket that never kept versions names none.
-    fn named(&self, id: &str) -> Option<String> {
-        (self.versioning != Versioning::Never).then(|| id.to_owned())
+    /// The versions of a key, which may be kept under another.
+    pub fn history(&self, key: &str) -> Option<&History> {
+        self.keys.get(&*self.quirks.names.kept(key))
+    }
+
+    /// A version's id as answers bear it: a bucket that never kept versions names none.
+    fn named(&self, version: &Version) -> Option<String> {
+        match self.versioning {
+            Versioning::Never => self.quirks.idle_version_ids.then(|| id_of(version.serial)),
+            Versioning::Enabled | Versioning::Suspended => Some(version.id.clone()),
+        }
     }
 
     fn next_id(&self, serial: u64) -> String {

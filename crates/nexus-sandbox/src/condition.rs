@@ -8,6 +8,7 @@ use s3s::dto::{ETagCondition, Timestamp};
 use s3s::{S3Error, S3ErrorCode, S3Result};
 
 use crate::object::StoredObject;
+use crate::options::MatchOfAbsent;
 use crate::timestamps::instant;
 
 /// The four conditions that a read, or the source of a copy, can bear.
@@ -86,12 +87,16 @@ impl WriteCondition {
     }
 
     /// Refuses the write if what is there now does not satisfy the condition.
-    pub fn admit(&self, present: Option<&StoredObject>) -> S3Result<()> {
+    pub fn admit(&self, present: Option<&StoredObject>, of_absent: MatchOfAbsent) -> S3Result<()> {
         match (self, present) {
             (Self::Always, _) | (Self::Absent, None) | (Self::Present, Some(_)) => Ok(()),
             (Self::Etag(wanted), Some(object)) if *wanted == object.etag => Ok(()),
             (Self::Absent | Self::Etag(_), Some(_)) => Err(precondition_failed()),
-            (Self::Present | Self::Etag(_), None) => Err(S3ErrorCode::NoSuchKey.into()),
+            (Self::Present | Self::Etag(_), None) => match of_absent {
+                MatchOfAbsent::NotFound => Err(S3ErrorCode::NoSuchKey.into()),
+                MatchOfAbsent::Fails => Err(precondition_failed()),
+                MatchOfAbsent::Writes => Ok(()),
+            },
         }
     }
 }

@@ -17,6 +17,7 @@ use s3s::service::S3Service;
 
 use crate::fault::{Fault, FaultRules, Stop};
 use crate::operation_name::operation_name;
+use crate::options::Throttling;
 use crate::store::Store;
 use crate::timestamps::http_date;
 
@@ -58,7 +59,7 @@ impl Exchange {
         match fault {
             None => {
                 let sent = matches!(operation, "PutObject" | "UploadPart").then(|| content_length(request.headers()));
-                let answer = self.carried_out(request).await?;
+                let answer = self.carried_out(request, operation).await?;
                 let got = (operation == "GetObject").then(|| content_length(answer.headers()));
                 let mut record = self.record();
                 record.sent += sent.unwrap_or(0);
@@ -96,27 +97,32 @@ impl Exchange {
         match fault {
             Fault::ErrorInside200 if late => self.refused(request, StatusCode::OK).await,
             Fault::Status500 | Fault::ErrorInside200 => self.refused(request, StatusCode::INTERNAL_SERVER_ERROR).await,
-            Fault::Status503SlowDown => self.refused(request, StatusCode::SERVICE_UNAVAILABLE).await,
+            Fault::Throttled if self.store.quirks.throttling == Throttling::RateLimit => {
+                self.refused(request, StatusCode::FORBIDDEN).await
+            }
+            Fault::Status503SlowDown | Fault::Throttled => self.refused(request, StatusCode::SERVICE_UNAVAILABLE).await,
             Fault::Empty200 => {
                 drain(request).await;
                 Ok(self.dated(Response::new(Body::empty())))
             }
             Fault::Reset => Err(Closed),
             Fault::LostAnswer => {
-                self.carried_out(request).await?;
+                self.carried_out(request, operation).await?;
                 Err(Closed)
             }
-            Fault::CutBody => cut(self.carried_out(request).await?).await,
+            Fault::CutBody => cut(self.carried_out(request, operation).await?).await,
             Fault::Stall => std::future::pending().await,
             Fault::StallAfter => {
-                self.carried_out(request).await?;
+                self.carried_out(request, operation).await?;
                 std::future::pending().await
             }
         }
     }
 
-    async fn carried_out(&self, request: Request<Incoming>) -> Result<Response<Body>, Closed> {
+    async fn carried_out(&self, request: Request<Incoming>, operation: &str) -> Result<Response<Body>, Closed> {
         let answer = self.s3.call(with_one_encoding(request.map(Body::from))).await.map_err(|_| Closed)?;
+        let bare = self.store.quirks.bare_etags.contains(&operation);
+        let answer = if bare { with_bare_etags(answer) } else { answer };
         Ok(self.dated(with_character_references(answer)))
     }
 
@@ -126,6 +132,7 @@ impl Exchange {
         drain(request).await;
         let (code, message) = match status {
             StatusCode::SERVICE_UNAVAILABLE => ("SlowDown", "Please reduce your request rate."),
+            StatusCode::FORBIDDEN => ("RequestRateLimitExceeded", "Your account exceeded the limit for requests."),
             _ => ("InternalError", "We encountered an internal error. Please try again."),
         };
         let body = format!(
@@ -185,6 +192,17 @@ async fn cut(answer: Response<Body>) -> Result<Response<Body>, Closed> {
     let half =
         HalfBody { half: Some(whole.slice(..whole.len().div_ceil(2))), flushed: false, length: whole.len() as u64 };
     Ok(Response::from_parts(parts, Body::http_body(half)))
+}
+
+/// Takes the quotes from the `ETag` of an XML answer.
+fn with_bare_etags(answer: Response<Body>) -> Response<Body> {
+    let Some(text) = answer.body().bytes().and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()) else {
+        return answer;
+    };
+    let (mut parts, _) = answer.into_parts();
+    parts.headers.remove(CONTENT_LENGTH);
+    let text = text.replace("&quot;", "\"").replace("<ETag>\"", "<ETag>").replace("\"</ETag>", "</ETag>");
+    Response::from_parts(parts, Body::from(text.into_bytes()))
 }
 
 /// Writes control characters in an XML answer as references, as Amazon S3 does.

@@ -9,6 +9,8 @@ pub enum Fault {
     Status500,
     /// Status 503 with `SlowDown`; not carried out.
     Status503SlowDown,
+    /// Whatever this service answers when there are too many requests, mostly 503; not carried out.
+    Throttled,
     /// Status 200 with an `<Error>` in the body; not carried out.
     ///
     /// Amazon S3 does this to `CopyObject`, `UploadPartCopy` and `CompleteMultipartUpload`, whose
@@ -37,6 +39,8 @@ pub enum FaultAt {
     Nth(u64),
     /// The n-th request and every later one.
     From(u64),
+    /// So many requests in a row, from the first-th on.
+    Span { first: u64, count: u64 },
     /// The n-th request of one operation, by its S3 name; once.
     Operation { name: String, nth: u64 },
     /// Every k-th request.
@@ -154,6 +158,7 @@ impl Rule {
         match &self.at {
             FaultAt::Nth(nth) | FaultAt::Operation { nth, .. } => self.seen == *nth,
             FaultAt::From(nth) => self.seen >= *nth,
+            FaultAt::Span { first, count } => (*first..first + count).contains(&self.seen),
             FaultAt::Every(every) => self.seen.is_multiple_of(*every),
         }
     }
@@ -175,6 +180,7 @@ mod tests {
         let four = ["A", "B", "A", "A"];
         assert_eq!(struck(FaultAt::Nth(2), &four), [f, t, f, f]);
         assert_eq!(struck(FaultAt::From(3), &four), [f, f, t, t]);
+        assert_eq!(struck(FaultAt::Span { first: 2, count: 2 }, &four), [f, t, t, f]);
         assert_eq!(struck(FaultAt::Every(2), &four), [f, t, f, t]);
         let name = "A".to_owned();
         assert_eq!(struck(FaultAt::Operation { name, nth: 2 }, &four), [f, f, t, f]);

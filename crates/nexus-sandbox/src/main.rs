@@ -6,20 +6,22 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use nexus_sandbox::clinic::{ClinicSize, make};
-use nexus_sandbox::{Service, ServiceOptions};
+use nexus_sandbox::{Personality, Service, ServiceOptions};
 use tokio::signal::unix::{SignalKind, signal};
 
-const USAGE: &str = "usage: nexus-sandbox serve [--port N] [--clinic FOLDER]
+const USAGE: &str = "usage: nexus-sandbox serve [--port N] [--clinic FOLDER] [--like SERVICE]
 
 Serves S3 on 127.0.0.1 until its standard input closes or SIGTERM or SIGINT comes.
 The first line on standard output is `ENDPOINT ACCESS_KEY SECRET_KEY`.
-With --clinic, makes the bucket `clinic` and FOLDER/db.sqlite3.";
+With --clinic, makes the bucket `clinic` and FOLDER/db.sqlite3.
+With --like, differs from Amazon S3 as far as SERVICE is known to: r2, b2, minio, seaweedfs, garage, ceph, wasabi, gcs.";
 
 /// What the command line asks for.
 #[derive(Debug, Default)]
 struct Request {
     port: Option<u16>,
     clinic: Option<PathBuf>,
+    like: Option<Personality>,
 }
 
 fn main() -> ExitCode {
@@ -45,6 +47,7 @@ fn understood(arguments: Vec<String>) -> Result<Request, Box<dyn Error>> {
         match flag.as_str() {
             "--port" => request.port = Some(value.parse()?),
             "--clinic" => request.clinic = Some(value.into()),
+            "--like" => request.like = Some(Personality::named(&value).ok_or(USAGE)?),
             _ => return Err(USAGE.into()),
         }
     }
@@ -52,7 +55,8 @@ fn understood(arguments: Vec<String>) -> Result<Request, Box<dyn Error>> {
 }
 
 fn serve(request: &Request) -> Result<(), Box<dyn Error>> {
-    let options = ServiceOptions { port: request.port, ..ServiceOptions::default() };
+    let quirks = request.like.map(Personality::quirks).unwrap_or_default();
+    let options = ServiceOptions { port: request.port, quirks, ..ServiceOptions::default() };
     let (access_key, secret_key) = (options.access_key.clone(), options.secret_key.clone());
     let service = Service::start(options)?;
     if let Some(folder) = &request.clinic {

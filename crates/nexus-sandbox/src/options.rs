@@ -36,6 +36,100 @@ pub struct Quirks {
     pub no_encryption: bool,
     /// Every object is `STANDARD`, whatever was asked for.
     pub no_classes: bool,
+    /// Operations, by their S3 names, that answer `NotImplemented`.
+    pub missing: &'static [&'static str],
+    /// Header fields that a request must not have; a name that ends with `*` stands for all that begin so.
+    pub refused_headers: &'static [&'static str],
+    /// How a header field is refused.
+    pub header_refusal: HeaderRefusal,
+    /// A body whose trailer is signed is refused: `STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER`.
+    pub no_signed_trailers: bool,
+    /// `x-amz-copy-source-if-…` has no effect on the copy of a part.
+    pub ignore_part_conditions: bool,
+    /// `If-Match` and `If-None-Match` have no effect on the completion of an upload.
+    pub ignore_completion_conditions: bool,
+    /// An upload whose completion fails its condition is gone.
+    pub failed_completion_aborts: bool,
+    /// What `If-Match` does to a write where nothing is.
+    pub match_of_absent: MatchOfAbsent,
+    /// All parts of an upload but the last must be of one size, and the last not larger.
+    pub equal_parts: bool,
+    /// Writes and reads name a version id though no versions are kept.
+    pub idle_version_ids: bool,
+    /// A copy does not say which version of its source it took.
+    pub unnamed_source_version: bool,
+    /// Tags that a writing request sends are not kept.
+    pub drop_tags: bool,
+    /// Locks that a writing request sends are not kept, and nothing is said about it.
+    pub drop_locks: bool,
+    /// The website redirect that a writing request sends is not kept.
+    pub drop_redirects: bool,
+    /// User metadata comes back as if its UTF-8 had been Latin-1.
+    pub latin_metadata: bool,
+    /// An object that was sent without a checksum has none.
+    pub no_own_checksum: bool,
+    /// An object with a part that was copied has no checksum unless one was asked for.
+    pub no_checksum_of_copied_parts: bool,
+    /// A copy keeps the checksum of its source, whatever algorithm was asked for.
+    pub copies_keep_checksum: bool,
+    /// `GetObjectAttributes` says nothing of checksums.
+    pub no_checksum_in_attributes: bool,
+    /// A request that asks for encryption answers `InternalError`.
+    pub failing_encryption: bool,
+    /// Objects in archive classes can be read and copied at once.
+    pub open_archives: bool,
+    /// `encoding-type` has no effect on listings.
+    pub no_url_encoding: bool,
+    /// Operations whose answer gives the `ETag` without quotes.
+    pub bare_etags: &'static [&'static str],
+    /// What keys there can be.
+    pub names: Names,
+    /// How a request is turned away when there are too many.
+    pub throttling: Throttling,
+}
+
+/// How a service refuses a header field that it does not know.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HeaderRefusal {
+    /// 501 `NotImplemented`.
+    #[default]
+    NotImplemented,
+    /// 400 `InvalidArgument`.
+    Unsupported,
+}
+
+/// What `If-Match` does to a write where nothing is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MatchOfAbsent {
+    /// 404 `NoSuchKey`.
+    #[default]
+    NotFound,
+    /// 412 `PreconditionFailed`.
+    Fails,
+    /// The object is written.
+    Writes,
+}
+
+/// What keys a service takes, and what it makes of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Names {
+    /// Any UTF-8, kept as it is.
+    #[default]
+    Any,
+    /// Those that can be a path: others are refused, as `XMinioInvalidObjectName`.
+    Paths,
+    /// Those that can be a path, and many that cannot are altered: `/a` and `//a` are `a`.
+    AlteredPaths,
+}
+
+/// How a service turns a request away when there are too many.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Throttling {
+    /// 503 `SlowDown`.
+    #[default]
+    SlowDown,
+    /// 403 `RequestRateLimitExceeded`.
+    RateLimit,
 }
 
 impl Default for ServiceOptions {

@@ -27,7 +27,7 @@ pub struct Store {
     buckets: RwLock<BTreeMap<String, Bucket>>,
     serial: AtomicU64,
     clock_shift: AtomicI64,
-    quirks: Quirks,
+    pub(crate) quirks: Quirks,
     pub(crate) access: Access,
 }
 
@@ -51,7 +51,7 @@ impl Store {
         let created = self.now();
         let mut buckets = self.write();
         let absent = !buckets.contains_key(name);
-        buckets.entry(name.to_owned()).or_insert_with(|| Bucket::new(created));
+        buckets.entry(name.to_owned()).or_insert_with(|| Bucket::new(created, self.quirks));
         absent
     }
 
@@ -104,7 +104,7 @@ impl Store {
     /// All versions of this key and its delete markers, newest first.
     pub fn versions(&self, bucket: &str, key: &str) -> Vec<Version> {
         let buckets = self.read();
-        let history = buckets.get(bucket).and_then(|bucket| bucket.keys.get(key));
+        let history = buckets.get(bucket).and_then(|bucket| bucket.history(key));
         history.map_or_else(Vec::new, |history| history.newest_first().cloned().collect())
     }
 
@@ -127,7 +127,7 @@ impl Store {
     /// False if there was none.
     pub fn remove_version(&self, bucket: &str, key: &str, id: &str) -> bool {
         self.write().get_mut(bucket).is_some_and(|bucket| {
-            let present = bucket.keys.get(key).is_some_and(|history| history.version(id).is_some());
+            let present = bucket.history(key).is_some_and(|history| history.version(id).is_some());
             present && bucket.remove(key, id).is_ok()
         })
     }
@@ -219,7 +219,8 @@ impl Store {
 
     fn stamped(&self, object: NewObject) -> StoredObject {
         let md5 = md5_hex(&object.body);
-        let checksum = (!self.quirks.no_checksums).then(|| Algorithm::Crc64Nvme.whole(&object.body));
+        let own = !self.quirks.no_checksums && !self.quirks.no_own_checksum;
+        let checksum = own.then(|| Algorithm::Crc64Nvme.whole(&object.body));
         StoredObject {
             etag: self.etag(md5, object.encryption.algorithm.as_deref()),
             last_modified: self.now(),
@@ -247,7 +248,7 @@ impl Store {
         condition: &WriteCondition,
     ) -> S3Result<Option<String>> {
         self.with_bucket(bucket, |bucket| {
-            condition.admit(bucket.current(key).map(AsRef::as_ref))?;
+            condition.admit(bucket.current(key).map(AsRef::as_ref), self.quirks.match_of_absent)?;
             Ok(bucket.write(key, object, self.number()).version_id)
         })
     }

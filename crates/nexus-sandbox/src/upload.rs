@@ -33,6 +33,8 @@ pub(crate) struct Upload {
 pub(crate) struct Part {
     pub body: Bytes,
     pub md5: [u8; 16],
+    /// Whether its bytes are those of another object.
+    pub copied: bool,
     pub last_modified: SystemTime,
     /// In base64, of the upload's algorithm.
     pub checksum: Option<(Algorithm, String)>,

@@ -23,13 +23,14 @@ impl Operations {
         };
         let mut checksum = Checksum::default();
         write_object_checksum!(checksum, &object.checksum);
+        let silent = self.options.quirks.no_checksum_in_attributes;
         let parts = i32::try_from(object.parts.len()).unwrap_or(i32::MAX);
         Ok(GetObjectAttributesOutput {
             e_tag: wants(ObjectAttributes::ETAG).then(|| ETag::Strong(object.etag.clone())),
             object_size: wants(ObjectAttributes::OBJECT_SIZE).then(|| signed(object.size())),
             storage_class: wants(ObjectAttributes::STORAGE_CLASS)
                 .then(|| StorageClass::from(object.storage_class.clone())),
-            checksum: (wants(ObjectAttributes::CHECKSUM) && object.checksum.is_some()).then_some(checksum),
+            checksum: (wants(ObjectAttributes::CHECKSUM) && object.checksum.is_some() && !silent).then_some(checksum),
             object_parts: (wants(ObjectAttributes::OBJECT_PARTS) && parts > 0).then(|| GetObjectAttributesParts {
                 total_parts_count: Some(parts),
                 ..GetObjectAttributesParts::default()

@@ -40,7 +40,7 @@ impl Operations {
         if self.store.create_bucket(&name) {
             self.store.with_bucket(&name, |bucket| {
                 bucket.ownership = ownership;
-                if input.object_lock_enabled_for_bucket == Some(true) {
+                if input.object_lock_enabled_for_bucket == Some(true) && !self.options.quirks.drop_locks {
                     bucket.versioning = Versioning::Enabled;
                     bucket.lock = Some(BucketLock::default());
                 }

@@ -12,9 +12,7 @@ use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 use super::Operations;
 use super::acls::sent_acl;
 use super::locks::sent_lock;
-use super::reads::must_not_be_archived;
-use super::received::{encryption, must_be_redirect, no_customer_key, storage_class};
-use super::tags::tags_of_header;
+use super::received::{must_be_redirect, no_customer_key};
 use super::writes::sent_fields;
 use crate::checksum::{Algorithm, Checksum, Span, md5_hex, write_object_checksum};
 use crate::condition::ReadCondition;
@@ -77,24 +75,28 @@ impl Operations {
         if version_id.is_some() && self.store.access.denies("GetObjectVersion") {
             return Err(S3Error::with_message(S3ErrorCode::AccessDenied, "Access Denied"));
         }
-        let source = self.store.found(bucket, key, version_id.as_deref()).map_err(of_source)?;
+        let mut source = self.store.found(bucket, key, version_id.as_deref()).map_err(of_source)?;
         if !self.options.quirks.ignore_copy_conditions {
             condition.admit_copy(&source.object)?;
         }
-        must_not_be_archived(&source.object)?;
+        self.must_not_be_archived(&source.object)?;
+        if self.options.quirks.unnamed_source_version {
+            source.version_id = None;
+        }
         Ok(source)
     }
 
     fn copy_of(&self, source: &StoredObject, input: &mut CopyObjectInput) -> S3Result<StoredObject> {
-        let encryption = encryption(
+        let encryption = self.asked_encryption(
             input.server_side_encryption.as_ref().map(ServerSideEncryption::as_str),
             input.ssekms_key_id.take(),
         )?;
         let redirect = input.website_redirect_location.clone();
-        let mut fields = if replaces_fields(input) { sent_fields!(input) } else { source.fields.clone() };
-        fields.website_redirect = redirect;
+        let mut fields =
+            if replaces_fields(input) { self.kept_fields(sent_fields!(input)) } else { source.fields.clone() };
+        fields.website_redirect = redirect.filter(|_| !self.options.quirks.drop_redirects);
         let tags = match input.tagging_directive.as_ref().map(TaggingDirective::as_str) {
-            Some(TaggingDirective::REPLACE) => tags_of_header(input.tagging.as_deref())?,
+            Some(TaggingDirective::REPLACE) => self.asked_tags(input.tagging.as_deref())?,
             _ => source.tags.clone(),
         };
         let asked = input.checksum_algorithm.as_ref();
@@ -104,7 +106,7 @@ impl Operations {
             etag: self.store.etag(md5_of(source), encryption.algorithm.as_deref()),
             last_modified: self.store.now(),
             fields,
-            storage_class: storage_class(input.storage_class.as_ref().map(StorageClass::as_str))?,
+            storage_class: self.asked_class(input.storage_class.as_ref().map(StorageClass::as_str))?,
             encryption,
             tags,
             lock: self.asked_lock(&input.bucket, &sent_lock!(input))?,
@@ -118,6 +120,9 @@ impl Operations {
     fn checksum_of_copy(&self, source: &StoredObject, asked: Option<Algorithm>) -> Option<Checksum> {
         if self.options.quirks.no_checksums {
             return None;
+        }
+        if self.options.quirks.copies_keep_checksum {
+            return source.checksum.clone();
         }
         let kept = source.checksum.as_ref();
         let algorithm = asked.or(kept.map(|sum| sum.algorithm)).unwrap_or(Algorithm::Crc64Nvme);

@@ -42,7 +42,7 @@ impl Operations {
             (Some(_), Some(given)) if self.options.quirks.repeat_token => Some(given.clone()),
             (next, _) => next.as_ref().map(Position::token),
         };
-        let spelling = Spelling::new(input.encoding_type.as_ref())?;
+        let spelling = self.spelling(input.encoding_type.as_ref())?;
         let with_owner = input.fetch_owner == Some(true);
         Ok(ListObjectsV2Output {
             name: Some(input.bucket),
@@ -56,7 +56,7 @@ impl Operations {
             next_continuation_token: next,
             common_prefixes: spelling.prefixes(&found),
             contents: Some(spelling.contents(&found, with_owner)),
-            encoding_type: input.encoding_type,
+            encoding_type: input.encoding_type.filter(|_| !self.options.quirks.no_url_encoding),
             request_charged: None,
         })
     }
@@ -76,7 +76,7 @@ impl Operations {
                 limit,
             },
         )?;
-        let spelling = Spelling::new(input.encoding_type.as_ref())?;
+        let spelling = self.spelling(input.encoding_type.as_ref())?;
         Ok(ListObjectsOutput {
             name: Some(input.bucket),
             prefix: Some(spelling.of(&input.prefix.unwrap_or_default())),
@@ -88,7 +88,7 @@ impl Operations {
             next_marker: found.next.as_ref().filter(|_| delimiter.is_some()).map(|next| spelling.of(&next.after)),
             common_prefixes: spelling.prefixes(&found),
             contents: Some(spelling.contents(&found, true)),
-            encoding_type: input.encoding_type,
+            encoding_type: input.encoding_type.filter(|_| !self.options.quirks.no_url_encoding),
             request_charged: None,
         })
     }
@@ -96,6 +96,11 @@ impl Operations {
     fn page(&self, bucket: &str, query: &PageQuery) -> S3Result<ObjectPage> {
         let order = self.listing_order();
         self.store.look(bucket, |bucket| Ok(page(&bucket.keys, query, order, |_, history| history.current().cloned())))
+    }
+
+    /// How this service spells keys, given what `encoding-type` asks for.
+    pub(super) fn spelling(&self, asked: Option<&EncodingType>) -> S3Result<Spelling> {
+        Spelling::new(asked.filter(|_| !self.options.quirks.no_url_encoding))
     }
 
     /// The order in which this service lists keys.
@@ -127,7 +132,7 @@ pub(super) enum Spelling {
 
 impl Spelling {
     /// What `encoding-type` asks for.
-    pub fn new(encoding_type: Option<&EncodingType>) -> S3Result<Self> {
+    fn new(encoding_type: Option<&EncodingType>) -> S3Result<Self> {
         match encoding_type.map(EncodingType::as_str) {
             None => Ok(Self::Plain),
             Some(EncodingType::URL) => Ok(Self::Encoded),

@@ -67,7 +67,7 @@ impl Operations {
             unmodified_since: input.if_unmodified_since,
         };
         condition.admit_read(&object)?;
-        must_not_be_archived(&object)?;
+        self.must_not_be_archived(&object)?;
         let extent = extent(&object, input.range.as_ref(), input.part_number)?;
         let mut output = GetObjectOutput { version_id, ..GetObjectOutput::default() };
         described!(output, &object, extent, wants_checksum(input.checksum_mode.as_ref(), &extent), self.store.access);
@@ -91,17 +91,17 @@ impl Operations {
         described!(output, &object, extent, wants_checksum(input.checksum_mode.as_ref(), &extent), self.store.access);
         Ok(output)
     }
-}
 
-/// Refuses an object whose bytes lie in an archive.
-pub(super) fn must_not_be_archived(object: &StoredObject) -> S3Result<()> {
-    if object.archived() {
-        return Err(S3Error::with_message(
-            S3ErrorCode::InvalidObjectState,
-            "The operation is not valid for the object's storage class",
-        ));
+    /// Refuses an object whose bytes lie in an archive.
+    pub(super) fn must_not_be_archived(&self, object: &StoredObject) -> S3Result<()> {
+        if object.archived() && !self.options.quirks.open_archives {
+            return Err(S3Error::with_message(
+                S3ErrorCode::InvalidObjectState,
+                "The operation is not valid for the object's storage class",
+            ));
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The checksum of a whole object says nothing about a range of it.

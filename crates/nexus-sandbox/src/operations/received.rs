@@ -6,9 +6,9 @@ use hyper::HeaderMap;
 use s3s::dto::StreamingBlob;
 use s3s::{S3Error, S3ErrorCode, S3Result, TrailingHeaders};
 
-use super::refusal;
+use super::{Operations, refusal};
 use crate::checksum::{Algorithm, Checksum, content_md5_must_match};
-use crate::object::{Encryption, STANDARD, STORAGE_CLASSES};
+use crate::object::{Encryption, Fields, STANDARD, STORAGE_CLASSES};
 
 /// The most bytes reserved before any have come.
 const RESERVED: usize = 64 << 20;
@@ -97,12 +97,49 @@ fn incomplete(cause: &s3s::StdError) -> S3Error {
     )
 }
 
+impl Operations {
+    /// The encryption that was asked for.
+    pub(super) fn asked_encryption(&self, algorithm: Option<&str>, kms_key: Option<String>) -> S3Result<Encryption> {
+        let quirks = &self.options.quirks;
+        if quirks.failing_encryption && algorithm.is_some() {
+            return Err(S3ErrorCode::InternalError.into());
+        }
+        let asked = encryption(algorithm, kms_key)?;
+        Ok(if quirks.no_encryption { Encryption::default() } else { asked })
+    }
+
+    /// The storage class that was asked for.
+    pub(super) fn asked_class(&self, asked: Option<&str>) -> S3Result<String> {
+        storage_class(asked.filter(|_| !self.options.quirks.no_classes))
+    }
+
+    /// Header fields as this service keeps them.
+    pub(super) fn kept_fields(&self, mut fields: Fields) -> Fields {
+        if self.options.quirks.drop_redirects {
+            fields.website_redirect = None;
+        }
+        if self.options.quirks.latin_metadata {
+            for value in fields.metadata.values_mut() {
+                *value = value.bytes().map(char::from).collect();
+            }
+        }
+        fields
+    }
+}
+
+/// Whether a request sends a checksum other than `Content-MD5`, in its head or behind its body.
+pub(super) fn sends_checksum(headers: &HeaderMap) -> bool {
+    headers.contains_key("x-amz-trailer")
+        || Algorithm::ALL.iter().any(|algorithm| headers.contains_key(algorithm.header()))
+}
+
 /// Refuses a request that says nothing by which its body could be held against what was sent.
 pub(super) fn must_bear_checksum(headers: &HeaderMap, message: &'static str) -> S3Result<()> {
-    let proven = headers.contains_key("content-md5")
-        || headers.contains_key("x-amz-trailer")
-        || Algorithm::ALL.iter().any(|algorithm| headers.contains_key(algorithm.header()));
-    if proven { Ok(()) } else { Err(S3Error::with_message(S3ErrorCode::InvalidRequest, message)) }
+    if headers.contains_key("content-md5") || sends_checksum(headers) {
+        Ok(())
+    } else {
+        Err(S3Error::with_message(S3ErrorCode::InvalidRequest, message))
+    }
 }
 
 /// Refuses a place to send readers of a website to that is none.
@@ -118,7 +155,7 @@ pub(super) fn must_be_redirect(location: Option<&str>) -> S3Result<()> {
 }
 
 /// The storage class that was asked for, or `STANDARD`.
-pub(super) fn storage_class(asked: Option<&str>) -> S3Result<String> {
+fn storage_class(asked: Option<&str>) -> S3Result<String> {
     let asked = asked.unwrap_or(STANDARD);
     if STORAGE_CLASSES.contains(&asked) {
         return Ok(asked.to_owned());
@@ -127,7 +164,7 @@ pub(super) fn storage_class(asked: Option<&str>) -> S3Result<String> {
 }
 
 /// The encryption that was asked for.
-pub(super) fn encryption(algorithm: Option<&str>, kms_key: Option<String>) -> S3Result<Encryption> {
+fn encryption(algorithm: Option<&str>, kms_key: Option<String>) -> S3Result<Encryption> {
     match (algorithm, &kms_key) {
         (None | Some("AES256"), None) | (Some("aws:kms" | "aws:kms:dsse"), _) => {
             Ok(Encryption { algorithm: algorithm.map(str::to_owned), kms_key })

@@ -19,7 +19,7 @@ impl Operations {
         let governance = self.governance(input.bypass_governance_retention);
         let (now, number) = (self.store.now(), self.store.number());
         self.store.with_bucket(&input.bucket, |bucket| {
-            condition.admit(bucket.current(&input.key).map(AsRef::as_ref))?;
+            condition.admit(bucket.current(&input.key).map(AsRef::as_ref), self.options.quirks.match_of_absent)?;
             let deletion = match &input.version_id {
                 Some(id) => {
                     bucket.must_let_go(&input.key, id, now, governance)?;

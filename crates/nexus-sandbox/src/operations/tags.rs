@@ -64,10 +64,15 @@ impl Operations {
             Ok(DeleteObjectTaggingOutput { version_id })
         })
     }
+
+    /// The tags that a writing request sends in its header.
+    pub(super) fn asked_tags(&self, header: Option<&str>) -> S3Result<BTreeMap<String, String>> {
+        tags_of_header(header.filter(|_| !self.options.quirks.drop_tags))
+    }
 }
 
 /// The tags of an `x-amz-tagging` header, which is written as a query is.
-pub(super) fn tags_of_header(header: Option<&str>) -> S3Result<BTreeMap<String, String>> {
+fn tags_of_header(header: Option<&str>) -> S3Result<BTreeMap<String, String>> {
     let tags = header
         .unwrap_or_default()
         .split('&')

@@ -6,7 +6,6 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Result};
 
-use super::listings::Spelling;
 use super::{Operations, signed};
 use crate::checksum::write_checksum;
 use crate::upload::{Part, Upload};
@@ -17,7 +16,7 @@ impl Operations {
         request: S3Request<ListMultipartUploadsInput>,
     ) -> S3Result<ListMultipartUploadsOutput> {
         let input = request.input;
-        let spelling = Spelling::new(input.encoding_type.as_ref())?;
+        let spelling = self.spelling(input.encoding_type.as_ref())?;
         let limit = self.page_limit(input.max_uploads)?;
         let prefix = input.prefix.clone().unwrap_or_default();
         let marker = input.key_marker.clone().unwrap_or_default();
@@ -48,7 +47,7 @@ impl Operations {
             next_key_marker: last.as_ref().map(|(key, _, _)| spelling.of(key)),
             next_upload_id_marker: last.map(|(_, id, _)| id),
             uploads: Some(uploads.into_iter().map(|(_, _, upload)| upload).collect()),
-            encoding_type: input.encoding_type,
+            encoding_type: input.encoding_type.filter(|_| !self.options.quirks.no_url_encoding),
             ..ListMultipartUploadsOutput::default()
         })
     }

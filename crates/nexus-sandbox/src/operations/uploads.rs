@@ -14,11 +14,11 @@ use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 use super::acls::sent_acl;
 use super::copies::source_condition;
 use super::locks::sent_lock;
-use super::received::{Claims, encryption, must_be_redirect, no_customer_key, storage_class};
-use super::tags::tags_of_header;
+use super::received::{Claims, must_be_redirect, no_customer_key};
 use super::writes::sent_fields;
 use super::{Operations, signed};
 use crate::checksum::{Algorithm, Checksum, Span, sent_checksums, write_checksum, write_object_checksum};
+use crate::condition::{ReadCondition, WriteCondition};
 use crate::object::NewObject;
 use crate::upload::{LAST_PART, Part, Upload};
 
@@ -32,13 +32,13 @@ impl Operations {
         must_be_redirect(input.website_redirect_location.as_deref())?;
         let object = NewObject {
             body: Bytes::new(),
-            fields: sent_fields!(input),
-            storage_class: storage_class(input.storage_class.as_ref().map(StorageClass::as_str))?,
-            encryption: encryption(
+            fields: self.kept_fields(sent_fields!(input)),
+            storage_class: self.asked_class(input.storage_class.as_ref().map(StorageClass::as_str))?,
+            encryption: self.asked_encryption(
                 input.server_side_encryption.as_ref().map(ServerSideEncryption::as_str),
                 input.ssekms_key_id.take(),
             )?,
-            tags: tags_of_header(input.tagging.as_deref())?,
+            tags: self.asked_tags(input.tagging.as_deref())?,
             lock: self.asked_lock(&input.bucket, &sent_lock!(input))?,
             acl: self.asked_acl(&input.bucket, &sent_acl!(input))?,
         };
@@ -115,13 +115,15 @@ impl Operations {
         let mut input = request.input;
         must_be_part_number(input.part_number)?;
         let kind = self.checksum_of_upload(&input.bucket, &input.key, &input.upload_id)?;
-        let source = self.copy_source(&input.copy_source, &source_condition!(input))?;
+        let condition = source_condition!(input);
+        let heeded = if self.options.quirks.ignore_part_conditions { ReadCondition::default() } else { condition };
+        let source = self.copy_source(&input.copy_source, &heeded)?;
         let body = match &input.copy_source_range {
             Some(range) => part_of(&source.object.body, range)?,
             None => source.object.body.clone(),
         };
         let checksum = kind.map(|algorithm| algorithm.whole(&body));
-        let part = self.part(body, checksum);
+        let part = Part { copied: true, ..self.part(body, checksum) };
         let mut result = CopyPartResult {
             e_tag: Some(ETag::Strong(part.etag())),
             last_modified: Some(part.last_modified.into()),
@@ -147,14 +149,24 @@ impl Operations {
         request: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<CompleteMultipartUploadOutput> {
         let mut input = request.input;
-        let condition = self.write_condition(input.if_match.take(), input.if_none_match.take())?;
+        let mut condition = self.write_condition(input.if_match.take(), input.if_none_match.take())?;
+        if self.options.quirks.ignore_completion_conditions {
+            condition = WriteCondition::Always;
+        }
         let sent = sent_checksums!(input);
         let wanted = input.multipart_upload.and_then(|list| list.parts).unwrap_or_default();
         // The bytes are joined outside the lock; a copy of an upload shares them.
         let upload =
             self.store.with_bucket(&input.bucket, |bucket| bucket.upload(&input.key, &input.upload_id).cloned())?;
         let parts = upload.chosen(&wanted, self.options.smallest_part)?;
-        let stored = upload.completed(&parts, Upload::etag(&parts));
+        if self.options.quirks.equal_parts {
+            must_be_equal(&parts)?;
+        }
+        let mut stored = upload.completed(&parts, Upload::etag(&parts));
+        let copied = parts.iter().any(|part| part.copied) && self.options.quirks.no_checksum_of_copied_parts;
+        if !upload.checksum_asked && (copied || self.options.quirks.no_own_checksum) {
+            stored.checksum = None;
+        }
         if input.mpu_object_size.is_some_and(|size| size != signed(stored.size())) {
             return Err(S3Error::with_message(
                 S3ErrorCode::InvalidRequest,
@@ -178,8 +190,12 @@ impl Operations {
         write_object_checksum!(output, &stored.checksum);
         self.store.with_bucket(&input.bucket, |bucket| {
             bucket.upload(&input.key, &input.upload_id)?;
-            condition.admit(bucket.current(&input.key).map(AsRef::as_ref))?;
-            bucket.uploads.remove(&(input.key.clone(), input.upload_id));
+            let present = bucket.current(&input.key).map(AsRef::as_ref);
+            let admitted = condition.admit(present, self.options.quirks.match_of_absent);
+            if admitted.is_ok() || self.options.quirks.failed_completion_aborts {
+                bucket.uploads.remove(&(input.key.clone(), input.upload_id));
+            }
+            admitted?;
             output.version_id = bucket.write(&input.key, stored, self.store.number()).version_id;
             Ok(())
         })?;
@@ -210,6 +226,7 @@ impl Operations {
         Part {
             md5: Md5::checksum(&body),
             body,
+            copied: false,
             last_modified: self.store.now(),
             checksum: checksum.map(|sum| (sum.algorithm, sum.value)),
         }
@@ -244,6 +261,16 @@ fn must_be_part_number(number: i32) -> S3Result<()> {
         S3ErrorCode::InvalidArgument,
         "Part number must be an integer between 1 and 10000, inclusive",
     ))
+}
+
+/// Refuses parts that are not all of one size, but for the last, which may be smaller.
+fn must_be_equal(parts: &[&Part]) -> S3Result<()> {
+    let sizes: Vec<usize> = parts.iter().map(|part| part.body.len()).collect();
+    let (first, last) = (sizes[0], sizes[sizes.len() - 1]);
+    if sizes[..sizes.len() - 1].iter().all(|size| *size == first) && last <= first {
+        return Ok(());
+    }
+    Err(S3Error::with_message(S3ErrorCode::InvalidPart, "All non-trailing parts must have the same length."))
 }
 
 /// The bytes of `x-amz-copy-source-range`, which has both ends and must lie within the source.

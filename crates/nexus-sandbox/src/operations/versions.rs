@@ -91,7 +91,7 @@ impl Operations {
         let found: Page<Listed> = self.store.look(&input.bucket, |bucket| {
             Ok(page(&bucket.keys, &query, order, |key, history| listed(history, id_marker.filter(|_| key == marker))))
         })?;
-        let spelling = Spelling::new(input.encoding_type.as_ref())?;
+        let spelling = self.spelling(input.encoding_type.as_ref())?;
         let last = found.entries.last().filter(|_| found.next.as_ref().is_some_and(|next| next.past.is_none()));
         let (versions, markers) = spelled(&found, spelling);
         Ok(ListObjectVersionsOutput {
@@ -107,7 +107,7 @@ impl Operations {
             common_prefixes: spelling.prefixes(&found),
             versions: Some(versions),
             delete_markers: Some(markers),
-            encoding_type: input.encoding_type,
+            encoding_type: input.encoding_type.filter(|_| !self.options.quirks.no_url_encoding),
             request_charged: None,
         })
     }

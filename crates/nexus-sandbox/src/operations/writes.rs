@@ -8,11 +8,10 @@ use s3s::{S3Request, S3Result};
 use super::Operations;
 use super::acls::sent_acl;
 use super::locks::sent_lock;
-use super::received::{Claims, encryption, must_be_redirect, no_customer_key, storage_class};
-use super::tags::tags_of_header;
+use super::received::{Claims, must_be_redirect, no_customer_key, sends_checksum};
 use crate::checksum::{Algorithm, md5_hex, sent_checksums, write_object_checksum};
 use crate::condition::WriteCondition;
-use crate::object::{Encryption, NewObject, STANDARD, StoredObject};
+use crate::object::{NewObject, StoredObject};
 use crate::timestamps::instant;
 
 /// Reads the header fields that travel with an object from any of the writing requests.
@@ -42,22 +41,16 @@ impl Operations {
         let condition = self.write_condition(input.if_match.take(), input.if_none_match.take())?;
         let mut object = NewObject {
             body: bytes::Bytes::new(),
-            fields: sent_fields!(input),
-            storage_class: storage_class(input.storage_class.as_ref().map(StorageClass::as_str))?,
-            encryption: encryption(
+            fields: self.kept_fields(sent_fields!(input)),
+            storage_class: self.asked_class(input.storage_class.as_ref().map(StorageClass::as_str))?,
+            encryption: self.asked_encryption(
                 input.server_side_encryption.as_ref().map(ServerSideEncryption::as_str),
                 input.ssekms_key_id.take(),
             )?,
-            tags: tags_of_header(input.tagging.as_deref())?,
+            tags: self.asked_tags(input.tagging.as_deref())?,
             lock: self.asked_lock(&input.bucket, &sent_lock!(input))?,
             acl: self.asked_acl(&input.bucket, &sent_acl!(input))?,
         };
-        if self.options.quirks.no_encryption {
-            object.encryption = Encryption::default();
-        }
-        if self.options.quirks.no_classes {
-            STANDARD.clone_into(&mut object.storage_class);
-        }
         // A bucket that is missing, like a lock without a checksum, is said so before the body is read.
         self.must_vouch(&request.headers, &input.bucket, &object.lock)?;
         let claims = Claims {
@@ -73,7 +66,8 @@ impl Operations {
             (claims.take(input.body).await?, None)
         } else {
             let (body, checksum) = claims.admit(input.body, algorithm).await?;
-            (body, Some(checksum))
+            let own = input.checksum_algorithm.is_none() && !sends_checksum(&request.headers);
+            (body, Some(checksum).filter(|_| !(own && self.options.quirks.no_own_checksum)))
         };
         let stored = self.stamped(object, checksum);
         let mut output = PutObjectOutput {

@@ -10,6 +10,7 @@ mod keys;
 mod lifecycles;
 mod listings;
 mod locks;
+mod personalities;
 mod rig;
 mod uploads;
 mod version_listings;
