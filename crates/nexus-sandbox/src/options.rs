@@ -1,5 +1,7 @@
 //! How a service is to behave: its port, its credentials, and where it departs from Amazon S3.
 
+use crate::personality::Personality;
+
 /// Where and how a service runs.
 #[derive(Debug, Clone)]
 pub struct ServiceOptions {
@@ -80,6 +82,9 @@ pub struct Quirks {
     pub open_archives: bool,
     /// `encoding-type` has no effect on listings.
     pub no_url_encoding: bool,
+    /// The `ETag` of a part that was copied from more than 4 MiB is not its MD5 but counts the pieces it is kept in,
+    /// and that of the object differs from what parts that were sent make.
+    pub piecemeal_parts: bool,
     /// Operations whose answer gives the `ETag` without quotes.
     pub bare_etags: &'static [&'static str],
     /// What keys there can be.
@@ -130,6 +135,13 @@ pub enum Throttling {
     SlowDown,
     /// 403 `RequestRateLimitExceeded`.
     RateLimit,
+}
+
+impl ServiceOptions {
+    /// A service that differs from Amazon S3 as this one is known to.
+    pub fn like(personality: Personality) -> Self {
+        Self { quirks: personality.quirks(), ..Self::default() }
+    }
 }
 
 impl Default for ServiceOptions {

@@ -148,6 +148,7 @@ fn seaweedfs() -> Quirks {
         failing_encryption: true,
         open_archives: true,
         unnamed_source_version: true,
+        piecemeal_parts: true,
         bare_etags: &["CopyObject", "UploadPartCopy"],
         ..Quirks::default()
     }

@@ -167,6 +167,14 @@ impl Store {
         })
     }
 
+    /// All keys that begin with `prefix` and have a version or a delete marker, in byte order.
+    pub fn keys_with_versions(&self, bucket: &str, prefix: &str) -> Vec<String> {
+        self.read().get(bucket).map_or_else(Vec::new, |bucket| {
+            let keys = bucket.keys.range(prefix.to_owned()..).map(|(key, _)| key);
+            keys.take_while(|key| key.starts_with(prefix)).cloned().collect()
+        })
+    }
+
     /// How many objects a bucket holds, old versions not counted.
     pub fn count(&self, bucket: &str) -> usize {
         self.read().get(bucket).map_or(0, |bucket| bucket.current_keys().count())

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
+use s3s::crypto::{Checksum as _, Md5};
 use s3s::dto::CompletedPart;
 use s3s::{S3Error, S3ErrorCode, S3Result};
 
@@ -28,6 +29,9 @@ pub(crate) struct Upload {
     pub parts: BTreeMap<i32, Part>,
 }
 
+/// The size of the pieces, in bytes, that a copied part is kept in where its `ETag` counts them.
+const PIECE: usize = 4 << 20;
+
 /// One part of an upload.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
@@ -35,6 +39,8 @@ pub(crate) struct Part {
     pub md5: [u8; 16],
     /// Whether its bytes are those of another object.
     pub copied: bool,
+    /// In how many pieces it is kept, where its `ETag` says so; 1 otherwise.
+    pub pieces: usize,
     pub last_modified: SystemTime,
     /// In base64, of the upload's algorithm.
     pub checksum: Option<(Algorithm, String)>,
@@ -43,7 +49,22 @@ pub(crate) struct Part {
 impl Part {
     /// The part's `ETag`, without quotes.
     pub fn etag(&self) -> String {
-        hexadecimal(&self.md5)
+        match self.pieces {
+            1 => hexadecimal(&self.md5),
+            pieces => format!("{}-{pieces}", hexadecimal(&self.md5)),
+        }
+    }
+}
+
+impl Part {
+    /// The same part as a service has it that keeps copies in pieces and takes the MD5 of their MD5s.
+    pub fn piecemeal(mut self) -> Self {
+        if self.body.len() > PIECE {
+            let sums: Vec<u8> = self.body.chunks(PIECE).flat_map(Md5::checksum).collect();
+            self.md5 = Md5::checksum(&sums);
+            self.pieces = self.body.len().div_ceil(PIECE);
+        }
+        self
     }
 }
 

@@ -124,6 +124,7 @@ impl Operations {
         };
         let checksum = kind.map(|algorithm| algorithm.whole(&body));
         let part = Part { copied: true, ..self.part(body, checksum) };
+        let part = if self.options.quirks.piecemeal_parts { part.piecemeal() } else { part };
         let mut result = CopyPartResult {
             e_tag: Some(ETag::Strong(part.etag())),
             last_modified: Some(part.last_modified.into()),
@@ -227,6 +228,7 @@ impl Operations {
             md5: Md5::checksum(&body),
             body,
             copied: false,
+            pieces: 1,
             last_modified: self.store.now(),
             checksum: checksum.map(|sum| (sum.algorithm, sum.value)),
         }

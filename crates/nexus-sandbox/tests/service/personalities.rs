@@ -11,8 +11,7 @@ use nexus_sandbox::{Fault, FaultAt, NewObject, Personality, Quirks, ServiceOptio
 use crate::rig::{BUCKET, Rig, quirky, refusal, strict, with};
 
 fn like(personality: Personality) -> Rig {
-    let quirks = personality.quirks();
-    with(ServiceOptions { quirks, smallest_part: 1, ..ServiceOptions::default() })
+    with(ServiceOptions { smallest_part: 1, ..ServiceOptions::like(personality) })
 }
 
 /// Uploads parts of these bodies and answers the id of the upload and what completes it.
@@ -29,17 +28,18 @@ async fn uploaded(client: &Client, bodies: &[&'static [u8]]) -> (String, Complet
     (id, whole.build())
 }
 
-/// Uploads one part that is a copy of `k`, and completes the upload.
-async fn copied_part(rig: &Rig) {
+/// Uploads one part that is a copy of `k`, and completes the upload; answers the `ETag` of the part.
+async fn copied_part(rig: &Rig) -> String {
     let create = rig.client.create_multipart_upload().bucket(BUCKET).key("multi").send().await.expect("an upload");
     let id = create.upload_id().expect("an id");
     let part = rig.client.upload_part_copy().bucket(BUCKET).key("multi").upload_id(id).part_number(1);
     let part = part.copy_source("clinic/k").send().await.expect("a part");
     let etag = part.copy_part_result().and_then(|result| result.e_tag()).expect("an ETag").to_owned();
-    let part = CompletedPart::builder().part_number(1).e_tag(etag).build();
+    let part = CompletedPart::builder().part_number(1).e_tag(&etag).build();
     let whole = CompletedMultipartUpload::builder().parts(part).build();
     let complete = rig.client.complete_multipart_upload().bucket(BUCKET).key("multi").upload_id(id);
     complete.multipart_upload(whole).send().await.expect("an object");
+    etag
 }
 
 #[test]
@@ -149,6 +149,18 @@ async fn seaweedfs_has_only_checksums_that_were_sent_and_answers_few_of_them() {
     assert_eq!(result.e_tag(), Some(kept.etag.as_str()), "without quotes");
     let put = rig.client.put_object().bucket(BUCKET).key("none").if_match("\"abc\"").send().await;
     assert_eq!(refusal(put), "PreconditionFailed");
+}
+
+#[tokio::test]
+async fn a_part_that_seaweedfs_copies_is_not_known_by_its_md5() {
+    let rig = like(Personality::SeaweedFs);
+    rig.service.store().put(BUCKET, "k", NewObject::new(vec![7; 5 << 20])).expect("the bucket");
+    let plain = strict();
+    plain.service.store().put(BUCKET, "k", NewObject::new(vec![7; 5 << 20])).expect("the bucket");
+    let (part, sent) = (copied_part(&rig).await, copied_part(&plain).await);
+    assert!(part.ends_with("-2") && !sent.contains('-'), "{part} {sent}");
+    let etag = |rig: &Rig| rig.service.store().get(BUCKET, "multi").expect("it").etag.clone();
+    assert_ne!(etag(&rig), etag(&plain));
 }
 
 #[tokio::test]

@@ -304,6 +304,7 @@ async fn tests_look_into_the_store_as_requests_do() {
     assert_eq!(versions.iter().map(nexus_sandbox::Version::is_marker).collect::<Vec<_>>(), [true, false, false]);
     assert_eq!(versions[2].object.as_ref(), Some(&one));
     assert!(store.get(BUCKET, "k").is_none() && store.keys(BUCKET, "").is_empty());
+    assert_eq!(store.keys_with_versions(BUCKET, ""), ["k"]);
     assert!(store.tamper_version(BUCKET, "k", &versions[2].id, "rot") && !store.tamper(BUCKET, "k", "rot"));
     assert_eq!(store.versions(BUCKET, "k")[2].object.as_ref().expect("an object").body, "rot");
     assert!(store.remove_version(BUCKET, "k", &versions[0].id));
