@@ -16,6 +16,7 @@ use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::files::capture::{self, Earlier, FilesCapture, FilesPlan, SeenCopies};
+use crate::files::moment;
 use crate::local::{self, Given, Scratch};
 use crate::point::{
     Copies, DatabaseKind, DatabasePart, FORMAT, Finding, FindingKind, Label, Manifest, Part, Parts, PointId,
@@ -142,6 +143,7 @@ async fn look_before(vault: &Vault, plan: &BackupPlan) -> Result<()> {
             ));
         }
         files.source.check().await?;
+        moment::require_versions(files, plan.kept_for.get(&Part::Files).copied()).await?;
     }
     if let Some(folder) = records_folder(plan) {
         prepare_records_folder(folder)?;
@@ -173,6 +175,7 @@ pub(crate) async fn base(vault: &Vault, plan: &BackupPlan) -> Result<Option<Reco
         let fits = state
             .manifest()
             .and_then(|manifest| manifest.parts.files.as_ref())
+            .filter(|part| part.copies != Copies::Versions)
             .is_some_and(|part| part.source == source && part.endpoint.as_deref() == endpoint);
         // Of what an older tool has copied nothing says when the originals were as they are there.
         let sound = !state.adopted
@@ -208,15 +211,20 @@ async fn fill(
     events: &Events,
 ) -> Result<Filled> {
     let left = left::still_there(draft, left, clock).await?;
+    let files = plan.files.as_ref().filter(|_| plan.parts.contains(&Part::Files));
     let base = still_there(draft, base, scratch, events).await?;
     let base_id = base.as_ref().map(|base| base.id().clone());
     let (instant, opened) = held.as_ref().map(|held| (held.instant, held.milliseconds)).unzip();
+    let at = match files {
+        Some(files) => moment::of(files, instant, clock.now(), events).await?,
+        None => None,
+    };
     let work = async {
         let begun = Instant::now();
         let rows = take_held(draft, plan, held, &exported, scratch, events);
         let files = async {
             let files =
-                capture_files(draft, plan, Earlier { base: base.as_ref(), left: &left }, scratch, events).await?;
+                capture_files(draft, plan, Earlier { base: base.as_ref(), left: &left, at }, scratch, events).await?;
             Ok((files, (Part::Files, milliseconds(begun))))
         };
         futures::try_join!(rows, files)
@@ -248,7 +256,10 @@ async fn fill(
     if committed.is_err() && only_here && !may_be_there(draft).await {
         Exported::take_back(folder.as_deref());
     }
-    let point = committed?;
+    let mut point = committed?;
+    if let Some(files) = &plan.files {
+        point = point.with_source(files.source.clone());
+    }
     let unplaced = match &folder {
         Some(place) if !only_here => exported.publish(place).err(),
         _ => None,

@@ -142,6 +142,8 @@ pub enum ProofKind {
     Size,
     /// Nothing: an older tool made the copy, and of the original nothing is known.
     Adopted,
+    /// No copy was made: it is a version of the original itself.
+    Version,
 }
 
 /// True when an ETag is the MD5 of the content as far as its shape tells: 32 hexadecimal digits.

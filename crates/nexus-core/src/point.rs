@@ -607,6 +607,8 @@ pub enum Copies {
     Incremental,
     /// Every point holds all its copies.
     Full,
+    /// No copies: the files lie as versions of the source's own objects, in a bucket that keeps them.
+    Versions,
 }
 
 impl fmt::Display for Copies {
@@ -614,6 +616,7 @@ impl fmt::Display for Copies {
         f.write_str(match self {
             Self::Incremental => "incremental",
             Self::Full => "full",
+            Self::Versions => "versions",
         })
     }
 }
@@ -761,6 +764,8 @@ pub enum FindingKind {
     LeftOut,
     /// A row points at nothing.
     Dangling,
+    /// It changed so near to the instant that it cannot be told whether before or after.
+    Unsure,
     /// A kind that a newer release knows.
     #[serde(other)]
     Unknown,

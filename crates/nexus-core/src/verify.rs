@@ -11,7 +11,8 @@ use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::files::capture::SeenCopies;
 use crate::files::compare::{self, Groups};
-use crate::listing::{FileEntry, is_md5_shaped};
+use crate::files::versions;
+use crate::listing::{FileEntry, Place, is_md5_shaped};
 use crate::local::Scratch;
 use crate::point::{
     Claim, DatabaseKind, DatabasePart, Depth, FileHash, FilesPart, Finding, FindingKind, JournalEvent, Part, Proof,
@@ -482,6 +483,11 @@ impl Look<'_> {
             self.files += compared.all.files;
             self.findings.extend(compared.wrong.into_values());
         }
+        if versions::is_of_versions(point) {
+            let compared = versions::compare(point, open()?, scratch, events).await?;
+            self.files += compared.all.files;
+            self.findings.extend(compared.wrong.into_values());
+        }
         let recorded: u64 = files.total.files;
         let listed = open()?
             .filter(|entry| entry.as_ref().is_ok_and(|entry| entry.kind != crate::listing::FileKind::Folder))
@@ -523,10 +529,13 @@ pub(crate) async fn content(
     entry: &FileEntry,
     (stage, events): (Stage, &Events),
 ) -> Result<(u64, Option<Finding>)> {
-    let Some(key) = entry.at.as_ref().and_then(|at| at.vault_key()) else { return Ok((0, None)) };
     let finding =
         |kind, detail: String| Some(Finding { part: Some(Part::Files), kind, name: entry.key.clone(), detail });
-    let read = point.vault().reader().hashes(&point.vault().full(key)).await?;
+    let (key, read) = match &entry.at {
+        None => return Ok((0, None)),
+        Some(Place::Vault { key, .. }) => (key, point.vault().reader().hashes(&point.vault().full(key)).await?),
+        Some(Place::Version { id }) => (&entry.key, point.source()?.hashes_of_version(&entry.key, id).await?),
+    };
     let Some(hashes) = read else {
         return Ok((0, finding(FindingKind::Missing, format!("its copy {key} is not there"))));
     };

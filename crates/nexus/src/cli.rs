@@ -298,7 +298,8 @@ pub struct BackupArgs {
     /// Only these parts
     #[arg(long, value_name = "PARTS", value_delimiter = ',', value_parser = parts())]
     pub only: Vec<Part>,
-    /// incremental: unchanged files are reused from the last point; full: every file is copied
+    /// incremental: unchanged files are reused from the last point; full: every file is copied; versions: none is, the
+    /// source's bucket keeps them as versions
     #[arg(long, value_parser = copies())]
     pub copies: Option<Copies>,
     /// Name files that are gone when they are copied in the manifest, instead of failing
@@ -771,6 +772,9 @@ fn parts() -> impl TypedValueParser<Value = Part> {
 }
 
 fn copies() -> impl TypedValueParser<Value = Copies> {
-    PossibleValuesParser::new(["incremental", "full"])
-        .map(|text| if text == "full" { Copies::Full } else { Copies::Incremental })
+    PossibleValuesParser::new(["incremental", "full", "versions"]).map(|text| match text.as_str() {
+        "full" => Copies::Full,
+        "versions" => Copies::Versions,
+        _ => Copies::Incremental,
+    })
 }

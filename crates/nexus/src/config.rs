@@ -324,10 +324,10 @@ fn copies<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Opt
     match String::deserialize(deserializer)?.as_str() {
         "incremental" => Ok(Some(Copies::Incremental)),
         "full" => Ok(Some(Copies::Full)),
-        "versions" => {
-            Err(de::Error::custom("copies = \"versions\" is not in this release: write \"incremental\" or \"full\""))
-        }
-        other => Err(de::Error::custom(format!("{other:?} is not a way to copy: write \"incremental\" or \"full\""))),
+        "versions" => Ok(Some(Copies::Versions)),
+        other => Err(de::Error::custom(format!(
+            "{other:?} is not a way to copy: write \"incremental\", \"full\" or \"versions\""
+        ))),
     }
 }
 

@@ -10,7 +10,8 @@ use nexus_core::clock::Clock;
 use nexus_core::error::{Error, Result};
 use nexus_core::event::Events;
 use nexus_core::local::Scratch;
-use nexus_core::vault::{StoreRules, Vault};
+use nexus_core::point::Copies;
+use nexus_core::vault::{RecoveryPoint, StoreRules, Vault};
 
 use crate::aftermath;
 use crate::connect::Connections;
@@ -114,6 +115,25 @@ impl Run {
             }
             _ => self.reader(address).await,
         }
+    }
+
+    /// The point, knowing how the source of its files is reached, where it consists of versions there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Run::reader_on`].
+    pub async fn with_source(&self, point: RecoveryPoint) -> Result<RecoveryPoint> {
+        let part = point.manifest().parts.files.as_ref().filter(|part| part.copies == Copies::Versions);
+        let Some((source, endpoint)) = part.map(|part| (part.source.clone(), part.endpoint.clone())) else {
+            return Ok(point);
+        };
+        let address = Address::parse(&source, &self.folder)?;
+        if !matches!(address, Address::S3 { .. }) {
+            return Ok(point);
+        }
+        let reader = self.reader_on(&address, endpoint.as_deref()).await?;
+        // A service that is not the point's would be asked for versions that it never had.
+        Ok(if reader.endpoint() == endpoint.as_deref() { point.with_source(reader) } else { point })
     }
 
     /// Works until it is done or a signal comes; nothing half-sent is left in a bucket either way.

@@ -6,6 +6,7 @@ mod climb;
 pub(crate) mod failure;
 pub mod folder;
 pub mod hashes;
+pub mod history;
 pub mod pace;
 pub mod probe;
 pub mod questions;
@@ -211,7 +212,7 @@ impl Reader {
     pub async fn hash(&self, key: &str) -> Result<Option<FileHash>> {
         match self.bucket() {
             Bucket::S3(s3) => {
-                s3.fetch(key, None, Digests::Sha256).await.map(|fetched| fetched.map(|fetched| fetched.hash))
+                s3.fetch((key, None), None, Digests::Sha256).await.map(|fetched| fetched.map(|fetched| fetched.hash))
             }
             Bucket::Folder(folder) => {
                 let (folder, key) = (folder.clone(), key.to_owned());
@@ -220,11 +221,30 @@ impl Reader {
         }
     }
 
+    /// Another bucket of the same service, in the same account; `None` for a folder.
+    pub fn sibling(&self, bucket: &str) -> Option<Self> {
+        match self.bucket() {
+            Bucket::S3(s3) => Some(Bucket::S3(s3.service.bucket(bucket)).reader()),
+            Bucket::Folder(_) => None,
+        }
+    }
+
+    /// Reads one version of an object whole for all that it may be told by; `None` when it is not there.
+    pub async fn hashes_of_version(&self, key: &str, version: &str) -> Result<Option<Hashes>> {
+        match self.bucket() {
+            Bucket::S3(s3) => {
+                let fetched = s3.fetch((key, Some(version)), None, Digests::All).await?;
+                Ok(fetched.and_then(|fetched| fetched.hashes))
+            }
+            Bucket::Folder(_) => self.hashes(key).await,
+        }
+    }
+
     /// Reads an object whole for all that it may be told by; `None` when it is not there.
     pub async fn hashes(&self, key: &str) -> Result<Option<Hashes>> {
         match self.bucket() {
             Bucket::S3(s3) => {
-                s3.fetch(key, None, Digests::All).await.map(|fetched| fetched.and_then(|fetched| fetched.hashes))
+                s3.fetch((key, None), None, Digests::All).await.map(|fetched| fetched.and_then(|fetched| fetched.hashes))
             }
             Bucket::Folder(folder) => {
                 let (folder, key) = (folder.clone(), key.to_owned());
@@ -237,7 +257,7 @@ impl Reader {
     pub async fn download(&self, key: &str, to: &Path) -> Result<Option<FileHash>> {
         match self.bucket() {
             Bucket::S3(s3) => {
-                s3.fetch(key, Some(to), Digests::Sha256).await.map(|fetched| fetched.map(|fetched| fetched.hash))
+                s3.fetch((key, None), Some(to), Digests::Sha256).await.map(|fetched| fetched.map(|fetched| fetched.hash))
             }
             Bucket::Folder(folder) => {
                 let (folder, key, to) = (folder.clone(), key.to_owned(), to.to_owned());

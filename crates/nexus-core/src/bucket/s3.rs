@@ -453,7 +453,14 @@ impl S3 {
     }
 
     /// Reads an object from end to end, going on where a cut answer stopped, under the condition that it is the same.
-    pub(crate) async fn fetch(&self, key: &str, to: Option<&Path>, digests: Digests) -> Result<Option<Fetched>> {
+    ///
+    /// With a version id, that version.
+    pub(crate) async fn fetch(
+        &self,
+        (key, version): (&str, Option<&str>),
+        to: Option<&Path>,
+        digests: Digests,
+    ) -> Result<Option<Fetched>> {
         let what = || format!("cannot read s3://{}/{key}", self.name);
         let mut file = to.map(create_private).transpose()?;
         let mut sha = Sha256::new();
@@ -466,6 +473,7 @@ impl S3 {
         let outcome = self
             .attempt(UNHURRIED, async || {
                 let mut request = self.client().get_object().bucket(&self.name).key(key);
+                request = request.set_version_id(version.map(str::to_owned));
                 if offset > 0 {
                     request = request.range(format!("bytes={offset}-")).set_if_match(etag.clone());
                 }

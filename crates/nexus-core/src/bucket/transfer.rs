@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CompletedPart, ServerSideEncryption, StorageClass, TaggingDirective};
+use aws_sdk_s3::types::{CompletedPart, ServerSideEncryption, StorageClass};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -75,6 +75,13 @@ pub(crate) async fn copy(source: &Reader, object: &Object, to: &Writer, target: 
             Err(Once::Changed) => {}
         }
         looks += 1;
+        if object.side.version.is_some() {
+            // A version never changes: it is there or gone for good.
+            if looks < LOOKS {
+                continue;
+            }
+            return Ok(Copied::Vanished);
+        }
         match source.head(&object.key).await? {
             Some(now) if looks < LOOKS => object.side = now.side,
             Some(now) if now.side.size == 0 && object.side.size == 0 && !source.is_folder() => {
@@ -238,8 +245,8 @@ async fn single(from: &S3, object: &Object, into: &S3, target: &Target) -> std::
         let request = request
             .set_copy_source_if_match(condition.clone())
             .set_storage_class(target.options.class.as_deref().map(StorageClass::from))
-            .set_server_side_encryption(target.options.encryption.as_deref().map(ServerSideEncryption::from))
-            .set_tagging_directive(Some(TaggingDirective::Copy));
+            .set_server_side_encryption(target.options.encryption.as_deref().map(ServerSideEncryption::from));
+        // Tags go along by default; some services refuse the header that says so.
         let answer = request.send().await.map_err(failure)?;
         let result = answer.copy_object_result();
         let etag = stored(result.and_then(|result| result.e_tag()))?;
@@ -508,7 +515,7 @@ async fn download(from: &S3, object: &Object, into: &Folder, target: &Target) ->
     let path = into.root().join(format!("{UNFINISHED}fetched-{name}"));
     let _ = std::fs::remove_file(&path);
     let spool = Spool(path.clone());
-    let Some(fetched) = from.fetch(&object.key, Some(&path), Digests::All).await? else {
+    let Some(fetched) = from.fetch((&object.key, object.side.version.as_deref()), Some(&path), Digests::All).await? else {
         return Err(Once::Changed);
     };
     let etag = object.side.etag.as_deref().map(bare);

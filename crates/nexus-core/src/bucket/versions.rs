@@ -57,6 +57,30 @@ impl Remover {
         }
     }
 
+    /// Removes a delete marker, so that what lies under it shows again; one that is gone is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Denied`] when it may not be removed (s3:DeleteObjectVersion).
+    pub(crate) async fn remove_marker(&self, key: &str, id: &str) -> Result<()> {
+        self.writer().allow(key)?;
+        let Bucket::S3(s3) = self.writer().reader().bucket() else { return Ok(()) };
+        let removed = s3
+            .attempt(0, async || {
+                let request = s3.client().delete_object().bucket(s3.name()).key(key).version_id(id);
+                request.send().await.map_err(failure)
+            })
+            .await;
+        match removed {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.kind == FailureKind::Gone => Ok(()),
+            Err(failure) => {
+                let what = format!("cannot remove a delete marker of s3://{}/{key} (s3:DeleteObjectVersion)", s3.name());
+                Err(failure.into_error(what))
+            }
+        }
+    }
+
     async fn erase_every_version(&self, s3: &S3, keys: &[String]) -> Result<Vec<Locked>> {
         let mut left: BTreeSet<String> = keys.iter().cloned().collect();
         let mut locked = Vec::new();

@@ -10,13 +10,14 @@ use sha2::{Digest, Sha256};
 
 use super::compare::{self, Compared, Groups};
 use super::left::Left;
+use super::moment;
 use super::rules::Rules;
 use crate::bucket::sorted::Sorted;
 use crate::bucket::transfer::{self, Copied, Target};
 use crate::bucket::{Address, Object, Reader, StoreOptions};
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
-use crate::listing::{FileEntry, FileKind, ListingReader, ListingWriter, Place, Side, Written, hex};
+use crate::listing::{FileEntry, FileKind, ListingReader, ListingWriter, Place, ProofKind, Side, Written, hex};
 use crate::local::{Given, Scratch, create_private};
 use crate::point::{Copies, Count, FileRules, FilesPart, Finding, FindingKind, Part, PointId, StoredObject};
 use crate::vault::draft::Draft;
@@ -137,13 +138,15 @@ pub struct Earlier<'a> {
     pub base: Option<&'a RecoveryPoint>,
     /// Backups that broke off, the newest first.
     pub left: &'a [PointId],
+    /// The moment of which they are to be, by the service's clock, where their bucket keeps versions.
+    pub at: Option<jiff::Timestamp>,
 }
 
 /// Takes the files into a draft: listed now, so after the instant of the database.
 pub async fn capture(
     plan: &FilesPlan,
     draft: &Draft,
-    Earlier { base, left }: Earlier<'_>,
+    Earlier { base, left, at }: Earlier<'_>,
     scratch: &Scratch,
     events: &Events,
 ) -> Result<FilesCapture> {
@@ -155,8 +158,8 @@ pub async fn capture(
     };
     // The claim names the base by now, so what is seen of its copies from here on holds.
     let begun = Instant::now();
-    let (listed, groups) = futures::try_join!(
-        plan.source.list(rules.prefix(), scratch.path(), events),
+    let ((listed, unsure), groups) = futures::try_join!(
+        moment::listed(plan, (rules.prefix(), at), scratch, events),
         compare::list_groups(draft.vault(), earlier)
     )?;
     let groups = if begun.elapsed() < FRESH { groups } else { Groups::new() };
@@ -166,7 +169,7 @@ pub async fn capture(
     };
     let left = Left::of(draft.vault(), left, &rules).await?;
     let work = scratch.file("files.work");
-    let mut tally = Tally::default();
+    let mut tally = Tally { findings: unsure, ..Tally::default() };
     let to_copy = sort_out(listed, (base, left), &rules, &work, &mut tally)?;
     events.ended(Stage::ListFiles);
     if tally.left.files > 0 {
@@ -174,6 +177,7 @@ pub async fn capture(
     }
 
     let mut path = scratch.file("files.jsonl.zst");
+    let to_copy = if plan.copies == Copies::Versions { Count::default() } else { to_copy };
     events.started(Stage::CopyFiles, Some(to_copy.files), Some(to_copy.bytes));
     let mut written = copy_all(plan, draft, &work, &path, &mut tally, events).await?;
     events.ended(Stage::CopyFiles);
@@ -331,8 +335,9 @@ async fn copy_all(
         let mut done = stream::iter(jobs).map(async |job| carry_out(plan, draft, job?, events).await).buffered(WINDOW);
         while let Some(outcome) = done.next().await {
             match outcome? {
-                Outcome::Reused(entry) => tally.take(&entry, true, &mut listing)?,
-                Outcome::Copied(entry) => tally.take(&entry, false, &mut listing)?,
+                Outcome::Kept(entry) => tally.take(&entry, Way::Kept, &mut listing)?,
+                Outcome::Reused(entry) => tally.take(&entry, Way::Reused, &mut listing)?,
+                Outcome::Copied(entry) => tally.take(&entry, Way::Copied, &mut listing)?,
                 Outcome::Vanished(key) => vanished.push(key),
             }
         }
@@ -361,13 +366,15 @@ async fn copy_again(
                 .as_ref()
                 .and_then(Place::vault_key)
                 .is_some_and(|key| key.starts_with(&layout::point(draft.id())));
-            tally.take(&entry, !mine, &mut listing)?;
+            tally.take(&entry, if mine { Way::Copied } else { Way::Reused }, &mut listing)?;
             continue;
         }
         let object = Object { key: entry.key, side: Side { checksum: None, ..entry.source }, kind: entry.kind };
         let job = Job { object, category: entry.category, reuse: None };
         match carry_out(plan, draft, job, events).await? {
-            Outcome::Copied(entry) | Outcome::Reused(entry) => tally.take(&entry, false, &mut listing)?,
+            Outcome::Copied(entry) | Outcome::Reused(entry) | Outcome::Kept(entry) => {
+                tally.take(&entry, Way::Copied, &mut listing)?;
+            }
             Outcome::Vanished(key) => vanished.push(key),
         }
     }
@@ -376,6 +383,8 @@ async fn copy_again(
 }
 
 enum Outcome {
+    /// No copy: the source's bucket keeps it.
+    Kept(Box<FileEntry>),
     Reused(Box<FileEntry>),
     Copied(Box<FileEntry>),
     Vanished(String),
@@ -386,6 +395,21 @@ async fn carry_out(plan: &FilesPlan, draft: &Draft, job: Job, events: &Events) -
     if let Some(mut earlier) = reuse {
         earlier.category = category;
         return Ok(Outcome::Reused(Box::new(earlier)));
+    }
+    if object.kind == FileKind::File
+        && plan.copies == Copies::Versions
+        && let Some(id) = object.side.version.clone()
+    {
+        return Ok(Outcome::Kept(Box::new(FileEntry {
+            key: object.key,
+            category,
+            kind: FileKind::File,
+            source: object.side,
+            copy: None,
+            at: Some(Place::Version { id }),
+            proof: Some(ProofKind::Version),
+            headers: BTreeMap::new(),
+        })));
     }
     if object.kind != FileKind::File {
         let entry = FileEntry {
@@ -430,8 +454,17 @@ async fn carry_out(plan: &FilesPlan, draft: &Draft, job: Job, events: &Events) -
     }
 }
 
+/// How a file came into the point.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Copied,
+    Reused,
+    /// The source's bucket keeps it.
+    Kept,
+}
+
 impl Tally {
-    fn take(&mut self, entry: &FileEntry, reused: bool, listing: &mut ListingWriter) -> Result<()> {
+    fn take(&mut self, entry: &FileEntry, way: Way, listing: &mut ListingWriter) -> Result<()> {
         listing.push(entry)?;
         if entry.kind == FileKind::Folder {
             return Ok(());
@@ -439,10 +472,10 @@ impl Tally {
         let size = entry.source.size;
         self.total.add(size);
         self.categories.entry(entry.category.clone()).or_default().add(size);
-        if reused {
-            self.reused.add(size);
-        } else {
-            self.copied.add(size);
+        match way {
+            Way::Copied => self.copied.add(size),
+            Way::Reused => self.reused.add(size),
+            Way::Kept => {}
         }
         if let Some(proof) = entry.proof {
             *self.proofs.entry(proof).or_default() += 1;

@@ -8,6 +8,7 @@ use futures::stream::{self, StreamExt};
 
 use super::capture::{WINDOW, store_listing, store_script};
 use super::compare::{self, Groups, list_groups};
+use super::versions::version_of;
 use crate::bucket::transfer::{self, Copied, Done, Target};
 use crate::bucket::{Object, Reader, StoreOptions};
 use crate::error::{Error, Result};
@@ -171,31 +172,39 @@ async fn carry_one(
     present: Option<Object>,
     events: &Events,
 ) -> Result<FileEntry> {
-    let (Some(copy), Some(place)) = (&entry.copy, entry.at.as_ref().and_then(Place::vault_key)) else {
-        return Ok(entry);
-    };
-    let (from, prefix) = (point.vault(), draft.vault().full(""));
+    let prefix = draft.vault().full("");
     let key = key_of(draft, &entry);
-    if let Some(present) = present.filter(|present| serves(copy, &present.side)) {
+    let (from, object, name) = match (version_of(&entry), &entry.copy, entry.at.as_ref().and_then(Place::vault_key)) {
+        (Some(version), ..) => (point.source()?, version, format!("the version of {:?}", entry.key)),
+        (None, Some(copy), Some(place)) => {
+            let vault = point.vault();
+            let side = Side { checksum: None, ..copy.clone() };
+            let object = Object { key: vault.full(place), side, kind: FileKind::File };
+            (vault.reader().clone(), object, format!("the copy {}", vault.name(place)))
+        }
+        _ => return Ok(entry),
+    };
+    let recorded = entry.copy.clone().unwrap_or_else(|| entry.source.clone());
+    if let Some(present) = present.filter(|present| serves(&recorded, &present.side)) {
         (entry.copy, entry.at) = (Some(present.side), Some(at(draft.id(), key)));
+        entry.proof = entry.proof.map(|proof| if proof == ProofKind::Version { ProofKind::Etag } else { proof });
         events.advanced(Stage::CopyFiles, 1, entry.source.size);
         return Ok(entry);
     }
-    let object = Object { key: from.full(place), side: Side { checksum: None, ..copy.clone() }, kind: FileKind::File };
     let target = Target {
         key: format!("{prefix}{key}"),
         fallback: Some(format!("{prefix}{}", layout::long(draft.id(), &entry.key))),
         options: StoreOptions {
-            class: entry.source.class.clone().filter(|_| from.reader().shares_service_with(draft.vault().reader())),
+            class: entry.source.class.clone().filter(|_| from.shares_service_with(draft.vault().reader())),
             encryption: draft.vault().rules().copies_encryption.clone(),
             headers: entry.headers.clone(),
         },
         like: None,
     };
-    match transfer::copy(from.reader(), &object, &draft.copies(), &target).await? {
-        Copied::Vanished => Err(Error::damaged(format!("the copy {} is not there", from.name(place)))),
-        Copied::Done(done) if differs(copy, &done) => {
-            Err(Error::damaged(format!("the copy {} is not as it was written", from.name(place))))
+    match transfer::copy(&from, &object, &draft.copies(), &target).await? {
+        Copied::Vanished => Err(Error::damaged(format!("{name} is not there"))),
+        Copied::Done(done) if differs(&recorded, &done) => {
+            Err(Error::damaged(format!("{name} is not as it was written")))
         }
         Copied::Done(done) => {
             events.advanced(Stage::CopyFiles, 1, entry.source.size);
@@ -216,7 +225,10 @@ fn differs(recorded: &Side, done: &Done) -> bool {
 
 /// The line of a file whose copy was copied: original and copy are as equal as the weaker of the two proofs says.
 fn carried(mut entry: FileEntry, done: Done, (id, prefix): (&PointId, &str), to: &Reader) -> FileEntry {
-    entry.proof = entry.proof.map(|proof| proof.max(done.proof));
+    entry.proof = match entry.proof {
+        Some(ProofKind::Version) | None => Some(done.proof),
+        Some(proof) => Some(proof.max(done.proof)),
+    };
     let checksum = done.copy.checksum.clone().or(done.source.checksum);
     entry.copy = Some(Side { checksum, ..done.copy });
     entry.at = Some(at(id, done.key[prefix.len()..].to_owned()));

@@ -8,3 +8,5 @@ pub(crate) mod left;
 pub mod restore;
 pub mod rules;
 pub mod scratch;
+pub(crate) mod versions;
+pub(crate) mod moment;

@@ -8,6 +8,7 @@ use futures::stream::{self, StreamExt};
 use serde::{Deserialize, Serialize};
 
 use super::rules::{Rules, Selection};
+use super::versions::{uncover, version_of};
 use crate::bucket::sorted::{Sorted, Sorter};
 use crate::bucket::transfer::{self, Copied, Target};
 use crate::bucket::{Address, Object, Reader, StoreOptions, Writer};
@@ -279,6 +280,9 @@ async fn put(
         events.advanced(Stage::RestoreFiles, 1, 0);
         return Ok(Object { key: entry.key.clone(), side: Side::default(), kind: FileKind::File });
     }
+    if let Some(version) = version_of(entry) {
+        return put_version(point, entry, &version, (key, writer), events).await;
+    }
     let (Some(copy), Some(place)) = (&entry.copy, entry.at.as_ref().and_then(|at| at.vault_key())) else {
         writer.make(&key, &entry.kind, &entry.source)?;
         return Ok(Object { key: entry.key.clone(), side: Side::default(), kind: entry.kind.clone() });
@@ -298,6 +302,36 @@ async fn put(
         }
         Copied::Done(_) => Err(Error::damaged(format!("the copy {} is not as it was written", vault.name(place)))),
         Copied::Vanished => Err(Error::damaged(format!("the copy {} is not there", vault.name(place)))),
+    }
+}
+
+/// Brings a version of the source back: made current again where it came from, when nothing but delete markers lies over it;
+/// else copied.
+async fn put_version(
+    point: &RecoveryPoint,
+    entry: &FileEntry,
+    version: &Object,
+    (key, writer): (String, &Writer),
+    events: &Events,
+) -> Result<Object> {
+    let source = point.source()?;
+    let id = version.side.version.as_deref().unwrap_or_default();
+    let own = source.shares_service_with(writer.reader()) && source.place() == writer.reader().place() && key == entry.key;
+    if own && uncover(writer, &key, id).await? {
+        events.advanced(Stage::RestoreFiles, 1, entry.source.size);
+        return Ok(Object { key: entry.key.clone(), side: entry.source.clone(), kind: FileKind::File });
+    }
+    let class = entry.source.class.clone();
+    let options = StoreOptions { class, encryption: None, headers: entry.headers.clone() };
+    let target = Target { key, fallback: None, options, like: Some(entry.source.clone()) };
+    match transfer::copy(&source, version, writer, &target).await? {
+        Copied::Done(done) => {
+            events.advanced(Stage::RestoreFiles, 1, entry.source.size);
+            Ok(Object { key: entry.key.clone(), side: done.copy, kind: FileKind::File })
+        }
+        Copied::Vanished => {
+            Err(Error::damaged(format!("the version {id} of {:?} is not in {} any more", entry.key, source.place())))
+        }
     }
 }
 

@@ -322,7 +322,7 @@ impl Draft {
         let state = self.vault.state(self.id().clone()).await?;
         match state.map(|state| (state.standing, state.journal)) {
             Some((Standing::Committed(written), journal)) if *written == *manifest => {
-                Ok(super::RecoveryPoint { vault: self.vault.clone(), manifest: *written, journal })
+                Ok(super::RecoveryPoint { vault: self.vault.clone(), manifest: *written, journal, source: None })
             }
             _ => Err(Error::damaged(format!("{} does not read back as it was written", self.vault.name(&key)))),
         }

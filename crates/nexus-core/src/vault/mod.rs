@@ -106,6 +106,8 @@ pub struct RecoveryPoint {
     vault: Vault,
     manifest: Manifest,
     journal: Entries,
+    /// Where its files came from, when that was named.
+    source: Option<Reader>,
 }
 
 /// A point that was asked for, and the newer ones that were not chosen for `latest`, each with the reason.
@@ -328,7 +330,7 @@ impl Vault {
 
     /// The right to read a point whose manifest was read already; of its journal it knows nothing.
     pub(crate) fn point(&self, manifest: &Manifest) -> RecoveryPoint {
-        RecoveryPoint { vault: self.clone(), manifest: manifest.clone(), journal: Entries::default() }
+        RecoveryPoint { vault: self.clone(), manifest: manifest.clone(), journal: Entries::default(), source: None }
     }
 
     /// The ids that have something below them, oldest first. Not all of them need be points of ours.
@@ -417,7 +419,7 @@ impl Vault {
                 continue;
             }
             let PointState { standing: Standing::Committed(manifest), journal, .. } = state else { continue };
-            let point = RecoveryPoint { vault: self.clone(), manifest: *manifest, journal };
+            let point = RecoveryPoint { vault: self.clone(), manifest: *manifest, journal, source: None };
             return Ok(Found { point, passed_over });
         }
         let of = label.map_or(String::new(), |label| format!(" with the label {label:?}"));
@@ -453,7 +455,7 @@ impl Vault {
         };
         match state.standing {
             Standing::Committed(manifest) => {
-                let point = RecoveryPoint { vault: self.clone(), manifest: *manifest, journal: state.journal };
+                let point = RecoveryPoint { vault: self.clone(), manifest: *manifest, journal: state.journal, source: None };
                 Ok(Found { point, passed_over: Vec::new() })
             }
             Standing::Unfinished(_) if state.journal.announcements().next().is_some() => {
@@ -526,6 +528,34 @@ impl RecoveryPoint {
     /// The vault it lies in.
     pub fn vault(&self) -> &Vault {
         &self.vault
+    }
+
+    /// The same, knowing how the source of its files is reached.
+    #[must_use]
+    pub fn with_source(mut self, source: Reader) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    /// The right to read the source of its files, whose versions a point without copies consists of.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] when nothing says how it is reached: it lies on another service than the vault.
+    pub fn source(&self) -> Result<Reader> {
+        if let Some(source) = &self.source {
+            return Ok(source.clone());
+        }
+        let part = self.manifest.parts.files.as_ref();
+        let part = part.ok_or_else(|| Error::missing(format!("{} has no files", self.id())))?;
+        let bucket = part.source.strip_prefix("s3://").and_then(|rest| rest.split('/').next());
+        let near = bucket.filter(|_| self.vault.reader().endpoint() == part.endpoint.as_deref());
+        near.and_then(|bucket| self.vault.reader().sibling(bucket)).ok_or_else(|| {
+            Error::usage_hint(
+                format!("the files of {} are versions in {}, which this run does not reach", self.id(), part.source),
+                format!("name its service: --files-endpoint {}", part.endpoint.as_deref().unwrap_or("aws")),
+            )
+        })
     }
 
     /// What had happened to it when it was looked up.

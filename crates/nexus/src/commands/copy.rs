@@ -47,7 +47,8 @@ struct Other {
 /// Copies, or shows what would be.
 pub async fn run(run: &Run, args: &CopyArgs, unfinished: &mut Option<Unfinished>) -> Result<Outcome> {
     let vault = run.vault().await?;
-    let found = vault.find(&args.point, &args.only).await?;
+    let mut found = vault.find(&args.point, &args.only).await?;
+    found.point = run.with_source(found.point).await?;
     passed_over(run, &found);
     let other = other(run, args, &found.point).await?;
     let request = CopyRequest { parts: args.only.clone(), scratch: run.scratch.path().to_path_buf() };

@@ -18,7 +18,8 @@ use crate::run::Run;
 /// Drills, or shows what would be done; `unfinished` learns what must be cleared away when this is not polled to its end.
 pub async fn run(run: &Run, args: &DrillArgs, unfinished: &mut Option<Unfinished>) -> Result<Outcome> {
     let vault = run.vault().await?;
-    let found = vault.find(&args.point, &args.only).await?;
+    let mut found = vault.find(&args.point, &args.only).await?;
+    found.point = run.with_source(found.point).await?;
     passed_over(run, &found);
     let point = found.point;
     let request = DrillRequest {

@@ -113,7 +113,8 @@ async fn prepare(run: &Run, args: &RehearseArgs) -> Result<Prepared> {
     let probe = probe(run, args)?;
     let vault = run.vault().await?;
     let needs = ground::needs(&vault, args).await?;
-    let found = vault.find(&args.point, &needs).await?;
+    let mut found = vault.find(&args.point, &needs).await?;
+    found.point = run.with_source(found.point).await?;
     passed_over(run, &found);
     let point = found.point;
     let own = ground::own(run, &point).await;

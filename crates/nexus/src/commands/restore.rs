@@ -68,7 +68,8 @@ pub async fn carry_out(run: &Run, args: &RestoreArgs, unfinished: &mut Unfinishe
     let wish = targets::Wish::of(args)?;
     let vault = run.vault().await?;
     let needs = wish.needs(&vault, &args.point).await?;
-    let found = vault.find(&args.point, &needs).await?;
+    let mut found = vault.find(&args.point, &needs).await?;
+    found.point = run.with_source(found.point).await?;
     passed_over(run, &found);
     if args.delete_extra && found.point.manifest().adopted.is_some() {
         return Err(Error::usage_hint(

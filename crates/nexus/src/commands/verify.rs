@@ -36,7 +36,8 @@ pub async fn run(run: &Run, args: &VerifyArgs) -> Result<Outcome> {
         _ => Depth::Default,
     };
     let vault = run.vault().await?;
-    let found = vault.find(&args.point, &args.only).await?;
+    let mut found = vault.find(&args.point, &args.only).await?;
+    found.point = run.with_source(found.point).await?;
     passed_over(run, &found);
     let request = VerifyRequest { depth, parts: args.only.clone(), ..VerifyRequest::whole() };
     let mut looked = verify(&found.point, &request, run.scratch.path(), &run.clock, &run.events).await?;
