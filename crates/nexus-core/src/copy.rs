@@ -88,6 +88,8 @@ pub enum There {
     Begun,
     /// It is there.
     Whole,
+    /// It is to lie in the point's own vault, under an id of its own.
+    Beside,
 }
 
 /// What copying came to.
@@ -160,6 +162,19 @@ pub async fn plan(point: RecoveryPoint, to: &Vault, request: CopyRequest) -> Res
     })
 }
 
+/// A copy of a point in its own vault, under an id of its own: what a point needs that consists of versions of its source and is
+/// to stay for longer than they do.
+///
+/// # Errors
+///
+/// As [`plan`], for parts that are going.
+pub async fn plan_beside(point: RecoveryPoint, scratch: PathBuf) -> Result<CopyPlan> {
+    let parts = point.kept();
+    point.require_kept(&parts).await?;
+    let files = point.manifest().parts.files.as_ref().map(|files| files.total).unwrap_or_default();
+    Ok(CopyPlan { parts, left: Vec::new(), files, bytes: 0, there: There::Beside, point, scratch, hold: Arc::default() })
+}
+
 fn without_records(parts: &[Part]) -> String {
     let rest: Vec<&str> = parts.iter().filter(|part| **part != Part::Records).map(|part| part.name()).collect();
     format!("--only {}", rest.join(","))
@@ -206,12 +221,19 @@ pub async fn copy(plan: CopyPlan, to: &Vault, clock: &Clock, events: &Events) ->
     let copied = async {
         plan.point.require_still_kept(&plan.parts).await?;
         Box::pin(require_whole(&plan, events)).await?;
-        let copy = CopyOf { vault: plan.point.vault().address().to_string(), ..original(plan.point.manifest()) };
-        let adopted = plan.point.manifest().adopted.is_some();
-        let draft = to.begin_copy(plan.point.id(), &plan.parts, (copy, adopted), clock).await?;
-        let filled = Box::pin(fill(&plan, &draft, &scratch, clock, events)).await;
+        let of = CopyOf { vault: plan.point.vault().address().to_string(), ..original(plan.point.manifest()) };
+        let (id, adopted) = (plan.point.id(), plan.point.manifest().adopted.is_some());
+        let draft = match plan.there {
+            There::Beside => to.begin_with(id.label(), &plan.parts, (&[], None), clock).await?,
+            _ => to.begin_copy(id, &plan.parts, (of.clone(), adopted), clock).await?,
+        };
+        let filled = Box::pin(fill((&plan, of), &draft, &scratch, clock, events)).await;
         if filled.is_err() {
             to.reader().give_up_uploads().await;
+            if plan.there == There::Beside {
+                // Nobody will ask for this id again.
+                let _ = draft.abandon("the copy failed", clock).await;
+            }
         }
         filled
     }
@@ -264,7 +286,7 @@ async fn require_whole(plan: &CopyPlan, events: &Events) -> Result<()> {
 }
 
 async fn fill(
-    plan: &CopyPlan,
+    (plan, of_point): (&CopyPlan, CopyOf),
     draft: &Draft,
     scratch: &Scratch,
     clock: &Clock,
@@ -301,6 +323,7 @@ async fn fill(
     let claim = draft.claim();
     let whole = Manifest {
         format: FORMAT,
+        point: claim.point.clone(),
         nonce: claim.nonce.clone(),
         software: SOFTWARE.to_owned(),
         committed: clock.now(),
@@ -308,7 +331,7 @@ async fn fill(
         kept_for: manifest.kept_for.iter().filter(|(part, _)| of(**part)).map(|(part, kept)| (*part, *kept)).collect(),
         parts: Parts { database, files, records },
         findings: manifest.findings.iter().filter(|finding| finding.part.is_none_or(of)).cloned().collect(),
-        copy_of: claim.copy_of.clone(),
+        copy_of: Some(of_point),
         ..manifest.clone()
     };
     draft.commit(&whole, clock).await

@@ -10,6 +10,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use nexus_core::bucket::folder::Folder;
+use nexus_core::bucket::lean::Signer;
 use nexus_core::bucket::pace::Limits;
 use nexus_core::bucket::s3::Service;
 use nexus_core::bucket::{Address, Bucket, Reader};
@@ -63,12 +64,21 @@ impl Connections {
     async fn connect(&self) -> Result<Service> {
         let found = tokio::time::timeout(PATIENCE, found(&self.settings)).await;
         let (config, endpoint) = found.unwrap_or_else(|_| Err(no_credentials(None)))?;
+        let signer = config.credentials_provider().zip(config.region().cloned()).map(|(credentials, region)| Signer {
+            credentials,
+            region: region.to_string(),
+            clock: std::time::SystemTime::now,
+        });
         let mut config = aws_sdk_s3::config::Builder::from(&config);
         if self.settings.aws {
             config.set_endpoint_url(None);
         }
         let account = self.settings.profile.as_ref().map(|profile| profile.value.clone());
-        Ok(Service::new(config, endpoint, self.limits(), self.seed).of_account(account))
+        let service = Service::new(config, endpoint, self.limits(), self.seed).of_account(account);
+        Ok(match signer {
+            Some(signer) => service.with_signer(signer),
+            None => service,
+        })
     }
 
     fn limits(&self) -> Limits {

@@ -38,6 +38,10 @@ pub(crate) enum FailureKind {
 }
 
 impl Failure {
+    pub(crate) fn throttled(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { kind: FailureKind::Throttled, cause: cause.into() }
+    }
+
     pub(crate) fn transient(cause: impl Into<Cause>) -> Self {
         Self { kind: FailureKind::Transient, cause: cause.into() }
     }

@@ -90,17 +90,24 @@ impl Reader {
         }
     }
 
-    /// The objects below a prefix as they were at a moment, told by the service's clock.
+    /// The objects below a prefix as they were at a moment, told by the service's clock; only of keys that are wanted is said what
+    /// cannot be told.
     ///
     /// # Errors
     ///
     /// As [`Reader::histories`].
-    pub async fn list_at(&self, prefix: &str, at: Timestamp, scratch: &Path, events: &Events) -> Result<AsOf> {
+    pub async fn list_at(
+        &self,
+        (prefix, at): (&str, Timestamp),
+        wanted: impl Fn(&str) -> bool,
+        scratch: &Path,
+        events: &Events,
+    ) -> Result<AsOf> {
         let mut sorter = Sorter::new(scratch);
         let (mut unsure, mut unsure_total) = (Vec::new(), 0);
         for history in self.histories(prefix, scratch, events).await? {
             let history = history?;
-            if let Some(why) = history.leaves_open(at) {
+            if let Some(why) = history.leaves_open(at).filter(|_| wanted(&history.key)) {
                 unsure_total += 1;
                 if unsure.len() < NAMED {
                     unsure.push((history.key.clone(), why));

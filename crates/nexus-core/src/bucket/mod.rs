@@ -7,6 +7,7 @@ pub(crate) mod failure;
 pub mod folder;
 pub mod hashes;
 pub mod history;
+pub mod lean;
 pub mod pace;
 pub mod probe;
 pub mod questions;

@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 
 use super::failure::{Failure, FailureKind, failure};
 use super::hashes::{Hasher, Hashes};
+use super::lean::{self, Lean, Signer};
 use super::pace::{Limits, Pace};
 use super::sorted::{Sorted, Sorter};
 use super::{Object, SMALL, StoreOptions};
@@ -38,7 +39,7 @@ pub(super) const BATCH: usize = 1_000;
 /// Stands for the bytes of an answer that may be long: it is its chunks that must come in time, not its end.
 const UNHURRIED: u64 = 1 << 40;
 /// How long one connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
 /// Folders of one prefix listed at once.
 const LISTINGS: usize = 8;
@@ -60,6 +61,8 @@ pub struct Service {
     pub(crate) client: Client,
     pub(crate) pace: Arc<Pace>,
     endpoint: Option<String>,
+    /// What makes copies with less ado, where the endpoint is a named one.
+    lean: Option<Arc<Lean>>,
     /// Whose rights it has, where two accounts of one service are told apart.
     account: Option<String>,
     /// Multipart uploads that were begun and not ended, by bucket, key and id: work that is dropped leaves them here.
@@ -88,7 +91,15 @@ impl Service {
                 .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
         }
         let (client, pace) = (Client::from_conf(config.build()), Arc::new(Pace::new(limits, seed)));
-        Self { client, pace, endpoint, account: None, open: Arc::default(), beginning: Arc::default() }
+        Self { client, pace, endpoint, lean: None, account: None, open: Arc::default(), beginning: Arc::default() }
+    }
+
+    /// Has copies made with less ado: half the processor time of what the SDK takes for one.
+    #[must_use]
+    pub fn with_signer(mut self, signer: Signer) -> Self {
+        let lean = self.endpoint.as_deref().and_then(|endpoint| Lean::new(endpoint, signer));
+        self.lean = lean.map(Arc::new);
+        self
     }
 
     /// Tells its account from others on the same service: between two, content goes through this machine, so that neither
@@ -208,6 +219,14 @@ impl S3 {
     pub(crate) fn ended(&self, key: &str, id: &str) {
         if let Ok(mut open) = self.service.open.lock() {
             open.remove(&(self.name.clone(), key.to_owned(), id.to_owned()));
+        }
+    }
+
+    /// Makes a copy with less ado; `None` leaves it to the SDK.
+    pub(super) async fn copy_leanly(&self, copy: &lean::Copy<'_>) -> std::result::Result<Option<lean::Made>, Failure> {
+        match &self.service.lean {
+            Some(lean) => lean.copy(copy).await,
+            None => Ok(None),
         }
     }
 

@@ -11,6 +11,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::across::across;
+use super::lean;
 use super::failure::{Failure, FailureKind, failure};
 use super::folder::{Existing, Folder, UNFINISHED, Unplaced};
 use super::s3::{Digests, Headed, S3, bare, stored, timestamp};
@@ -24,7 +25,7 @@ const LOOKS: u32 = 3;
 /// Parts of one multipart copy in flight.
 const PARTS_IN_FLIGHT: usize = 8;
 /// What stays as it is in `x-amz-copy-source`: the SDK does not encode it.
-const COPY_SOURCE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(super) const COPY_SOURCE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What became of one file.
 #[derive(Debug)]
@@ -240,7 +241,20 @@ pub(super) fn copy_source(from: &S3, key: &str, version: Option<&str>) -> String
 async fn single(from: &S3, object: &Object, into: &S3, target: &Target) -> std::result::Result<Side, Failure> {
     let condition = object.side.etag.as_ref().map(|etag| format!("\"{etag}\""));
     let source = copy_source(from, &object.key, object.side.version.as_deref());
+    let copy = lean::Copy {
+        bucket: into.name(),
+        key: &target.key,
+        source: &source,
+        condition: condition.as_deref(),
+        class: target.options.class.as_deref(),
+        encryption: target.options.encryption.as_deref(),
+    };
     into.attempt(object.side.size, async || {
+        if let Some(made) = into.copy_leanly(&copy).await? {
+            let class = target.options.class.clone().filter(|class| class != "STANDARD");
+            let lean::Made { etag, modified } = made;
+            return Ok(Side { size: object.side.size, etag: Some(etag), modified, class, ..Side::default() });
+        }
         let request = into.client().copy_object().bucket(into.name()).key(&target.key).copy_source(&source);
         let request = request
             .set_copy_source_if_match(condition.clone())

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::files::foresee::{Foreseen, foresee};
 use crate::local::Scratch;
+use crate::point::Copies;
 use crate::point::Part;
 use crate::vault::{RecoveryPoint, Vault};
 
@@ -169,6 +170,10 @@ fn requests(plan: &DoctorPlan, made: bool, base: Option<&RecoveryPoint>, sizes: 
     let in_source = plan.backup.files.as_ref().is_some_and(|files| has(Part::Files) && !files.source.is_folder());
     // The clock is asked for.
     lists += u64::from(in_vault || in_source);
+    // And whether the files' bucket keeps versions, of which the files of the database's instant could be taken.
+    let of_versions = plan.backup.files.as_ref().is_some_and(|files| files.copies == Copies::Versions);
+    gets += u64::from(in_source && (has(Part::Database) || of_versions));
+    gets += 2 * u64::from(in_source && of_versions);
     if in_vault {
         // The vault is opened, or made: looked at once more, and its descriptor written.
         gets += 1;
@@ -178,7 +183,7 @@ fn requests(plan: &DoctorPlan, made: bool, base: Option<&RecoveryPoint>, sizes: 
             .backup
             .files
             .as_ref()
-            .is_some_and(|files| has(Part::Files) && files.copies == crate::point::Copies::Incremental);
+            .is_some_and(|files| has(Part::Files) && files.copies == Copies::Incremental);
         lists += u64::from(incremental);
         if let Some(base) = base {
             let entries = base.entries().read.len() as u64;

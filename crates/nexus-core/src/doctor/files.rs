@@ -5,7 +5,9 @@ use super::{DoctorPlan, Line, Step, Trying};
 use crate::bucket::Address;
 use crate::clock::Clock;
 use crate::error::{self, Error};
-use crate::point::Part;
+use crate::files::capture::FilesPlan;
+use crate::files::moment;
+use crate::point::{Copies, Part};
 
 /// Reach, and the right to put files back.
 pub(super) async fn look(plan: &DoctorPlan, probe: &Probe, clock: &Clock) -> Vec<Line> {
@@ -26,8 +28,10 @@ pub(super) async fn look(plan: &DoctorPlan, probe: &Probe, clock: &Clock) -> Vec
         return vec![line];
     }
     let reached = Line::passed(name, format!("{} can be listed", files.address));
+    let mut lines = vec![reached];
+    lines.extend(versions(plan, files).await);
     if plan.trying == Trying::Nothing {
-        return vec![reached];
+        return lines;
     }
     let prefix = files.address.prefix();
     let name = "putting back";
@@ -44,5 +48,18 @@ pub(super) async fn look(plan: &DoctorPlan, probe: &Probe, clock: &Clock) -> Vec
         ),
         Err(error) => Line::of_error(name, error),
     };
-    vec![reached, back]
+    lines.push(back);
+    lines
+}
+
+/// Whether points without copies would last.
+async fn versions(plan: &DoctorPlan, files: &FilesPlan) -> Option<Line> {
+    let name = "files as versions";
+    if files.copies != Copies::Versions {
+        return None;
+    }
+    Some(match moment::require_versions(files, plan.backup.kept_for.get(&Part::Files).copied()).await {
+        Ok(()) => Line::passed(name, "the bucket keeps versions for longer than points are kept"),
+        Err(error) => Line::of_error(name, error),
+    })
 }

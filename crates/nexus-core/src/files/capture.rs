@@ -159,7 +159,7 @@ pub async fn capture(
     // The claim names the base by now, so what is seen of its copies from here on holds.
     let begun = Instant::now();
     let ((listed, unsure), groups) = futures::try_join!(
-        moment::listed(plan, (rules.prefix(), at), scratch, events),
+        moment::listed(plan, (&rules, at), scratch, events),
         compare::list_groups(draft.vault(), earlier)
     )?;
     let groups = if begun.elapsed() < FRESH { groups } else { Groups::new() };

@@ -10,11 +10,13 @@ use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::listing::{FileEntry, FileKind, ListingWriter, Place, Side, hex, proof_of};
 use crate::local::Scratch;
-use crate::point::{Count, PointId};
+use crate::point::{Copies, Count, PointId};
 use crate::vault::{RecoveryPoint, layout};
 
 /// Entries on one page of a listing.
 const PAGE: u64 = 1_000;
+/// Letters of a version id.
+const VERSION_ID: usize = 32;
 /// Folders up to this many are listed each on its own, as the bucket does it.
 const FOLDERS: usize = 16;
 
@@ -72,7 +74,8 @@ pub async fn foresee(
     }
     let work = scratch.file("foreseen.work");
     let mut tally = Tally::default();
-    foreseen.to_copy = sort_out(listed, (earlier, Left::nothing()), &rules, &work, &mut tally)?;
+    let to_copy = sort_out(listed, (earlier, Left::nothing()), &rules, &work, &mut tally)?;
+    foreseen.to_copy = if plan.copies == Copies::Versions { Count::default() } else { to_copy };
     foreseen.left_out = tally.excluded;
     let would_be: PointId = "estimate_20000101_000000".parse()?;
     let path = scratch.file("foreseen.jsonl.zst");
@@ -108,7 +111,8 @@ impl Foreseen {
         }
         let size = object.side.size;
         let is_file = object.kind == FileKind::File;
-        if is_file {
+        let copied = is_file && plan.copies != Copies::Versions;
+        if copied {
             let class = object.side.class.clone().unwrap_or_else(|| "STANDARD".to_owned());
             self.by_class.entry(class).or_default().add(size);
             let (writing, looking) = plan.source.requests_to_copy(size);
@@ -123,8 +127,11 @@ impl Foreseen {
             category,
             kind: object.kind,
             proof: proof_of(&source, &copy).filter(|_| is_file),
-            copy: is_file.then_some(copy),
-            at: is_file.then(|| Place::Vault { point: point.clone(), key }),
+            copy: copied.then_some(copy),
+            at: is_file.then(|| match plan.copies {
+                Copies::Versions => Place::Version { id: "v".repeat(VERSION_ID) },
+                Copies::Incremental | Copies::Full => Place::Vault { point: point.clone(), key },
+            }),
             source,
             headers: BTreeMap::new(),
         }

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::capture::FilesPlan;
+use super::rules::Rules;
 use crate::bucket::history::AsOf;
 use crate::bucket::questions::{Answer, Effect, ExpiryRule, Versioning};
 use crate::bucket::sorted::Sorted;
@@ -95,13 +96,14 @@ pub(crate) async fn of(plan: &FilesPlan, instant: Option<Timestamp>, now: Timest
 /// What the source cannot be listed for.
 pub(super) async fn listed(
     plan: &FilesPlan,
-    (prefix, at): (&str, Option<Timestamp>),
+    (rules, at): (&Rules, Option<Timestamp>),
     scratch: &Scratch,
     events: &Events,
 ) -> Result<(Sorted, Vec<Finding>)> {
+    let prefix = rules.prefix();
     let plainly = async || Ok((plan.source.list(prefix, scratch.path(), events).await?, Vec::new()));
     let Some(at) = at else { return plainly().await };
-    match plan.source.list_at(prefix, at, scratch.path(), events).await {
+    match plan.source.list_at((prefix, at), |key| rules.takes(key), scratch.path(), events).await {
         Ok(as_of) => Ok(found(as_of)),
         Err(error @ (Error::Denied { .. } | Error::Unsupported { .. })) if plan.copies != Copies::Versions => {
             events.warn(format!("{error}: the files are taken as they are listed, after the instant"));

@@ -7,7 +7,8 @@
 # VAULT   s3://bucket/prefix or a folder        POINT  reimport_20251115_064233
 # TARGET  s3://bucket (keys as they were), s3://bucket/prefix (keys below it), or a folder
 #
-# The listing `files.jsonl.zst` says for every file where its copy lies: in this point or in an earlier one.
+# The listing `files.jsonl.zst` says for every file where its copy lies: in this point, in an earlier one, or as a version of
+# the object itself in the bucket that the files came from, which must be reached with the same credentials then.
 # Credentials, region and AWS_ENDPOINT_URL_S3 come from the environment, as always with aws-cli. JOBS is how many
 # copies run at once (default 8); COPY_LIMIT the most bytes that one copy request takes (default 5 GiB, as on AWS):
 # larger objects go by `aws s3 cp`, without their tags, and so do empty ones that the service does not copy. What the point does not have stays as it is.
@@ -34,8 +35,18 @@ esac || stop "cannot read the listing of $point in $vault"
 zstd -q -d "$work/listing.zst" -o "$work/listing" || stop "the listing of $point is damaged"
 jq -c 'select((.kind // "file") == "file")' "$work/listing" > "$work/files" || stop "the listing of $point is damaged"
 if [ "$mode" = --list ]; then
-  jq -r '[.key, .at.vault.key, .source.size] | @tsv' "$work/files"
+  jq -r '[.key, (.at.vault.key // ((.key // "") + "?versionId=" + (.at.version.id // ""))), .source.size] | @tsv' "$work/files"
   exit
+fi
+
+source=
+if [ -n "$(jq -r 'select(.at.version) | 1' "$work/files" | head -n 1)" ]; then
+  case $vault in
+    s3://*) aws s3 cp --only-show-errors "$vault/$point/manifest.json" "$work/manifest" ;;
+    *) cp -- "$vault/$point/manifest.json" "$work/manifest" ;;
+  esac || stop "cannot read the manifest of $point in $vault"
+  source=$(jq -er .parts.files.source "$work/manifest") || stop "the manifest of $point is damaged"
+  command -v aws > /dev/null || stop "aws is not installed"
 fi
 
 # The functions below work on `entry`, one line of the listing. A key is only ever part of a JSON document or of one
@@ -46,10 +57,13 @@ refuse() { printf 'not restored: %q: %s\n' "$key" "$1" >&2; return 1; }
 
 # Prints what a jq program makes of the entry; the program knows where the copy lies and where the file goes.
 made() {
-  jq -j --arg from "$(place "$vault")" --arg from_below "$(below "$vault")" \
+  jq -j --arg vault "$(place "$vault")" --arg below "$(below "$vault")" --arg source "$(place "$source")" \
     --arg to "$(place "$target")" --arg to_below "$(below "$target")" \
-    '($from_below + (.at.vault.key // "")) as $copy | ($to_below + .key) as $new | '"$1" <<< "$entry"
+    '(if .at.version then [$source, .key] else [$vault, $below + (.at.vault.key // "")] end) as [$from, $copy]
+    | (.at.version.id // "") as $version | ($to_below + .key) as $new | '"$1" <<< "$entry"
 }
+
+is_version() { [ -n "$(made '$version')" ]; }
 
 # Whether one request can copy it. A key that looks as if it named a version would be misread by aws-cli.
 is_simple() {
@@ -82,14 +96,27 @@ empty() {
       | with_entries(select(.value)))')" > /dev/null
 }
 
+# Reads one version of an object into a file. aws-cli takes no JSON for that, and reads a file in place of such keys.
+fetch_version() {
+  case $key in file://* | fileb://*) refuse "aws-cli takes its key for a file's name"; return ;; esac
+  aws s3api get-object --bucket="$(made '$from')" --key="$key" --version-id="$(made '$version')" "$1" > /dev/null
+}
+
 # aws-cli percent-encodes the source itself.
 bucket_to_bucket() {
   local from
   if is_simple; then
     aws s3api copy-object --cli-input-json "$(made '
-      {Bucket: $to, Key: $new, CopySource: ($from + "/" + $copy), MetadataDirective: "COPY"}
+      {Bucket: $to, Key: $new, MetadataDirective: "COPY",
+       CopySource: ($from + "/" + $copy + (if $version == "" then "" else "?versionId=" + $version end))}
       + (if .source.class then {StorageClass: .source.class} else {} end)')" > /dev/null 2> "$work/words.$BASHPID" ||
       empty || { cat "$work/words.$BASHPID" >&2; return 1; }
+  elif is_version; then
+    from=$(mktemp "$work/version.XXXXXX") && fetch_version "$from" && in_parts "$from" \
+      "$(aws s3api head-object --output json --cli-input-json "$(made '{Bucket: $from, Key: $copy, VersionId: $version}')")"
+    set -- "$?"
+    rm -f -- "$from"
+    return "$1"
   else
     from=$(made '"s3://" + $from + "/" + $copy, "x"')
     in_parts "${from%x}" \
@@ -141,8 +168,9 @@ to_folder() {
   case $key in */) [ "$(made .source.size)" = 0 ] || refuse "it has bytes and the name of a folder"; return ;; esac
   if [ -d "$path" ] && [ ! -L "$path" ]; then refuse "a folder is in its place"; return; fi
   beside=$(mktemp "${path%/*}/.restore-XXXXXX") || return
-  case $vault in
-    s3://*) copy=$(made '"s3://" + $from + "/" + $copy, "x"') && aws s3 cp --only-show-errors "${copy%x}" "$beside" ;;
+  case $(made '$version | if . == "" then "" else "version" end'):$vault in
+    version:*) fetch_version "$beside" ;;
+    :s3://*) copy=$(made '"s3://" + $from + "/" + $copy, "x"') && aws s3 cp --only-show-errors "${copy%x}" "$beside" ;;
     *) copy=$(made '.at.vault.key, "x"') && cat -- "$vault/${copy%x}" > "$beside" ;;
   esac &&
     mode=$(made '.source.unix.mode // 384') && chmod "$(printf %o "$mode")" "$beside" &&
@@ -154,9 +182,9 @@ to_folder() {
 restore() {
   local entry=$1 key
   key=$(made '.key, "x"') key=${key%x}
-  if [ -z "$(made '.at.vault.key // ""')" ]; then refuse "its copy does not lie in the vault"; return; fi
+  if [ -z "$(made '.at.vault.key // $version')" ]; then refuse "nothing says where its copy lies"; return; fi
   case $target in
-    s3://*) case $vault in s3://*) bucket_to_bucket ;; *) folder_to_bucket ;; esac ;;
+    s3://*) if is_version; then bucket_to_bucket; else case $vault in s3://*) bucket_to_bucket ;; *) folder_to_bucket ;; esac; fi ;;
     *) to_folder ;;
   esac || { refuse "it failed"; return; }
   echo done >> "$work/done"
@@ -177,9 +205,9 @@ restore_kind() {
   return "$failed"
 }
 
-export -f place below refuse made is_simple in_parts empty bucket_to_bucket folder_to_bucket enter settle to_folder restore
+export -f place below refuse made is_version fetch_version is_simple in_parts empty bucket_to_bucket folder_to_bucket enter settle to_folder restore
 case $target in s3://*) ;; *) mkdir -p -- "$target" && target=$(cd -P -- "$target" && pwd) ;; esac
-export work vault target
+export work vault target source
 total=$(wc -l < "$work/files")
 : > "$work/done"
 # A worker that fails has named its file; what counts is how many were copied.

@@ -87,10 +87,11 @@ const NEVER: [&str; 11] = [
 ];
 
 /// The only files that turn a right to write into the right to remove.
-const REMOVERS: [&str; 4] = [
+const REMOVERS: [&str; 5] = [
     "crates/nexus-core/src/doctor/rights.rs",
     "crates/nexus-core/src/files/restore.rs",
     "crates/nexus-core/src/files/scratch.rs",
+    "crates/nexus-core/src/files/versions.rs",
     "crates/nexus-core/src/vault/eraser.rs",
 ];
 

@@ -211,7 +211,7 @@ fn page(point: &RecoveryPoint, other: &Other, plan: &CopyPlan) -> Page {
     }
     page.field("by way of", way(point, other));
     match plan.there {
-        There::Absent => {}
+        There::Absent | There::Beside => {}
         There::Begun => page.field("there", "a copy that broke off, which is gone on with"),
         There::Whole => page.field("there", "the whole copy: it is only proven again"),
     }

@@ -1,8 +1,9 @@
 //! `pin` and `unpin`: a point that is kept for ever, and one that is not any more.
 
-use nexus_core::error::Result;
+use nexus_core::copy;
+use nexus_core::error::{Error, Result};
 use nexus_core::pin;
-use nexus_core::point::Part;
+use nexus_core::point::{Copies, Part, Verdict};
 use nexus_core::vault::RecoveryPoint;
 use serde::Serialize;
 
@@ -27,7 +28,15 @@ struct Pinned<'a> {
 
 /// Pins a point.
 pub async fn pin(run: &Run, args: &PinArgs) -> Result<Outcome> {
-    let point = find(run, &args.point).await?;
+    let mut point = find(run, &args.point).await?;
+    let of_versions = point.manifest().parts.files.as_ref().is_some_and(|files| files.copies == Copies::Versions);
+    if of_versions && point.kept().contains(&Part::Files) {
+        if args.dry_run {
+            run.terminal.note("its files are versions in their bucket: it would be copied, and the copy pinned");
+        } else {
+            point = copied(run, point).await?;
+        }
+    }
     if !args.dry_run {
         pin::pin(&point, &args.reason, &run.clock).await?;
     }
@@ -37,6 +46,22 @@ pub async fn pin(run: &Run, args: &PinArgs) -> Result<Outcome> {
         run.terminal.warn(&format!("its {part} expired before, and is not brought back by a pin"));
     }
     Ok(Outcome::Done)
+}
+
+/// A copy of a point that holds its files by itself: how long versions stay is their bucket's affair.
+async fn copied(run: &Run, point: RecoveryPoint) -> Result<RecoveryPoint> {
+    let (id, vault) = (point.id().clone(), point.vault().clone());
+    let point = run.with_source(point).await?;
+    let plan = copy::plan_beside(point, run.scratch.path().to_path_buf()).await?;
+    let report = copy::copy(plan, &vault, &run.clock, &run.events).await?;
+    let verified = report.verified;
+    match (verified.proof.verdict, verified.trouble) {
+        (Verdict::Verified, _) => {}
+        (_, Some(trouble)) => return Err(trouble),
+        (_, None) => return Err(Error::damaged(format!("the copy {} of {id} is damaged, so it is not pinned", report.point.id()))),
+    }
+    run.terminal.note(&format!("the files of {id} are versions in their bucket: it was copied, and the copy is pinned"));
+    Ok(report.point)
 }
 
 /// Unpins a point.

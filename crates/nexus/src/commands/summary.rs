@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use nexus_core::point::{Adopted, CopyOf, DatabaseKind, Finding, Part, Verdict};
+use nexus_core::point::{Adopted, Copies, CopyOf, DatabaseKind, FilesPart, Finding, Part, Verdict};
 use nexus_core::vault::RecoveryPoint;
 
 use super::state::part_expiry;
@@ -110,8 +110,18 @@ pub fn files(page: &mut Page, point: &RecoveryPoint, now: Timestamp) {
     if !proofs.is_empty() {
         page.field("compared", proofs.join(", "));
     }
-    page.field("copies", part.copies.to_string());
+    page.field("copies", copies(part));
     page.field("expires", part_expiry(manifest, point.entries(), Part::Files, now));
+}
+
+fn copies(part: &FilesPart) -> Cell {
+    match part.copies {
+        Copies::Versions => {
+            let text = format!("none: they are versions in {}, and a restore needs that bucket", part.source);
+            Cell::styled(text, Style::Doubtful)
+        }
+        copies => copies.to_string().into(),
+    }
 }
 
 /// The fields of the records.

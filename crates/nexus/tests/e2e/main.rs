@@ -34,3 +34,4 @@ mod site;
 mod staging;
 mod stock_tools;
 mod tables;
+mod versions;
