@@ -26,6 +26,9 @@ class Tool:
     complaint: Callable[[str, bool], str | None] = lambda printed, again: None
     # Where in the other bucket it puts the object of a key; nothing for objects of its own.
     original: Callable[[str], str | None] = lambda key: key
+    # Makes a third bucket as the first one was, from what it has in the second; nothing where that is done by `again`.
+    restore: Callable[[str, str, str], list[str]] | None = None
+    shown_restore: str = ""
 
 
 def tools(root, url, ours):
@@ -36,20 +39,59 @@ def tools(root, url, ours):
     return {tool.name: tool for tool in found}
 
 
+def folder_tools(root, url, ours):
+    """Those that store a folder, by name; `first` makes their commands from a folder and a bucket."""
+    bin_ = Path(root) / ".bench-env" / "bin"
+    (s5cmd,) = (Path(root) / ".bench-env").glob("lib/python*/site-packages/s5cmd/bin/s5cmd")
+
+    def backup(folder, bucket):
+        flags = ["--app", "bench", "--files", folder, "--vault", f"s3://{bucket}", "--endpoint", url]
+        return [str(ours), "backup", "--only", "files", *flags, "--json", "--quiet"]
+
+    found = [
+        Tool(
+            "nexus", backup, None, "nexus backup --only files --files FOLDER --vault s3://BUCKET", "",
+            [str(ours), "--version"], complaint=nexus_complaint, original=nexus_original,
+        ),
+        Tool(
+            "s5cmd",
+            lambda folder, bucket: [str(s5cmd), "--endpoint-url", url, "--log", "error", "cp", f"{folder}/*", f"s3://{bucket}/"],
+            None, "s5cmd --log error cp 'FOLDER/*' s3://BUCKET/", "", [str(s5cmd), "version"],
+        ),
+        Tool(
+            "rclone",
+            lambda folder, bucket: [
+                str(bin_ / "rclone"), "copy", "--transfers", AT_ONCE, "--checkers", AT_ONCE, "--s3-no-check-bucket",
+                folder, f"bench:{bucket}",
+            ],
+            None, f"rclone copy --transfers {AT_ONCE} --checkers {AT_ONCE} --s3-no-check-bucket FOLDER REMOTE:BUCKET", "",
+            [str(bin_ / "rclone"), "version"],
+        ),
+    ]
+    return {tool.name: tool for tool in found}
+
+
 def nexus(path, url):
     def backup(source, vault):
         flags = ["--app", "bench", "--files", f"s3://{source}", "--vault", f"s3://{vault}", "--endpoint", url]
         return [str(path), "backup", "--only", "files", *flags, "--json", "--quiet"]
 
+    def restore(source, vault, target):
+        flags = ["--vault", f"s3://{vault}", "--endpoint", url, "--to-files", f"s3://{target}", "--confirm", f"s3://{target}"]
+        return [str(path), "restore", "latest", "--only", "files", *flags, "--yes", "--no-safety-point", "--json", "--quiet"]
+
     shown = "nexus backup --only files --files s3://SOURCE --vault s3://OTHER"
     return Tool(
         "nexus", backup, backup, shown, shown, [str(path), "--version"],
-        complaint=nexus_complaint, original=nexus_original,
+        complaint=nexus_complaint, original=nexus_original, restore=restore,
+        shown_restore="nexus restore latest --only files --vault s3://OTHER --to-files s3://THIRD --yes --no-safety-point",
     )
 
 
 def nexus_complaint(printed, again):
     made = json.loads(printed)
+    if "equal" in made:
+        return None if made["equal"] else "what was restored is not equal"
     if made["verdict"] != "verified":
         return f"the verdict is {made['verdict']}"
     files = made["manifest"]["parts"]["files"]

@@ -184,6 +184,12 @@ class Turns:
             say(f"    it said: {said}")
         return output.read_text(errors="replace")
 
+    def run(self, name, command):
+        """Runs a command that is not measured."""
+        done = subprocess.run(command, env=self.environment, cwd=self.folder, capture_output=True, timeout=self.asked.timeout)
+        if done.returncode:
+            raise Failed(f"{name} ended with status {done.returncode}:\n{done.stderr.decode(errors='replace')[-LOG_SHOWN:]}")
+
     def worst_disturbance(self):
         return max(taken.others for all_taken in self.taken.values() for taken in all_taken)
 

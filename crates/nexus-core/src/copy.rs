@@ -172,7 +172,16 @@ pub async fn plan_beside(point: RecoveryPoint, scratch: PathBuf) -> Result<CopyP
     let parts = point.kept();
     point.require_kept(&parts).await?;
     let files = point.manifest().parts.files.as_ref().map(|files| files.total).unwrap_or_default();
-    Ok(CopyPlan { parts, left: Vec::new(), files, bytes: 0, there: There::Beside, point, scratch, hold: Arc::default() })
+    Ok(CopyPlan {
+        parts,
+        left: Vec::new(),
+        files,
+        bytes: 0,
+        there: There::Beside,
+        point,
+        scratch,
+        hold: Arc::default(),
+    })
 }
 
 fn without_records(parts: &[Part]) -> String {

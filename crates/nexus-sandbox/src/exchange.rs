@@ -5,6 +5,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -29,6 +30,8 @@ pub(crate) struct Exchange {
     pub s3: S3Service,
     pub store: Arc<Store>,
     pub record: Mutex<Record>,
+    /// How long each answer waits.
+    pub latency: Duration,
 }
 
 /// What has been asked of the service, and what is to go wrong.
@@ -60,6 +63,9 @@ impl Exchange {
             None => {
                 let sent = matches!(operation, "PutObject" | "UploadPart").then(|| content_length(request.headers()));
                 let answer = self.carried_out(request, operation).await?;
+                if !self.latency.is_zero() {
+                    tokio::time::sleep(self.latency).await;
+                }
                 let got = (operation == "GetObject").then(|| content_length(answer.headers()));
                 let mut record = self.record();
                 record.sent += sent.unwrap_or(0);

@@ -4,17 +4,19 @@ use std::error::Error;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use nexus_sandbox::clinic::{ClinicSize, make};
 use nexus_sandbox::{Personality, Service, ServiceOptions};
 use tokio::signal::unix::{SignalKind, signal};
 
-const USAGE: &str = "usage: nexus-sandbox serve [--port N] [--clinic FOLDER] [--like SERVICE]
+const USAGE: &str = "usage: nexus-sandbox serve [--port N] [--clinic FOLDER] [--like SERVICE] [--latency MS]
 
 Serves S3 on 127.0.0.1 until its standard input closes or SIGTERM or SIGINT comes.
 The first line on standard output is `ENDPOINT ACCESS_KEY SECRET_KEY`.
 With --clinic, makes the bucket `clinic` and FOLDER/db.sqlite3.
-With --like, differs from Amazon S3 as far as SERVICE is known to: r2, b2, minio, seaweedfs, garage, ceph, wasabi, gcs.";
+With --like, differs from Amazon S3 as far as SERVICE is known to: r2, b2, minio, seaweedfs, garage, ceph, wasabi, gcs.
+With --latency, each answer comes so many milliseconds late, as from a service far away.";
 
 /// What the command line asks for.
 #[derive(Debug, Default)]
@@ -22,6 +24,7 @@ struct Request {
     port: Option<u16>,
     clinic: Option<PathBuf>,
     like: Option<Personality>,
+    latency: Duration,
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn understood(arguments: Vec<String>) -> Result<Request, Box<dyn Error>> {
         match flag.as_str() {
             "--port" => request.port = Some(value.parse()?),
             "--clinic" => request.clinic = Some(value.into()),
+            "--latency" => request.latency = Duration::from_millis(value.parse()?),
             "--like" => request.like = Some(Personality::named(&value).ok_or(USAGE)?),
             _ => return Err(USAGE.into()),
         }
@@ -56,7 +60,8 @@ fn understood(arguments: Vec<String>) -> Result<Request, Box<dyn Error>> {
 
 fn serve(request: &Request) -> Result<(), Box<dyn Error>> {
     let quirks = request.like.map(Personality::quirks).unwrap_or_default();
-    let options = ServiceOptions { port: request.port, quirks, ..ServiceOptions::default() };
+    let latency = request.latency;
+    let options = ServiceOptions { port: request.port, latency, quirks, ..ServiceOptions::default() };
     let (access_key, secret_key) = (options.access_key.clone(), options.secret_key.clone());
     let service = Service::start(options)?;
     if let Some(folder) = &request.clinic {

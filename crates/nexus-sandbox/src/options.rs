@@ -1,5 +1,7 @@
 //! How a service is to behave: its port, its credentials, and where it departs from Amazon S3.
 
+use std::time::Duration;
+
 use crate::personality::Personality;
 
 /// Where and how a service runs.
@@ -15,6 +17,8 @@ pub struct ServiceOptions {
     pub copy_limit: u64,
     /// The smallest part, in bytes, that is not the last; Amazon S3's is 5 MiB.
     pub smallest_part: u64,
+    /// How long each answer waits after the work is done, as a service far away.
+    pub latency: Duration,
     pub quirks: Quirks,
 }
 
@@ -153,6 +157,7 @@ impl Default for ServiceOptions {
             page_size: 1_000,
             copy_limit: 5 << 30,
             smallest_part: 5 << 20,
+            latency: Duration::ZERO,
             quirks: Quirks::default(),
         }
     }

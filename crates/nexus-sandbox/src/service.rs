@@ -175,13 +175,14 @@ impl S3Auth for OneAccount {
 }
 
 fn exchange(options: ServiceOptions) -> Exchange {
+    let latency = options.latency;
     let store = Arc::new(Store::new(options.quirks));
     let account =
         OneAccount { access_key: options.access_key.clone(), secret_key: SecretKey::from(options.secret_key.clone()) };
     let mut builder = S3ServiceBuilder::new(Operations { store: Arc::clone(&store), options });
     builder.set_auth(account);
     builder.set_access(Gate(Arc::clone(&store)));
-    Exchange { s3: builder.build(), store, record: Mutex::new(Record::default()) }
+    Exchange { s3: builder.build(), store, record: Mutex::new(Record::default()), latency }
 }
 
 fn serve(runtime: Runtime, listener: std::net::TcpListener, exchange: Arc<Exchange>, stopped: oneshot::Receiver<()>) {

@@ -253,10 +253,17 @@ impl S3 {
                     etag: one.e_tag().map(bare),
                     modified: one.last_modified().and_then(timestamp),
                     version: Some(id.clone()),
-                    class: one.storage_class().map(|class| class.as_str().to_owned()).filter(|class| class != "STANDARD"),
+                    class: one
+                        .storage_class()
+                        .map(|class| class.as_str().to_owned())
+                        .filter(|class| class != "STANDARD"),
                     ..Side::default()
                 };
-                go = go.min(take(seen, &key, Version { id, side, marker: false, latest: one.is_latest() == Some(true) })?);
+                go = go.min(take(
+                    seen,
+                    &key,
+                    Version { id, side, marker: false, latest: one.is_latest() == Some(true) },
+                )?);
                 seen += 1;
             }
             for one in page.delete_markers() {
@@ -264,7 +271,11 @@ impl S3 {
                 let id = one.version_id().ok_or_else(unusable)?.to_owned();
                 let modified = one.last_modified().and_then(timestamp);
                 let side = Side { modified, version: Some(id.clone()), ..Side::default() };
-                go = go.min(take(seen, &key, Version { id, side, marker: true, latest: one.is_latest() == Some(true) })?);
+                go = go.min(take(
+                    seen,
+                    &key,
+                    Version { id, side, marker: true, latest: one.is_latest() == Some(true) },
+                )?);
                 seen += 1;
             }
             if page.is_truncated() != Some(true) || go == Go::NoFurther {

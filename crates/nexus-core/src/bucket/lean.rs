@@ -188,7 +188,12 @@ mod tests {
         assert_eq!(of(whole), Some(Made { etag: etag.clone(), modified }));
         let plain = format!("<CopyObjectResult><ETag>\"{etag}\"</ETag></CopyObjectResult>");
         assert_eq!(of(&plain), Some(Made { etag, modified: None }));
-        for none in ["", "<Error><Code>SlowDown</Code></Error>", "<CopyObjectResult><ETag></ETag></CopyObjectResult>", &whole[..120]] {
+        for none in [
+            "",
+            "<Error><Code>SlowDown</Code></Error>",
+            "<CopyObjectResult><ETag></ETag></CopyObjectResult>",
+            &whole[..120],
+        ] {
             assert_eq!(of(none), None, "{none}");
         }
     }

@@ -244,9 +244,10 @@ impl Reader {
     /// Reads an object whole for all that it may be told by; `None` when it is not there.
     pub async fn hashes(&self, key: &str) -> Result<Option<Hashes>> {
         match self.bucket() {
-            Bucket::S3(s3) => {
-                s3.fetch((key, None), None, Digests::All).await.map(|fetched| fetched.and_then(|fetched| fetched.hashes))
-            }
+            Bucket::S3(s3) => s3
+                .fetch((key, None), None, Digests::All)
+                .await
+                .map(|fetched| fetched.and_then(|fetched| fetched.hashes)),
             Bucket::Folder(folder) => {
                 let (folder, key) = (folder.clone(), key.to_owned());
                 blocking(move || folder.hashes(&key)).await
@@ -257,9 +258,10 @@ impl Reader {
     /// Reads an object into a new private file; `None` when it is not there.
     pub async fn download(&self, key: &str, to: &Path) -> Result<Option<FileHash>> {
         match self.bucket() {
-            Bucket::S3(s3) => {
-                s3.fetch((key, None), Some(to), Digests::Sha256).await.map(|fetched| fetched.map(|fetched| fetched.hash))
-            }
+            Bucket::S3(s3) => s3
+                .fetch((key, None), Some(to), Digests::Sha256)
+                .await
+                .map(|fetched| fetched.map(|fetched| fetched.hash)),
             Bucket::Folder(folder) => {
                 let (folder, key, to) = (folder.clone(), key.to_owned(), to.to_owned());
                 blocking(move || folder.fetch(&key, Some(&to))).await

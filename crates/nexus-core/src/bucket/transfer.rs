@@ -11,9 +11,9 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::across::across;
-use super::lean;
 use super::failure::{Failure, FailureKind, failure};
 use super::folder::{Existing, Folder, UNFINISHED, Unplaced};
+use super::lean;
 use super::s3::{Digests, Headed, S3, bare, stored, timestamp};
 use super::upload::{part_size, read_range, sent_part};
 use super::{Bucket, Object, Reader, StoreOptions, Writer};
@@ -25,7 +25,8 @@ const LOOKS: u32 = 3;
 /// Parts of one multipart copy in flight.
 const PARTS_IN_FLIGHT: usize = 8;
 /// What stays as it is in `x-amz-copy-source`: the SDK does not encode it.
-pub(super) const COPY_SOURCE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(super) const COPY_SOURCE: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What became of one file.
 #[derive(Debug)]
@@ -529,7 +530,8 @@ async fn download(from: &S3, object: &Object, into: &Folder, target: &Target) ->
     let path = into.root().join(format!("{UNFINISHED}fetched-{name}"));
     let _ = std::fs::remove_file(&path);
     let spool = Spool(path.clone());
-    let Some(fetched) = from.fetch((&object.key, object.side.version.as_deref()), Some(&path), Digests::All).await? else {
+    let Some(fetched) = from.fetch((&object.key, object.side.version.as_deref()), Some(&path), Digests::All).await?
+    else {
         return Err(Once::Changed);
     };
     let etag = object.side.etag.as_deref().map(bare);

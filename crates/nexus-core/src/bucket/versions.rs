@@ -75,7 +75,8 @@ impl Remover {
             Ok(_) => Ok(()),
             Err(failure) if failure.kind == FailureKind::Gone => Ok(()),
             Err(failure) => {
-                let what = format!("cannot remove a delete marker of s3://{}/{key} (s3:DeleteObjectVersion)", s3.name());
+                let what =
+                    format!("cannot remove a delete marker of s3://{}/{key} (s3:DeleteObjectVersion)", s3.name());
                 Err(failure.into_error(what))
             }
         }

@@ -179,11 +179,8 @@ fn requests(plan: &DoctorPlan, made: bool, base: Option<&RecoveryPoint>, sizes: 
         gets += 1;
         (lists, puts) = if made { (lists, puts) } else { (lists + 1, puts + 1) };
         // The base is looked for.
-        let incremental = plan
-            .backup
-            .files
-            .as_ref()
-            .is_some_and(|files| has(Part::Files) && files.copies == Copies::Incremental);
+        let incremental =
+            plan.backup.files.as_ref().is_some_and(|files| has(Part::Files) && files.copies == Copies::Incremental);
         lists += u64::from(incremental);
         if let Some(base) = base {
             let entries = base.entries().read.len() as u64;

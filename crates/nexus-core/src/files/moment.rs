@@ -28,7 +28,8 @@ pub(crate) async fn require_versions(plan: &FilesPlan, kept_for: Option<u64>) ->
     }
     let place = &plan.address;
     let copied = "use copies = \"incremental\", which keeps copies of its own";
-    let refused = |what: &str| Error::usage_hint(format!("the files at {place} cannot be kept as versions: {what}"), copied);
+    let refused =
+        |what: &str| Error::usage_hint(format!("the files at {place} cannot be kept as versions: {what}"), copied);
     match plan.source.versioning().await? {
         Answer::Known(Versioning::On) => {}
         Answer::Known(Versioning::Suspended) => {
@@ -68,7 +69,12 @@ pub(crate) async fn require_versions(plan: &FilesPlan, kept_for: Option<u64>) ->
 /// # Errors
 ///
 /// What the service cannot be asked for.
-pub(crate) async fn of(plan: &FilesPlan, instant: Option<Timestamp>, now: Timestamp, events: &Events) -> Result<Option<Timestamp>> {
+pub(crate) async fn of(
+    plan: &FilesPlan,
+    instant: Option<Timestamp>,
+    now: Timestamp,
+    events: &Events,
+) -> Result<Option<Timestamp>> {
     let wanted = match (instant, plan.copies) {
         (Some(instant), _) => instant,
         (None, Copies::Versions) => now,
@@ -114,12 +120,8 @@ pub(super) async fn listed(
 }
 
 fn found(as_of: AsOf) -> (Sorted, Vec<Finding>) {
-    let finding = |name: String, detail: String| Finding {
-        part: Some(Part::Files),
-        kind: FindingKind::Unsure,
-        name,
-        detail,
-    };
+    let finding =
+        |name: String, detail: String| Finding { part: Some(Part::Files), kind: FindingKind::Unsure, name, detail };
     let more = as_of.unsure_total - as_of.unsure.len();
     let mut findings: Vec<Finding> = as_of.unsure.into_iter().map(|(key, why)| finding(key, why)).collect();
     if more > 0 {

@@ -316,7 +316,8 @@ async fn put_version(
 ) -> Result<Object> {
     let source = point.source()?;
     let id = version.side.version.as_deref().unwrap_or_default();
-    let own = source.shares_service_with(writer.reader()) && source.place() == writer.reader().place() && key == entry.key;
+    let own =
+        source.shares_service_with(writer.reader()) && source.place() == writer.reader().place() && key == entry.key;
     if own && uncover(writer, &key, id).await? {
         events.advanced(Stage::RestoreFiles, 1, entry.source.size);
         return Ok(Object { key: entry.key.clone(), side: entry.source.clone(), kind: FileKind::File });

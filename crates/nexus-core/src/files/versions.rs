@@ -55,7 +55,9 @@ pub(crate) async fn compare(
         {}
         let there = match histories.peek() {
             Some(Ok(history)) if history.key == entry.key => history.versions.iter().find(|one| one.id == *id),
-            Some(Err(_)) => return Err(histories.next().and_then(Result::err).unwrap_or_else(|| Error::damaged("versions"))),
+            Some(Err(_)) => {
+                return Err(histories.next().and_then(Result::err).unwrap_or_else(|| Error::damaged("versions")));
+            }
             _ => None,
         };
         let wrong = match there.filter(|version| !version.marker) {
@@ -140,7 +142,10 @@ mod tests {
         let of = |versions: &[(&str, bool)]| way_back(Some(&history(versions)), "v");
         assert_eq!(of(&[("v", false), ("u", false)]), WayBack::None);
         assert_eq!(of(&[("m", true), ("v", false)]), WayBack::Unmark(vec!["m".to_owned()]));
-        assert_eq!(of(&[("n", true), ("m", true), ("v", false)]), WayBack::Unmark(vec!["n".to_owned(), "m".to_owned()]));
+        assert_eq!(
+            of(&[("n", true), ("m", true), ("v", false)]),
+            WayBack::Unmark(vec!["n".to_owned(), "m".to_owned()])
+        );
         assert_eq!(of(&[("w", false), ("v", false)]), WayBack::Copy);
         assert_eq!(of(&[("m", true), ("w", false), ("v", false)]), WayBack::Copy);
         assert_eq!(of(&[("m", true)]), WayBack::Copy);

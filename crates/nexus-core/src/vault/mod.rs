@@ -455,7 +455,8 @@ impl Vault {
         };
         match state.standing {
             Standing::Committed(manifest) => {
-                let point = RecoveryPoint { vault: self.clone(), manifest: *manifest, journal: state.journal, source: None };
+                let point =
+                    RecoveryPoint { vault: self.clone(), manifest: *manifest, journal: state.journal, source: None };
                 Ok(Found { point, passed_over: Vec::new() })
             }
             Standing::Unfinished(_) if state.journal.announcements().next().is_some() => {

@@ -58,9 +58,15 @@ async fn copied(run: &Run, point: RecoveryPoint) -> Result<RecoveryPoint> {
     match (verified.proof.verdict, verified.trouble) {
         (Verdict::Verified, _) => {}
         (_, Some(trouble)) => return Err(trouble),
-        (_, None) => return Err(Error::damaged(format!("the copy {} of {id} is damaged, so it is not pinned", report.point.id()))),
+        (_, None) => {
+            return Err(Error::damaged(format!(
+                "the copy {} of {id} is damaged, so it is not pinned",
+                report.point.id()
+            )));
+        }
     }
-    run.terminal.note(&format!("the files of {id} are versions in their bucket: it was copied, and the copy is pinned"));
+    run.terminal
+        .note(&format!("the files of {id} are versions in their bucket: it was copied, and the copy is pinned"));
     Ok(report.point)
 }
 

@@ -73,7 +73,11 @@ async fn a_point_of_versions_copies_nothing_and_brings_everything_back() {
     assert_eq!(service.operations()["CopyObject"], 3, "{:?}", service.operations());
     // Again, nothing is to be done.
     let again = app.run(&["restore", &id, "--only", "files", "--dry-run", "--json"]).ends_with(0).json();
-    assert_eq!((&again["files"]["missing"]["files"], &again["files"]["different"]["files"]), (&0.into(), &0.into()), "{again}");
+    assert_eq!(
+        (&again["files"]["missing"]["files"], &again["files"]["different"]["files"]),
+        (&0.into(), &0.into()),
+        "{again}"
+    );
     app.run(&["prune", "--yes"]).ends_with(0);
     app.run(&["verify", &id]).ends_with(0);
 }
@@ -88,7 +92,11 @@ async fn a_point_of_versions_that_is_pinned_is_copied_first() {
     let copy = told["point"].as_str().expect("an id").to_owned();
     assert_ne!(copy, id);
     let shown = app.run(&["show", &copy, "--json"]).ends_with(0).json();
-    assert_eq!((&shown["pinned"], &shown["manifest"]["parts"]["files"]["copies"]), (&"the audit".into(), &"full".into()), "{shown}");
+    assert_eq!(
+        (&shown["pinned"], &shown["manifest"]["parts"]["files"]["copies"]),
+        (&"the audit".into(), &"full".into()),
+        "{shown}"
+    );
     // No version is needed any more.
     for key in before.files.keys() {
         for version in service.store().versions(&app.bucket, key) {
@@ -108,7 +116,8 @@ async fn the_script_brings_versions_back_with_stock_tools_alone() {
     let id = app.back_up(&[]);
     wreck(&app).await;
     let (bucket, url) = (&app.bucket, &app.endpoint.url);
-    let script = format!("aws --endpoint-url {url} s3 cp --only-show-errors s3://{bucket}/backup/{id}/restore-files.sh .");
+    let script =
+        format!("aws --endpoint-url {url} s3 cp --only-show-errors s3://{bucket}/backup/{id}/restore-files.sh .");
     app.shell(&script).ends_with(0);
     for limit in ["5368709120", "1000000"] {
         let restore = format!("COPY_LIMIT={limit} bash restore-files.sh s3://{bucket}/backup {id} s3://{bucket}");
@@ -202,7 +211,8 @@ async fn copies_of_a_bucket_that_keeps_versions_are_of_the_instant_too() {
     let (service, app) = clinic().await;
     let before = app.files().await;
     // It stands still between the instant and the listing, and the bucket does not.
-    let mut waiting = service.stop_at(nexus_sandbox::FaultAt::Operation { name: "ListObjectVersions".to_owned(), nth: 1 });
+    let mut waiting =
+        service.stop_at(nexus_sandbox::FaultAt::Operation { name: "ListObjectVersions".to_owned(), nth: 1 });
     let running = app.start(&["backup", "--copies", "incremental", "--json"]);
     waiting.arrived().await;
     std::thread::sleep(SURE);

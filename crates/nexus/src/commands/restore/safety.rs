@@ -68,7 +68,8 @@ fn files_plan(plan: &RestorePlan, files: &FilesGoal) -> Result<FilesPlan> {
     let recorded = plan.point.manifest().parts.files.as_ref().map(|part| part.rules.clone()).unwrap_or_default();
     let address = files.goal.place.clone();
     // Where the point is versions of the source, its bucket keeps the present state as well.
-    let versions = files.goal.own && plan.point.manifest().parts.files.as_ref().is_some_and(|part| part.copies == Copies::Versions);
+    let versions = files.goal.own
+        && plan.point.manifest().parts.files.as_ref().is_some_and(|part| part.copies == Copies::Versions);
     let copies = if versions { Copies::Versions } else { Copies::Incremental };
     let rules = if files.goal.own {
         recorded
@@ -81,11 +82,5 @@ fn files_plan(plan: &RestorePlan, files: &FilesGoal) -> Result<FilesPlan> {
             categories: recorded.categories,
         }
     };
-    Ok(FilesPlan {
-        source: files.reader.clone(),
-        address,
-        rules,
-        copies,
-        vanished: Vanished::default(),
-    })
+    Ok(FilesPlan { source: files.reader.clone(), address, rules, copies, vanished: Vanished::default() })
 }
