@@ -10,5 +10,6 @@ pub mod django;
 pub mod kill;
 pub mod postgres;
 pub mod services;
+pub mod synthetic;
 pub mod tree;
 pub mod wal;
