@@ -78,13 +78,16 @@ impl Synthetic {
     pub fn start(options: Options) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
         let address = ("127.0.0.1", options.port.unwrap_or(0));
-        let listener = runtime.block_on(TcpListener::bind(address)).expect("the port is free");
+        // Whoever starts it may be in a runtime of its own, where nothing is waited for.
+        let listener = std::net::TcpListener::bind(address).expect("the port is free");
+        listener.set_nonblocking(true).expect("it was just bound");
         let address = listener.local_addr().expect("it was just bound");
         let answers = Arc::new(Answers::new(options));
         let (stop, stopped) = oneshot::channel();
         let serving = Arc::clone(&answers);
         let thread = std::thread::spawn(move || {
             runtime.block_on(async {
+                let listener = TcpListener::from_std(listener).expect("it does not block");
                 tokio::select! {
                     () = accept(&listener, &serving) => {}
                     _ = stopped => {}

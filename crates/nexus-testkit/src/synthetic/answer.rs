@@ -129,10 +129,12 @@ impl Answers {
 
     fn served(&self, asking: &Asking) -> Answer {
         let (name, answer): (&str, fn(&Self, &Asking) -> Answer) = match (&asking.method, asking.key.is_empty()) {
-            (&Method::GET, true) if asking.is("versioning") => ("GetBucketVersioning", |_, _| xml("<VersioningConfiguration/>")),
-            (&Method::GET, true) if asking.is("uploads") => {
-                ("ListMultipartUploads", |_, _| xml("<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>"))
+            (&Method::GET, true) if asking.is("versioning") => {
+                ("GetBucketVersioning", |_, _| xml("<VersioningConfiguration/>"))
             }
+            (&Method::GET, true) if asking.is("uploads") => ("ListMultipartUploads", |_, _| {
+                xml("<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>")
+            }),
             (&Method::GET, true) if asking.is("list-type") => ("ListObjectsV2", Self::list),
             (&Method::GET, true) if !OTHERS.iter().any(|other| asking.is(other)) => ("ListObjects", Self::list),
             (&Method::POST, true) if asking.is("delete") => ("DeleteObjects", Self::delete_many),
@@ -171,12 +173,15 @@ impl Answers {
             ..Asked::default()
         };
         let after = if second { asking.text("start-after") } else { asking.text("marker") };
-        asked.after = after.unwrap_or("").to_owned();
+        after.unwrap_or("").clone_into(&mut asked.after);
+        // The marker of a page that ended with a folder is that folder.
+        let rolled_up = |text: &String| !second && !text.is_empty() && asked.after.ends_with(text);
+        asked.past = asked.delimiter.as_ref().filter(|text| rolled_up(text)).map(|_| asked.after.clone());
         let token = asking.text("continuation-token").unwrap_or("");
         let round = token.strip_prefix('o').and_then(|text| text.parse::<u32>().ok());
         match token.split_at_checked(1) {
             Some(("p", folder)) => asked.past = Some(folder.to_owned()),
-            Some(("k", key)) => asked.after = key.to_owned(),
+            Some(("k", key)) => key.clone_into(&mut asked.after),
             _ => {}
         }
         let page = {
@@ -216,7 +221,8 @@ impl Answers {
         let Some((said, document)) = self.find(&asking.bucket, &asking.key) else {
             return refused(StatusCode::NOT_FOUND, "NoSuchKey");
         };
-        let answer = Response::builder().header("etag", quoted(&said.etag)).header("last-modified", http(said.modified));
+        let answer =
+            Response::builder().header("etag", quoted(&said.etag)).header("last-modified", http(said.modified));
         let length = usize::try_from(said.size).expect("an object fits in memory");
         if asking.method == Method::HEAD {
             return built(answer.header("content-length", length), Bytes::new());

@@ -95,7 +95,9 @@ impl<'a> Shelf<'a> {
         let mut heads = self.from(&from);
         loop {
             let least = heads.iter_mut().filter(|(_, head)| head.is_some());
-            let Some((source, head)) = least.min_by(|(_, one), (_, two)| key_of(one).cmp(&key_of(two))) else {
+            let Some((source, head)) =
+                least.min_by(|(_, one), (_, two)| key_of(one.as_ref()).cmp(&key_of(two.as_ref())))
+            else {
                 return page;
             };
             let Some((key, said)) = std::mem::replace(head, source.next()) else { return page };
@@ -117,8 +119,8 @@ impl<'a> Shelf<'a> {
     }
 }
 
-fn key_of(head: &Option<(String, Said)>) -> Option<&str> {
-    head.as_ref().map(|(key, _)| key.as_str())
+fn key_of(head: Option<&(String, Said)>) -> Option<&str> {
+    head.map(|(key, _)| key.as_str())
 }
 
 /// Behind all that begins with a prefix.
