@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -251,6 +251,7 @@ pub struct ListingReader {
     lines: BufReader<zstd::Decoder<'static, BufReader<File>>>,
     line: Vec<u8>,
     last: Option<String>,
+    path: PathBuf,
     what: String,
 }
 
@@ -261,7 +262,18 @@ impl ListingReader {
         let file = File::open(path).map_err(|cause| Error::local(format!("cannot read {what}"), cause))?;
         let decoder =
             zstd::Decoder::new(file).map_err(|cause| Error::damaged_by(format!("{what} cannot be read"), cause))?;
-        Ok(Self { lines: BufReader::with_capacity(256 * 1024, decoder), line: Vec::new(), last: None, what })
+        Ok(Self {
+            lines: BufReader::with_capacity(256 * 1024, decoder),
+            line: Vec::new(),
+            last: None,
+            path: path.to_owned(),
+            what,
+        })
+    }
+
+    /// Opens the same file again, from its beginning.
+    pub(crate) fn again(&self) -> Result<Self> {
+        Self::open(&self.path, self.what.clone())
     }
 
     fn next_entry(&mut self) -> Result<Option<FileEntry>> {
@@ -298,12 +310,9 @@ impl Iterator for ListingReader {
 
 /// Bytes as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |number: u8| char::from(DIGITS[usize::from(number & 15)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
 #[cfg(test)]

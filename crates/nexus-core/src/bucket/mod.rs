@@ -8,11 +8,14 @@ pub mod folder;
 pub mod hashes;
 pub mod history;
 pub mod lean;
+mod list;
 pub mod pace;
+pub(crate) mod packed;
 pub mod probe;
 pub mod questions;
 pub mod s3;
 pub mod sorted;
+mod spool;
 pub mod stream;
 pub(crate) mod transfer;
 pub mod upload;
@@ -35,6 +38,7 @@ use crate::point::FileHash;
 pub use address::Address;
 use folder::Folder;
 use hashes::Hashes;
+use list::Listing;
 use s3::{Digests, S3};
 use sorted::Sorted;
 
@@ -91,6 +95,19 @@ pub struct Writer {
 /// The right to write and to remove below one prefix.
 #[derive(Debug, Clone)]
 pub struct Remover(Writer);
+
+/// What drives a listing while somebody reads what comes of it.
+pub(crate) struct Feed(Option<Listing>);
+
+impl Feed {
+    /// Lists to the end.
+    pub(crate) async fn run(self) -> Result<()> {
+        match self.0 {
+            Some(listing) => listing.run().await.map(|_| ()),
+            None => Ok(()),
+        }
+    }
+}
 
 impl Bucket {
     /// Hands on the right to read.
@@ -175,6 +192,27 @@ impl Reader {
         match self.bucket() {
             Bucket::S3(s3) => s3.list(prefix, scratch, events).await,
             Bucket::Folder(folder) => folder.list(prefix, scratch, events),
+        }
+    }
+
+    /// Begins to list everything below a prefix in byte order. What comes of it is read on another thread, while the feed is
+    /// driven: it comes as it is listed.
+    pub(crate) fn listing(&self, prefix: &str, scratch: &Path, events: &Events) -> Result<(Feed, Sorted)> {
+        match self.bucket() {
+            Bucket::S3(s3) => {
+                let (listing, sorted) = s3.listing(prefix, scratch, events);
+                Ok((Feed(Some(listing)), sorted))
+            }
+            Bucket::Folder(folder) => Ok((Feed(None), folder.list(prefix, scratch, events)?)),
+        }
+    }
+
+    /// True when the service has been seen to list in another order than that of bytes; a listing that had begun to rely
+    /// on byte order fails then, and the next one does not.
+    pub(crate) fn listed_in_another_order(&self) -> bool {
+        match self.bucket() {
+            Bucket::S3(s3) => s3.listed_in_another_order(),
+            Bucket::Folder(_) => false,
         }
     }
 

@@ -12,12 +12,9 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::operation::create_multipart_upload::builders::CreateMultipartUploadFluentBuilder;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{
-    ChecksumMode, ChecksumType, CommonPrefix, Delete, EncodingType, ObjectIdentifier, ServerSideEncryption,
-    StorageClass,
-};
+use aws_sdk_s3::types::{ChecksumMode, ChecksumType, Delete, ObjectIdentifier, ServerSideEncryption, StorageClass};
 use bytes::{Bytes, BytesMut};
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
@@ -25,11 +22,10 @@ use tokio::task::JoinSet;
 use super::failure::{Failure, FailureKind, failure};
 use super::hashes::{Hasher, Hashes};
 use super::lean::{self, Lean, Signer};
+use super::list::Shown;
 use super::pace::{Limits, Pace};
-use super::sorted::{Sorted, Sorter};
 use super::{Object, SMALL, StoreOptions};
 use crate::error::{Error, Result};
-use crate::event::{Events, Stage};
 use crate::listing::{FileKind, Side, hex};
 use crate::local::create_private;
 use crate::point::FileHash;
@@ -41,17 +37,8 @@ const UNHURRIED: u64 = 1 << 40;
 /// How long one connection may take to be made.
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
-/// Folders of one prefix listed at once.
-const LISTINGS: usize = 8;
-/// Folders up to this many are listed each on its own: more of them would cost more requests than they save time.
-const FOLDERS: usize = 16;
-
-/// One level of a prefix.
-struct Level {
-    objects: Vec<Object>,
-    folders: Vec<String>,
-}
-
+/// Uploads that are given up at once.
+const GIVEN_UP: usize = 8;
 /// How long requests that begin an upload are waited for when work is given up.
 const BEGINNING: Duration = Duration::from_millis(800);
 
@@ -69,6 +56,7 @@ pub struct Service {
     open: Arc<Mutex<BTreeSet<(String, String, String)>>>,
     /// Requests that begin an upload and were not answered yet: they are not dropped with the work that made them.
     beginning: Arc<Mutex<JoinSet<()>>>,
+    shown: Arc<Shown>,
 }
 
 impl Service {
@@ -91,7 +79,16 @@ impl Service {
                 .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
         }
         let (client, pace) = (Client::from_conf(config.build()), Arc::new(Pace::new(limits, seed)));
-        Self { client, pace, endpoint, lean: None, account: None, open: Arc::default(), beginning: Arc::default() }
+        Self {
+            client,
+            pace,
+            endpoint,
+            lean: None,
+            account: None,
+            open: Arc::default(),
+            beginning: Arc::default(),
+            shown: Arc::default(),
+        }
     }
 
     /// Has copies made with less ado: half the processor time of what the SDK takes for one.
@@ -118,7 +115,7 @@ impl Service {
         let _ = tokio::time::timeout(BEGINNING, answered).await;
         let left = self.open.lock().map(|mut open| std::mem::take(&mut *open)).unwrap_or_default();
         let abort = async |(bucket, key, id): (String, String, String)| self.bucket(&bucket).abort(&key, &id).await;
-        stream::iter(left).map(abort).buffer_unordered(LISTINGS).collect::<()>().await;
+        stream::iter(left).map(abort).buffer_unordered(GIVEN_UP).collect::<()>().await;
     }
 
     /// One of its buckets.
@@ -171,6 +168,11 @@ impl S3 {
 
     pub(crate) fn endpoint(&self) -> Option<&str> {
         self.service.endpoint.as_deref()
+    }
+
+    /// What listings have shown of the service.
+    pub(super) fn shown(&self) -> &Shown {
+        &self.service.shown
     }
 
     /// Begins a multipart upload and answers its id.
@@ -293,114 +295,6 @@ impl S3 {
             })
             .await;
         listed.map(|_| ()).map_err(|failure| failure.into_error(format!("cannot list the bucket s3://{}", self.name)))
-    }
-
-    /// Lists a prefix page by page, handing each object to `take`.
-    async fn pages(&self, prefix: &str, take: impl Fn(Object) -> Result<()>) -> Result<()> {
-        let what = || format!("cannot list s3://{}/{prefix}", self.name);
-        let mut token: Option<String> = None;
-        loop {
-            let page = self
-                .attempt(0, async || {
-                    let request = self.client().list_objects_v2().bucket(&self.name).prefix(prefix);
-                    let request = request.encoding_type(EncodingType::Url).set_continuation_token(token.clone());
-                    request.send().await.map_err(failure)
-                })
-                .await
-                .map_err(|failure| failure.into_error(what()))?;
-            let encoded = page.encoding_type() == Some(&EncodingType::Url);
-            for object in page.contents() {
-                take(listed(object, encoded).ok_or_else(|| Error::Unsupported {
-                    what: format!("{}: the service lists an object without a usable key", what()),
-                })?)?;
-            }
-            if page.is_truncated() != Some(true) {
-                return Ok(());
-            }
-            let next = page.next_continuation_token().map(str::to_owned);
-            if next.is_none() || next == token {
-                return Err(Error::Unsupported {
-                    what: format!("{}: the service says there is more and does not say where to go on", what()),
-                });
-            }
-            token = next;
-        }
-    }
-
-    /// Lists a prefix; where it has a few folders, each of them on its own, several at once.
-    pub(crate) async fn list(&self, prefix: &str, scratch: &Path, events: &Events) -> Result<Sorted> {
-        let sorter = Mutex::new(Sorter::new(scratch));
-        let take = |object: Object| {
-            events.advanced(Stage::ListFiles, 1, object.side.size);
-            sorter.lock().map_err(|_| Error::damaged("a listing broke off"))?.push(object)
-        };
-        match self.level(prefix).await? {
-            Some(level) => {
-                level.objects.into_iter().try_for_each(take)?;
-                stream::iter(level.folders)
-                    .map(async |folder| self.pages(&folder, take).await)
-                    .buffer_unordered(LISTINGS)
-                    .try_collect::<()>()
-                    .await?;
-            }
-            None => self.pages(prefix, take).await?,
-        }
-        sorter.into_inner().map_err(|_| Error::damaged("a listing broke off"))?.finish()
-    }
-
-    /// One level of a prefix, its objects and its folders' prefixes, when one page holds it and the folders are few.
-    async fn level(&self, prefix: &str) -> Result<Option<Level>> {
-        let what = || format!("cannot list s3://{}/{prefix}", self.name);
-        let page = self
-            .attempt(0, async || {
-                let request = self.client().list_objects_v2().bucket(&self.name).prefix(prefix).delimiter("/");
-                request.encoding_type(EncodingType::Url).send().await.map_err(failure)
-            })
-            .await
-            .map_err(|failure| failure.into_error(what()))?;
-        if page.is_truncated() == Some(true) || page.common_prefixes().len() > FOLDERS {
-            return Ok(None);
-        }
-        let encoded = page.encoding_type() == Some(&EncodingType::Url);
-        let objects: Option<Vec<Object>> = page.contents().iter().map(|object| listed(object, encoded)).collect();
-        let folder = |common: &CommonPrefix| {
-            let folder = common.prefix().and_then(|text| decode(text, encoded))?;
-            // A folder that is not below would be listed for ever, or not at all.
-            (folder.len() > prefix.len() && folder.starts_with(prefix)).then_some(folder)
-        };
-        let folders: Option<Vec<String>> = page.common_prefixes().iter().map(folder).collect();
-        Ok(objects.zip(folders).map(|(objects, folders)| Level { objects, folders }))
-    }
-
-    pub(crate) async fn folders(&self, prefix: &str) -> Result<Vec<String>> {
-        let what = || format!("cannot list s3://{}/{prefix}", self.name);
-        let mut token: Option<String> = None;
-        let mut folders = Vec::new();
-        loop {
-            let page = self
-                .attempt(0, async || {
-                    let request = self.client().list_objects_v2().bucket(&self.name).prefix(prefix).delimiter("/");
-                    let request = request.encoding_type(EncodingType::Url).set_continuation_token(token.clone());
-                    request.send().await.map_err(failure)
-                })
-                .await
-                .map_err(|failure| failure.into_error(what()))?;
-            let encoded = page.encoding_type() == Some(&EncodingType::Url);
-            for common in page.common_prefixes() {
-                let Some(full) = common.prefix().and_then(|text| decode(text, encoded)) else { continue };
-                if let Some(name) = full.strip_prefix(prefix) {
-                    folders.push(name.trim_end_matches('/').to_owned());
-                }
-            }
-            let next = page.next_continuation_token().map(str::to_owned);
-            if page.is_truncated() != Some(true) {
-                return Ok(folders);
-            }
-            if next.is_none() || next == token {
-                return Err(Error::Unsupported { what: format!("{}: the service repeats its pages", what()) });
-            }
-            token = next;
-        }
     }
 
     pub(crate) async fn head(&self, key: &str) -> Result<Option<Headed>> {

@@ -3,14 +3,22 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::io::{BufReader, BufWriter, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::Object;
+use super::packed::{self, Packer, Unpacker};
+use super::spool::Outlet;
 use crate::error::{Error, Result};
 
 /// How many objects are held before they become a run on disk; about 300 bytes each.
 const RUN: usize = 50_000;
+/// So few stay in memory at the end, too.
+const KEPT: usize = 5_000;
+/// Runs that are merged at once; when there are more, they are merged into one first: each takes a buffer.
+const RUNS: usize = 256;
+/// Objects of one block of a run.
+const BLOCK: usize = 100;
 
 /// Takes objects in any order.
 pub(crate) struct Sorter {
@@ -44,56 +52,89 @@ impl Sorter {
 
     fn spill(&mut self) -> Result<()> {
         self.held.sort_by(|left, right| left.key.as_bytes().cmp(right.key.as_bytes()));
-        let what = || format!("cannot spill a listing to `{}`", self.folder.display());
-        let file = tempfile::tempfile_in(&self.folder).map_err(|cause| Error::local(what(), cause))?;
-        let mut writer = BufWriter::new(file);
-        for object in self.held.drain(..) {
-            serde_json::to_writer(&mut writer, &object).map_err(|cause| Error::local(what(), cause.into()))?;
-            writer.write_all(b"\n").map_err(|cause| Error::local(what(), cause))?;
+        let held = self.held.drain(..).map(Ok);
+        self.runs.push(write_run(held, &self.folder)?);
+        if self.runs.len() < RUNS {
+            return Ok(());
         }
-        let file = writer.into_inner().map_err(|cause| Error::local(what(), cause.into_error()))?;
-        self.runs.push(file);
+        let runs = std::mem::take(&mut self.runs).into_iter().map(Run::of).collect::<Result<_>>()?;
+        self.runs.push(write_run(Merge::start(runs)?, &self.folder)?);
         Ok(())
     }
 
     /// Ends the listing; what was pushed comes back in byte order, equal keys once.
-    pub(crate) fn finish(mut self) -> Result<Sorted> {
-        if !self.runs.is_empty() && !self.held.is_empty() {
+    pub(crate) fn finish(self) -> Result<Sorted> {
+        let totals = self.totals;
+        Ok(Sorted { from: From::Runs(self.merged()?), last: None, totals })
+    }
+
+    /// The same, with equal keys as often as they came.
+    pub(super) fn merged(mut self) -> Result<Merge> {
+        if !self.held.is_empty() && (!self.runs.is_empty() || self.held.len() > KEPT) {
             self.spill()?;
         }
         self.held.sort_by(|left, right| left.key.as_bytes().cmp(right.key.as_bytes()));
-        let mut runs = Vec::new();
-        for mut file in self.runs {
-            let back = file.seek(SeekFrom::Start(0));
-            back.map_err(|cause| Error::local("cannot read a spilled listing back", cause))?;
-            runs.push(Run::Disk(BufReader::new(file)));
-        }
+        let mut runs = self.runs.into_iter().map(Run::of).collect::<Result<Vec<_>>>()?;
         if !self.held.is_empty() {
             runs.push(Run::Memory(self.held.into_iter()));
         }
-        Sorted::start(runs, self.totals)
+        Merge::start(runs)
     }
+}
+
+/// Writes objects that are in order into a file without a name.
+fn write_run(objects: impl Iterator<Item = Result<Object>>, folder: &Path) -> Result<File> {
+    let what = || format!("cannot spill a listing to `{}`", folder.display());
+    let broken = |cause| Error::local(what(), cause);
+    let mut writer = BufWriter::new(tempfile::tempfile_in(folder).map_err(broken)?);
+    let mut objects = objects.peekable();
+    let mut block = Vec::new();
+    while objects.peek().is_some() {
+        let mut packer = Packer::default();
+        for object in objects.by_ref().take(BLOCK) {
+            packer.put(&object?, &mut block);
+        }
+        packed::write_block(&block, &mut writer).map_err(broken)?;
+        block.clear();
+    }
+    writer.into_inner().map_err(|cause| broken(cause.into_error()))
 }
 
 enum Run {
     Memory(std::vec::IntoIter<Object>),
-    Disk(BufReader<File>),
+    Disk(BufReader<File>, std::vec::IntoIter<Object>),
 }
 
 impl Run {
+    fn of(mut file: File) -> Result<Self> {
+        let back = file.seek(SeekFrom::Start(0));
+        back.map_err(|cause| Error::local("cannot read a spilled listing back", cause))?;
+        Ok(Self::Disk(BufReader::new(file), Vec::new().into_iter()))
+    }
+
     fn take(&mut self) -> Result<Option<Object>> {
         match self {
             Self::Memory(objects) => Ok(objects.next()),
-            Self::Disk(lines) => {
-                let mut line = Vec::new();
-                let broken = |cause: std::io::Error| Error::local("cannot read a spilled listing back", cause);
-                if lines.read_until(b'\n', &mut line).map_err(broken)? == 0 {
-                    return Ok(None);
+            Self::Disk(reader, objects) => {
+                if let Some(object) = objects.next() {
+                    return Ok(Some(object));
                 }
-                serde_json::from_slice(&line).map(Some).map_err(|cause| broken(cause.into()))
+                *objects =
+                    read_block(reader).map_err(|cause| Error::local("cannot read a spilled listing back", cause))?;
+                Ok(objects.next())
             }
         }
     }
+}
+
+/// The objects of the next block; none at the end.
+fn read_block(reader: &mut BufReader<File>) -> std::io::Result<std::vec::IntoIter<Object>> {
+    let block = packed::read_block(reader)?.unwrap_or_default();
+    let (mut unpacker, mut rest, mut objects) = (Unpacker::default(), &block[..], Vec::with_capacity(BLOCK));
+    while !rest.is_empty() {
+        objects.push(unpacker.take(&mut rest).ok_or(std::io::ErrorKind::InvalidData)?);
+    }
+    Ok(objects.into_iter())
 }
 
 struct Head {
@@ -118,23 +159,61 @@ impl Ord for Head {
     }
 }
 
-/// Objects in byte order of their keys.
-pub struct Sorted {
+/// Runs as one.
+pub(super) struct Merge {
     runs: Vec<Run>,
     heads: BinaryHeap<Reverse<Head>>,
-    last: Option<String>,
-    totals: Totals,
 }
 
-impl Sorted {
-    fn start(mut runs: Vec<Run>, totals: Totals) -> Result<Self> {
+impl Merge {
+    fn start(mut runs: Vec<Run>) -> Result<Self> {
         let mut heads = BinaryHeap::new();
         for (run, objects) in runs.iter_mut().enumerate() {
             if let Some(object) = objects.take()? {
                 heads.push(Reverse(Head { object, run }));
             }
         }
-        Ok(Self { runs, heads, last: None, totals })
+        Ok(Self { runs, heads })
+    }
+
+    fn take(&mut self) -> Result<Option<Object>> {
+        let Some(Reverse(head)) = self.heads.pop() else { return Ok(None) };
+        if let Some(object) = self.runs[head.run].take()? {
+            self.heads.push(Reverse(Head { object, run: head.run }));
+        }
+        Ok(Some(head.object))
+    }
+}
+
+impl Iterator for Merge {
+    type Item = Result<Object>;
+    fn next(&mut self) -> Option<Self::Item> {
+        self.take().transpose()
+    }
+}
+
+/// Objects in byte order of their keys.
+pub struct Sorted {
+    from: From,
+    last: Option<String>,
+    totals: Totals,
+}
+
+enum From {
+    Runs(Merge),
+    /// They come in order.
+    Spool(Outlet),
+}
+
+impl Sorted {
+    /// Objects that come in order already; what they add up to is known when the listing has ended.
+    pub(crate) fn spooled(outlet: Outlet) -> Self {
+        Self { from: From::Spool(outlet), last: None, totals: Totals::default() }
+    }
+
+    /// The same, knowing what it adds up to.
+    pub(crate) fn with(self, totals: Totals) -> Self {
+        Self { totals, ..self }
     }
 
     /// What the whole listing adds up to.
@@ -143,18 +222,21 @@ impl Sorted {
     }
 
     fn pop(&mut self) -> Result<Option<Object>> {
-        while let Some(Reverse(head)) = self.heads.pop() {
-            if let Some(object) = self.runs[head.run].take()? {
-                self.heads.push(Reverse(Head { object, run: head.run }));
-            }
+        loop {
+            let next = match &mut self.from {
+                From::Runs(merge) => merge.take()?,
+                From::Spool(outlet) => outlet.take()?,
+            };
+            let Some(object) = next else { return Ok(None) };
             // A service that lists while keys come and go may name one twice.
-            if self.last.as_deref() == Some(head.object.key.as_str()) {
+            if self.last.as_deref() == Some(object.key.as_str()) {
                 continue;
             }
-            self.last = Some(head.object.key.clone());
-            return Ok(Some(head.object));
+            let last = self.last.get_or_insert_default();
+            last.clear();
+            last.push_str(&object.key);
+            return Ok(Some(object));
         }
-        Ok(None)
     }
 }
 

@@ -1,18 +1,17 @@
 //! The files of a point: what is unchanged since the base is reused, the rest is copied, then all is compared.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use futures::future::{self, Either};
 use futures::stream::{self, StreamExt};
 use sha2::{Digest, Sha256};
 
 use super::compare::{self, Compared, Groups};
-use super::left::Left;
-use super::moment;
-use super::rules::Rules;
-use crate::bucket::sorted::Sorted;
+use super::decide::{Decided, decide, look};
+use super::work::{Job, WorkReader};
 use crate::bucket::transfer::{self, Copied, Target};
 use crate::bucket::{Address, Object, Reader, StoreOptions};
 use crate::error::{Error, Result};
@@ -110,14 +109,6 @@ impl SeenCopies {
     }
 }
 
-/// One line of work: a file, and the earlier copy that may serve.
-#[derive(serde::Serialize, serde::Deserialize)]
-pub(super) struct Job {
-    pub(super) object: Object,
-    pub(super) category: String,
-    pub(super) reuse: Option<FileEntry>,
-}
-
 #[derive(Default)]
 pub(super) struct Tally {
     categories: BTreeMap<String, Count>,
@@ -126,9 +117,11 @@ pub(super) struct Tally {
     reused: Count,
     pub(super) excluded: Count,
     /// Copies of backups that broke off.
-    left: Count,
+    pub(super) left: Count,
     proofs: BTreeMap<crate::listing::ProofKind, u64>,
-    findings: Vec<Finding>,
+    pub(super) findings: Vec<Finding>,
+    /// Points and categories in which copies lie.
+    groups: BTreeSet<String>,
 }
 
 /// What may serve instead of copies that are made anew.
@@ -146,31 +139,22 @@ pub struct Earlier<'a> {
 pub async fn capture(
     plan: &FilesPlan,
     draft: &Draft,
-    Earlier { base, left, at }: Earlier<'_>,
+    earlier: Earlier<'_>,
     scratch: &Scratch,
     events: &Events,
 ) -> Result<FilesCapture> {
-    let rules = Rules::new(&plan.rules)?;
+    let base = earlier.base;
     events.started(Stage::ListFiles, None, None);
-    let earlier = match base {
-        Some(point) => compare::group_names(point.listing(scratch).await?)?,
-        None => BTreeSet::new(),
-    };
-    // The claim names the base by now, so what is seen of its copies from here on holds.
+    // Both of what follows read the base's listing: fetched once, before.
+    if let Some(point) = base {
+        point.listing(scratch).await?;
+    }
+    // The claim names the base by now, so what is seen of its copies from here on holds, for as long as it is fresh.
     let begun = Instant::now();
-    let ((listed, unsure), groups) = futures::try_join!(
-        moment::listed(plan, (&rules, at), scratch, events),
-        compare::list_groups(draft.vault(), earlier)
-    )?;
+    let (groups, decided) =
+        futures::try_join!(look(base, draft, scratch), decide(plan, draft, earlier, scratch, events))?;
+    let Decided { work, mut tally, to_copy } = decided;
     let groups = if begun.elapsed() < FRESH { groups } else { Groups::new() };
-    let base = match base {
-        Some(point) => Some(point.listing(scratch).await?),
-        None => None,
-    };
-    let left = Left::of(draft.vault(), left, &rules).await?;
-    let work = scratch.file("files.work");
-    let mut tally = Tally { findings: unsure, ..Tally::default() };
-    let to_copy = sort_out(listed, (base, left), &rules, &work, &mut tally)?;
     events.ended(Stage::ListFiles);
     if tally.left.files > 0 {
         events.note(format!("{} copies of a backup that broke off are used where they lie", tally.left.files));
@@ -187,7 +171,8 @@ pub async fn capture(
     let (files, since) = loop {
         // The oldest look among those that are compared counts.
         let since = if groups.is_empty() { Instant::now() } else { begun };
-        let compared = check(draft, std::mem::take(&mut groups), &path, events).await?;
+        let written_in = std::mem::take(&mut tally.groups);
+        let compared = check(draft, (std::mem::take(&mut groups), written_in), &path, events).await?;
         if compared.wrong.is_empty() {
             break (compared.equal.files, since);
         }
@@ -228,93 +213,6 @@ fn part(plan: &FilesPlan, tally: Tally, listing: StoredObject, script: StoredObj
     }
 }
 
-/// Decides for every listed file: left out, reused, or to be copied; nothing is copied before all are decided.
-pub(super) fn sort_out(
-    listed: Sorted,
-    (base, mut left): (Option<ListingReader>, Left),
-    rules: &Rules,
-    work: &Path,
-    tally: &mut Tally,
-) -> Result<Count> {
-    let what = || format!("cannot write `{}`", work.display());
-    let mut out = BufWriter::new(create_private(work)?);
-    let mut base = base.map(Iterator::peekable);
-    let mut to_copy = Count::default();
-    let mut frozen = Vec::new();
-    for object in listed {
-        let object = object?;
-        if !rules.takes(&object.key) {
-            tally.excluded.add(object.side.size);
-            continue;
-        }
-        if let FileKind::Special(kind) = &object.kind {
-            let detail = format!("a {kind} is recorded and not opened");
-            tally.findings.push(Finding {
-                part: Some(Part::Files),
-                kind: FindingKind::LeftOut,
-                name: object.key,
-                detail,
-            });
-            continue;
-        }
-        if is_frozen(&object.side) {
-            frozen.push(object.key);
-            continue;
-        }
-        let earlier = base.as_mut().map(|base| find(base, &object.key)).transpose()?.flatten();
-        let category = rules.category(&object.key).to_owned();
-        let mut reuse = earlier.filter(|earlier| unchanged(earlier, &object));
-        if reuse.is_none() && object.kind == FileKind::File {
-            reuse = left.copy_of(&object, &category)?;
-            let count = if reuse.is_some() { &mut tally.left } else { &mut to_copy };
-            count.add(object.side.size);
-        }
-        serde_json::to_writer(&mut out, &Job { object, category, reuse })
-            .map_err(|cause| Error::local(what(), cause.into()))?;
-        out.write_all(b"\n").map_err(|cause| Error::local(what(), cause))?;
-    }
-    out.flush().map_err(|cause| Error::local(what(), cause))?;
-    if let Some(first) = frozen.first() {
-        let count = frozen.len();
-        return Err(Error::usage_hint(
-            format!("{count} objects lie in an archive class that cannot be copied, the first is {first:?}"),
-            "copy them to another storage class first (a restored object keeps its archive class), or leave them out with `exclude`",
-        ));
-    }
-    Ok(to_copy)
-}
-
-/// Classes whose objects S3 neither reads nor copies until they are restored from the archive.
-fn is_frozen(side: &Side) -> bool {
-    matches!(side.class.as_deref(), Some("GLACIER" | "DEEP_ARCHIVE"))
-}
-
-fn find(base: &mut std::iter::Peekable<ListingReader>, key: &str) -> Result<Option<FileEntry>> {
-    while let Some(next) = base.peek() {
-        match next {
-            Ok(entry) if entry.key.as_bytes() > key.as_bytes() => return Ok(None),
-            _ => {}
-        }
-        let entry = base.next().expect("it was just looked at")?;
-        if entry.key == key {
-            return Ok(Some(entry));
-        }
-    }
-    Ok(None)
-}
-
-/// Size, ETag, last modified, storage class; for folders also inode and time of change.
-fn unchanged(earlier: &FileEntry, now: &Object) -> bool {
-    let (before, after) = (&earlier.source, &now.side);
-    earlier.kind == now.kind
-        && (earlier.at.is_some() || earlier.kind != FileKind::File)
-        && before.size == after.size
-        && before.etag == after.etag
-        && before.modified == after.modified
-        && before.class == after.class
-        && before.unix == after.unix
-}
-
 async fn copy_all(
     plan: &FilesPlan,
     draft: &Draft,
@@ -323,16 +221,20 @@ async fn copy_all(
     tally: &mut Tally,
     events: &Events,
 ) -> Result<Written> {
-    let what = || format!("cannot read `{}`", work.display());
-    let file = std::fs::File::open(work).map_err(|cause| Error::local(what(), cause))?;
-    let jobs = BufReader::new(file).lines().map(|line| {
-        let line = line.map_err(|cause| Error::local(what(), cause))?;
-        serde_json::from_str::<Job>(&line).map_err(|cause| Error::local(what(), cause.into()))
-    });
+    let jobs = WorkReader::open(work)?;
     let mut listing = ListingWriter::create(path)?;
     let mut vanished = Vec::new();
     {
-        let mut done = stream::iter(jobs).map(async |job| carry_out(plan, draft, job?, events).await).buffered(WINDOW);
+        let begun = jobs.map(|job| match job {
+            // What is used again takes no work, and is too much to be carried around as if it did.
+            Ok(Job { reuse: Some(earlier), category, .. }) => {
+                let entry = Box::new(FileEntry { category, ..earlier });
+                Either::Right(future::ready(Ok(Outcome::Reused(entry))))
+            }
+            Ok(job) => Either::Left(Box::pin(carry_out(plan, draft, job, events))),
+            Err(error) => Either::Right(future::ready(Err(error))),
+        });
+        let mut done = stream::iter(begun).buffered(WINDOW);
         while let Some(outcome) = done.next().await {
             match outcome? {
                 Outcome::Kept(entry) => tally.take(&entry, Way::Kept, &mut listing)?,
@@ -390,12 +292,9 @@ enum Outcome {
     Vanished(String),
 }
 
+/// Copies a file, or takes over what has no bytes.
 async fn carry_out(plan: &FilesPlan, draft: &Draft, job: Job, events: &Events) -> Result<Outcome> {
-    let Job { object, category, reuse } = job;
-    if let Some(mut earlier) = reuse {
-        earlier.category = category;
-        return Ok(Outcome::Reused(Box::new(earlier)));
-    }
+    let Job { object, category, .. } = job;
     if object.kind == FileKind::File
         && plan.copies == Copies::Versions
         && let Some(id) = object.side.version.clone()
@@ -464,6 +363,10 @@ enum Way {
 }
 
 impl Tally {
+    pub(super) fn of(findings: Vec<Finding>) -> Self {
+        Self { findings, ..Self::default() }
+    }
+
     fn take(&mut self, entry: &FileEntry, way: Way, listing: &mut ListingWriter) -> Result<()> {
         listing.push(entry)?;
         if entry.kind == FileKind::Folder {
@@ -471,7 +374,11 @@ impl Tally {
         }
         let size = entry.source.size;
         self.total.add(size);
-        self.categories.entry(entry.category.clone()).or_default().add(size);
+        match self.categories.get_mut(&entry.category) {
+            Some(count) => count.add(size),
+            None => self.categories.entry(entry.category.clone()).or_default().add(size),
+        }
+        compare::name_group(entry, &mut self.groups);
         match way {
             Way::Copied => self.copied.add(size),
             Way::Reused => self.reused.add(size),
@@ -515,10 +422,15 @@ fn gone(plan: &FilesPlan, vanished: Vec<String>, tally: &mut Tally, events: &Eve
     Ok(())
 }
 
-async fn check(draft: &Draft, groups: Groups, path: &Path, events: &Events) -> Result<Compared> {
+async fn check(
+    draft: &Draft,
+    (groups, names): (Groups, BTreeSet<String>),
+    path: &Path,
+    events: &Events,
+) -> Result<Compared> {
     events.started(Stage::CompareFiles, None, None);
-    let open = || ListingReader::open(path, "the listing just written");
-    let compared = compare::compare(draft.vault(), groups, open, events).await?;
+    let listing = ListingReader::open(path, "the listing just written")?;
+    let compared = compare::compare_with(draft.vault(), groups, names, listing, events).await?;
     events.ended(Stage::CompareFiles);
     Ok(compared)
 }

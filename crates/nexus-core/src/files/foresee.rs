@@ -1,11 +1,12 @@
 //! What a capture of the files would take, from a listing of them and the base point's: nothing is copied.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 
-use super::capture::{FilesPlan, Job, SCRIPT, Tally, sort_out};
+use super::capture::{FilesPlan, SCRIPT, Tally};
+use super::decide::sort_out;
 use super::left::Left;
 use super::rules::Rules;
+use super::work::{Job, WorkReader};
 use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::listing::{FileEntry, FileKind, ListingWriter, Place, Side, hex, proof_of};
@@ -80,12 +81,8 @@ pub async fn foresee(
     let would_be: PointId = "estimate_20000101_000000".parse()?;
     let path = scratch.file("foreseen.jsonl.zst");
     let mut listing = ListingWriter::create(&path)?;
-    let what = || format!("cannot read `{}`", work.display());
-    let file = std::fs::File::open(&work).map_err(|cause| Error::local(what(), cause))?;
-    for line in BufReader::new(file).lines() {
-        let line = line.map_err(|cause| Error::local(what(), cause))?;
-        let job: Job = serde_json::from_str(&line).map_err(|cause| Error::local(what(), cause.into()))?;
-        let entry = foreseen.take(plan, job, (vault_prefix, &would_be));
+    for job in WorkReader::open(&work)? {
+        let entry = foreseen.take(plan, job?, (vault_prefix, &would_be));
         shapes.add(&entry);
         listing.push(&entry)?;
     }

@@ -3,6 +3,7 @@
 pub mod capture;
 pub(crate) mod carry;
 pub mod compare;
+pub(crate) mod decide;
 pub mod foresee;
 pub(crate) mod left;
 pub(crate) mod moment;
@@ -10,3 +11,4 @@ pub mod restore;
 pub mod rules;
 pub mod scratch;
 pub(crate) mod versions;
+mod work;

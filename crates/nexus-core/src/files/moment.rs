@@ -95,7 +95,7 @@ pub(crate) async fn of(
     Ok(Some(wanted.checked_add(apart).unwrap_or(wanted)))
 }
 
-/// The files at a moment, with what cannot be told of them; without one as they are now.
+/// The files at a moment, with what cannot be told of them; `None` where they are to be taken as they are listed now.
 ///
 /// # Errors
 ///
@@ -105,15 +105,14 @@ pub(super) async fn listed(
     (rules, at): (&Rules, Option<Timestamp>),
     scratch: &Scratch,
     events: &Events,
-) -> Result<(Sorted, Vec<Finding>)> {
+) -> Result<Option<(Sorted, Vec<Finding>)>> {
+    let Some(at) = at else { return Ok(None) };
     let prefix = rules.prefix();
-    let plainly = async || Ok((plan.source.list(prefix, scratch.path(), events).await?, Vec::new()));
-    let Some(at) = at else { return plainly().await };
     match plan.source.list_at((prefix, at), |key| rules.takes(key), scratch.path(), events).await {
-        Ok(as_of) => Ok(found(as_of)),
+        Ok(as_of) => Ok(Some(found(as_of))),
         Err(error @ (Error::Denied { .. } | Error::Unsupported { .. })) if plan.copies != Copies::Versions => {
             events.warn(format!("{error}: the files are taken as they are listed, after the instant"));
-            plainly().await
+            Ok(None)
         }
         Err(error) => Err(error),
     }

@@ -8,6 +8,7 @@ mod damage;
 mod drill;
 mod format;
 mod invariants;
+mod listing;
 mod prune;
 mod prune_model;
 mod rehearsals;

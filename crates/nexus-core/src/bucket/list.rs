@@ -1,0 +1,338 @@
+//! Listings of a bucket: several ranges of keys at once, handed on in byte order.
+//!
+//! What a listing may rely on is what the service has shown. Folders that it names can be listed each on its own whatever the order;
+//! within one, a range may begin behind any key only where listings come in byte order: documented for Amazon S3's own
+//! buckets (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>), elsewhere shown by two
+//! keys, such as `a-b/c` before `a/b`, that a walk of folders would name the other way round. Each seam
+//! between two ranges is looked at: the first key behind one is the first of the next, or nothing is relied on any
+//! more. Before the order is shown, nothing of a range is handed out that is not there whole, so that it can be sorted.
+
+mod page;
+mod range;
+mod split;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use futures::stream::{FuturesUnordered, StreamExt};
+
+use self::page::{Cursor, Page, Query};
+use self::range::{Met, Range, Standing};
+use self::split::Seen;
+use super::Object;
+use super::s3::S3;
+use super::sorted::{Sorted, Totals};
+use super::spool::{Held, Inlet, Sum, When, spool};
+use crate::error::{Error, Result};
+use crate::event::{Events, Stage};
+
+/// Pages of one listing that are asked for at once.
+const AT_ONCE: usize = 16;
+/// Folders up to this many are listed each on its own: more of them would cost more requests than they save time.
+const FOLDERS: usize = 16;
+
+/// What listings of a service have shown of it, for those that come later in this process.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    order: AtomicU8,
+    first_version: AtomicBool,
+    held: Held,
+}
+
+/// In which order a service lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// Nobody knows yet.
+    Unknown,
+    /// That of the keys' bytes.
+    Bytes,
+    /// Some other.
+    Other,
+}
+
+impl Shown {
+    fn order(&self) -> Order {
+        match self.order.load(Ordering::Relaxed) {
+            0 => Order::Unknown,
+            1 => Order::Bytes,
+            _ => Order::Other,
+        }
+    }
+
+    /// Another order, once seen, stays.
+    fn show(&self, order: Order) {
+        self.order.fetch_max(order as u8, Ordering::Relaxed);
+    }
+}
+
+/// A listing under way: it is to be driven to its end, whoever reads what comes of it.
+pub(crate) struct Listing {
+    s3: S3,
+    prefix: String,
+    events: Events,
+    ranges: Vec<Range>,
+    /// Those that follow each other, the first included.
+    begun: usize,
+    /// Folders that the service has named, as places to begin at.
+    folders: Vec<String>,
+    seen: Seen,
+    order: Order,
+    totals: Totals,
+    first: Option<Inlet>,
+    sum: Sum,
+    /// Objects that were put in.
+    put: u64,
+}
+
+impl S3 {
+    /// Lists a prefix; what memory should not hold goes into `scratch`.
+    pub(crate) async fn list(&self, prefix: &str, scratch: &Path, events: &Events) -> Result<Sorted> {
+        let known = self.listed_in_another_order();
+        let (listing, sorted) = self.listing(prefix, scratch, events);
+        match listing.run().await {
+            Ok(totals) => Ok(sorted.with(totals)),
+            Err(_) if !known && self.listed_in_another_order() => {
+                drop(sorted);
+                let (listing, sorted) = self.listing(prefix, scratch, &Events::none());
+                Ok(sorted.with(listing.run().await?))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Begins to list a prefix. What comes of it is read on another thread while it is driven.
+    ///
+    /// It fails where a service that had shown byte order leaves it: [`S3::listed_in_another_order`] says so, and the next
+    /// try is one that relies on nothing.
+    pub(crate) fn listing(&self, prefix: &str, scratch: &Path, events: &Events) -> (Listing, Sorted) {
+        let order = self.order();
+        let when = if order == Order::Bytes { When::AsItComes } else { When::AtItsEnd };
+        let (inlet, sum, outlet) = spool(scratch, &self.shown().held, when);
+        let listing = Listing {
+            s3: self.clone(),
+            prefix: prefix.to_owned(),
+            events: events.clone(),
+            ranges: Vec::new(),
+            begun: 0,
+            folders: Vec::new(),
+            seen: Seen::default(),
+            order,
+            totals: Totals::default(),
+            first: Some(inlet),
+            sum,
+            put: 0,
+        };
+        (listing, Sorted::spooled(outlet))
+    }
+
+    /// True when the service has been seen to list in another order than that of bytes.
+    pub(crate) fn listed_in_another_order(&self) -> bool {
+        self.shown().order() == Order::Other
+    }
+
+    /// Directory buckets, which have no order, bear this ending
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/directory-bucket-naming-rules.html>).
+    fn order(&self) -> Order {
+        match self.shown().order() {
+            Order::Unknown if self.is_amazons() => Order::Bytes,
+            shown => shown,
+        }
+    }
+
+    fn is_amazons(&self) -> bool {
+        self.endpoint().is_none() && !self.name().ends_with("--x-s3")
+    }
+
+    /// The names one level below a prefix that have something below them.
+    pub(crate) async fn folders(&self, prefix: &str) -> Result<Vec<String>> {
+        let mut query = Query::of(prefix, Cursor::Start(None)).by_folder();
+        let mut folders: Vec<String> = Vec::new();
+        loop {
+            let page = self.page(&mut query).await?;
+            let names = page.folders.iter().filter_map(|full| full.strip_prefix(prefix));
+            for name in names.map(|name| name.trim_end_matches('/')) {
+                // One that ended a page may come again.
+                if folders.last().map(String::as_str) != Some(name) {
+                    folders.push(name.to_owned());
+                }
+            }
+            match page.next {
+                Some(next) => query.cursor = next,
+                None => return Ok(folders),
+            }
+        }
+    }
+}
+
+impl Listing {
+    /// Lists to the end.
+    pub(crate) async fn run(mut self) -> Result<Totals> {
+        self.begin().await?;
+        let mut asking = FuturesUnordered::new();
+        loop {
+            while asking.len() < AT_ONCE
+                && let Some(at) = self.choose()
+            {
+                let range = &mut self.ranges[at];
+                range.standing = Standing::Asked;
+                let (s3, id, mut query) = (self.s3.clone(), range.id, range.query());
+                asking.push(async move {
+                    let page = s3.page(&mut query).await;
+                    (id, query, page)
+                });
+            }
+            let Some((id, query, page)) = asking.next().await else { break };
+            let at = self.at(id);
+            self.ranges[at].query = query;
+            self.take(at, page?)?;
+        }
+        self.sum.tell(self.put);
+        Ok(self.totals)
+    }
+
+    /// One level of the prefix: where one page holds it and its folders are few, each is a range of its own.
+    async fn begin(&mut self) -> Result<()> {
+        let mut query = Query::of(&self.prefix, Cursor::Start(None)).by_folder();
+        let level = self.s3.page(&mut query).await?;
+        let first = self.first.take().ok_or_else(|| Error::damaged("a listing is begun once"))?;
+        let few = level.next.is_none() && level.folders.len() <= FOLDERS;
+        let mut folders = level.folders;
+        folders.sort_unstable();
+        folders.dedup();
+        // A folder that is not below would be listed for ever, or not at all.
+        let below = folders.iter().all(|folder| folder.len() > self.prefix.len() && folder.starts_with(&self.prefix));
+        if !few || !below {
+            self.folders = folders;
+            let range = self.range(Cursor::Start(None), first);
+            self.ranges.push(range);
+            return Ok(());
+        }
+        let mut objects = level.objects;
+        objects.sort_by(|left, right| left.key.as_bytes().cmp(right.key.as_bytes()));
+        self.count(&objects);
+        self.put += objects.len() as u64;
+        let mut objects = objects.into_iter().peekable();
+        let mut inlet = first;
+        for folder in folders {
+            let of_folder = inlet.followed(self.when());
+            inlet.put(std::iter::from_fn(|| objects.next_if(|object| object.key < folder)).collect())?;
+            inlet.end();
+            inlet = of_folder.followed(self.when());
+            let mut range = self.range(Cursor::Start(None), of_folder);
+            range.query.prefix = folder;
+            self.ranges.push(range);
+        }
+        inlet.put(objects.collect())?;
+        inlet.end();
+        Ok(())
+    }
+
+    fn when(&self) -> When {
+        if self.order == Order::Bytes { When::AsItComes } else { When::AtItsEnd }
+    }
+
+    fn range(&mut self, cursor: Cursor, inlet: Inlet) -> Range {
+        self.begun += 1;
+        Range::new(self.begun, Query::of(&self.prefix, cursor), inlet)
+    }
+
+    fn at(&self, id: usize) -> usize {
+        self.ranges.iter().position(|range| range.id == id).unwrap_or(0)
+    }
+
+    /// The range whose next page is asked for now: the first that waits, or a new one.
+    fn choose(&mut self) -> Option<usize> {
+        let waits = self.ranges.iter().position(|range| range.standing == Standing::Waits);
+        waits.or_else(|| if self.order == Order::Bytes { self.split() } else { None })
+    }
+
+    /// Begins a new range in the middle of what a long one has before it.
+    fn split(&mut self) -> Option<usize> {
+        let long = self.ranges.iter().enumerate().filter(|(_, range)| range.may_be_split());
+        let (at, range) = long.max_by_key(|(_, range)| range.pages)?;
+        let last = range.last.clone()?;
+        let between = (last.as_str(), range.end.as_deref());
+        let Some(middle) = split::middle(between, &range.query.prefix, &self.folders, &self.seen) else {
+            self.ranges[at].cannot_be_split();
+            return None;
+        };
+        self.begun += 1;
+        let right = self.ranges[at].split(self.begun, middle);
+        self.ranges.insert(at + 1, right);
+        Some(at + 1)
+    }
+
+    /// Takes a page in.
+    fn take(&mut self, at: usize, page: Page) -> Result<()> {
+        let outcome = self.ranges[at].take(page);
+        let tells = outcome.out_of_order || (outcome.shows_bytes && self.order == Order::Unknown);
+        let another = outcome.out_of_order || self.s3.listed_in_another_order();
+        if another && self.order == Order::Bytes {
+            return Err(self.disordered());
+        }
+        self.seen.add(&outcome.objects);
+        self.count(&outcome.objects);
+        self.ranges[at].inlet.put(outcome.objects)?;
+        if tells {
+            self.learn(if outcome.out_of_order { Order::Other } else { Order::Bytes });
+        }
+        if self.ranges[at].is_done() {
+            self.put += self.ranges[at].finish()?;
+        }
+        self.join(at)
+    }
+
+    /// What is handed out from now on goes by what a page has shown.
+    fn learn(&mut self, order: Order) {
+        self.s3.shown().show(order);
+        self.order = order;
+        if order == Order::Bytes {
+            self.ranges.iter().for_each(|range| range.inlet.release());
+        }
+    }
+
+    /// Looks at the seams of a range, and lets go of what has ended and has been looked at.
+    fn join(&mut self, at: usize) -> Result<()> {
+        let from = at.saturating_sub(1);
+        for left in (from..=at).rev() {
+            let Some(right) = self.ranges.get(left).and_then(|range| range.right) else { continue };
+            let right = self.at(right);
+            if self.ranges[right].is_empty_at_first() {
+                self.ranges[left].split_failed();
+            } else if self.ranges[right].first != Met::NotYet {
+                self.ranges[left].split_served();
+            }
+            let (beyond, first) = (&self.ranges[left].beyond, &self.ranges[right].first);
+            let known = *beyond != Met::NotYet && *first != Met::NotYet;
+            // In a bucket of Amazon's it is that somebody wrote or removed one in between.
+            if known && beyond != first && !self.s3.is_amazons() {
+                return Err(self.disordered());
+            }
+        }
+        let joined = |ranges: &[Range], range: &Range| {
+            range.is_done()
+                && range.right.is_none_or(|id| ranges.iter().any(|right| right.id == id && right.first != Met::NotYet))
+        };
+        // Only what lies left of nothing that still looks at it may go.
+        for left in (0..self.ranges.len()).rev() {
+            let looked_at = self.ranges[..left].iter().any(|range| range.right == Some(self.ranges[left].id));
+            if !looked_at && joined(&self.ranges, &self.ranges[left]) {
+                self.ranges.remove(left);
+            }
+        }
+        Ok(())
+    }
+
+    fn disordered(&self) -> Error {
+        self.s3.shown().show(Order::Other);
+        let what = format!("s3://{}/{} was listed in byte order and then in another", self.s3.name(), self.prefix);
+        Error::Unsupported { what }
+    }
+
+    fn count(&mut self, objects: &[Object]) {
+        let bytes = objects.iter().map(|object| object.side.size).sum();
+        self.totals.files += objects.len() as u64;
+        self.totals.bytes += bytes;
+        self.events.advanced(Stage::ListFiles, objects.len() as u64, bytes);
+    }
+}

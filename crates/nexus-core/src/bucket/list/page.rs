@@ -1,0 +1,236 @@
+//! One page of a listing, by whichever version of the request the service knows.
+
+use std::sync::atomic::Ordering;
+
+use aws_sdk_s3::operation::list_objects::ListObjectsOutput;
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+use aws_sdk_s3::types::{CommonPrefix, EncodingType, Object as Listed};
+
+use crate::bucket::Object;
+use crate::bucket::failure::{FailureKind, failure};
+use crate::bucket::s3::{S3, decode, listed};
+use crate::error::{Error, Result};
+
+/// What a page is asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Query {
+    pub(super) prefix: String,
+    pub(super) cursor: Cursor,
+    delimiter: Option<&'static str>,
+    circle: Circle,
+}
+
+/// Where a page begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Cursor {
+    /// At the first key of the prefix, or at the first behind a key.
+    Start(Option<String>),
+    /// Where the page before said.
+    Token(String),
+    /// The same of the first version of the request: behind a key.
+    Marker(String),
+}
+
+/// A page.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    pub(super) objects: Vec<Object>,
+    pub(super) folders: Vec<String>,
+    /// Where the next one begins, if there is one.
+    pub(super) next: Option<Cursor>,
+}
+
+/// Tells that places come again, however many there are, by one of them: it is kept for as long as twice as many pages as
+/// the one before (<https://en.wikipedia.org/wiki/Cycle_detection#Brent's_algorithm>).
+#[derive(Debug, Clone, Default)]
+struct Circle {
+    kept: Option<String>,
+    since: u64,
+    pages: u64,
+}
+
+impl Circle {
+    fn closes(&mut self, place: &str) -> bool {
+        if self.kept.as_deref() == Some(place) {
+            return true;
+        }
+        self.since += 1;
+        if self.since > self.pages {
+            (self.since, self.pages) = (0, self.pages * 2 + 1);
+            self.kept = Some(place.to_owned());
+        }
+        false
+    }
+}
+
+impl Query {
+    pub(super) fn of(prefix: &str, cursor: Cursor) -> Self {
+        Self { prefix: prefix.to_owned(), cursor, delimiter: None, circle: Circle::default() }
+    }
+
+    pub(super) fn by_folder(self) -> Self {
+        Self { delimiter: Some("/"), ..self }
+    }
+}
+
+impl S3 {
+    /// Asks for a page. Where it says that there is more, it says where, and that is another place than before.
+    pub(super) async fn page(&self, query: &mut Query) -> Result<Page> {
+        let first_version = &self.shown().first_version;
+        let mut page = None;
+        // A token is the second version's own.
+        let second = match query.cursor {
+            Cursor::Token(_) => true,
+            Cursor::Marker(_) => false,
+            Cursor::Start(_) => !first_version.load(Ordering::Relaxed),
+        };
+        if second {
+            page = self.second_version(query).await?;
+        }
+        let page = if let Some(page) = page {
+            page
+        } else {
+            let page = self.first_version(query).await?;
+            first_version.store(true, Ordering::Relaxed);
+            page
+        };
+        if let Some(Cursor::Token(place) | Cursor::Marker(place)) = &page.next
+            && (query.circle.closes(place)
+                || matches!(&query.cursor, Cursor::Token(before) | Cursor::Marker(before) if before == place))
+        {
+            let what = format!("cannot list s3://{}/{}: the service repeats its pages", self.name(), query.prefix);
+            return Err(Error::Unsupported { what });
+        }
+        Ok(page)
+    }
+
+    /// `None` where the service does not know this version of the request.
+    async fn second_version(&self, query: &Query) -> Result<Option<Page>> {
+        let (after, token) = match &query.cursor {
+            Cursor::Start(after) => (after.clone(), None),
+            Cursor::Token(token) => (None, Some(token.clone())),
+            Cursor::Marker(_) => (None, None),
+        };
+        let page = self
+            .attempt(0, async || {
+                let request = self.client().list_objects_v2().bucket(self.name()).prefix(&query.prefix);
+                let request =
+                    request.encoding_type(EncodingType::Url).set_delimiter(query.delimiter.map(str::to_owned));
+                let request = request.set_start_after(after.clone()).set_continuation_token(token.clone());
+                request.send().await.map_err(failure)
+            })
+            .await;
+        match page {
+            Ok(page) => self.read_second(query, &page).map(Some),
+            Err(failure) if failure.kind == FailureKind::Unsupported && token.is_none() => Ok(None),
+            Err(failure) => Err(failure.into_error(self.at(query))),
+        }
+    }
+
+    async fn first_version(&self, query: &Query) -> Result<Page> {
+        let marker = match &query.cursor {
+            Cursor::Start(after) => after.clone(),
+            Cursor::Marker(key) => Some(key.clone()),
+            Cursor::Token(_) => None,
+        };
+        let page = self
+            .attempt(0, async || {
+                let request = self.client().list_objects().bucket(self.name()).prefix(&query.prefix);
+                let request =
+                    request.encoding_type(EncodingType::Url).set_delimiter(query.delimiter.map(str::to_owned));
+                request.set_marker(marker.clone()).send().await.map_err(failure)
+            })
+            .await
+            .map_err(|failure| failure.into_error(self.at(query)))?;
+        self.read_first(query, &page)
+    }
+
+    fn read_second(&self, query: &Query, page: &ListObjectsV2Output) -> Result<Page> {
+        let encoded = page.encoding_type() == Some(&EncodingType::Url);
+        let mut read = self.read_lines(query, page.contents(), page.common_prefixes(), encoded)?;
+        if page.is_truncated() == Some(true) {
+            // Services that know only the first version answer as if it had been asked for.
+            let token = page.next_continuation_token().map(|token| Cursor::Token(token.to_owned()));
+            read.next = Some(token.or_else(|| last(&read)).ok_or_else(|| self.nowhere(query))?);
+        }
+        Ok(read)
+    }
+
+    /// Amazon S3 says where to go on only when folders were asked for; else it is behind the last key
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjects.html>).
+    fn read_first(&self, query: &Query, page: &ListObjectsOutput) -> Result<Page> {
+        let encoded = page.encoding_type() == Some(&EncodingType::Url);
+        let mut read = self.read_lines(query, page.contents(), page.common_prefixes(), encoded)?;
+        if page.is_truncated() == Some(true) {
+            let said = page.next_marker().filter(|text| !text.is_empty()).and_then(|text| decode(text, encoded));
+            read.next = Some(said.map(Cursor::Marker).or_else(|| last(&read)).ok_or_else(|| self.nowhere(query))?);
+        }
+        Ok(read)
+    }
+
+    fn read_lines(&self, query: &Query, keys: &[Listed], folders: &[CommonPrefix], encoded: bool) -> Result<Page> {
+        let unusable = || Error::Unsupported {
+            what: format!("{}: the service lists an object without a usable key", self.at(query)),
+        };
+        let mut read = Page { objects: Vec::with_capacity(keys.len()), ..Page::default() };
+        for object in keys {
+            let object = listed(object, encoded).ok_or_else(unusable)?;
+            if !object.key.starts_with(&query.prefix) {
+                return Err(Error::Unsupported {
+                    what: format!("{}: the service lists {:?}, which lies elsewhere", self.at(query), object.key),
+                });
+            }
+            // What XML cannot carry comes as this where keys are not spelled for URLs.
+            if !encoded && object.key.contains('\u{fffd}') {
+                return Err(Error::Unsupported {
+                    what: format!(
+                        "{}: the service does not spell keys for URLs, and so cannot say what {:?} is called",
+                        self.at(query),
+                        object.key
+                    ),
+                });
+            }
+            read.objects.push(object);
+        }
+        for folder in folders {
+            read.folders.extend(folder.prefix().and_then(|text| decode(text, encoded)));
+        }
+        Ok(read)
+    }
+
+    /// What was attempted.
+    fn at(&self, query: &Query) -> String {
+        let place = format!("cannot list s3://{}/{}", self.name(), query.prefix);
+        match &query.cursor {
+            Cursor::Start(None) | Cursor::Token(_) => place,
+            Cursor::Start(Some(key)) | Cursor::Marker(key) => format!("{place} behind {key:?}"),
+        }
+    }
+
+    fn nowhere(&self, query: &Query) -> Error {
+        let what = format!("{}: the service says there is more and does not say where to go on", self.at(query));
+        Error::Unsupported { what }
+    }
+}
+
+/// The last thing on a page; where it has folders, too, the last in byte order.
+fn last(page: &Page) -> Option<Cursor> {
+    let key = page.objects.last().map(|object| &object.key);
+    key.into_iter().chain(&page.folders).max().cloned().map(Cursor::Marker)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_that_come_again_are_noticed_however_many_there_are() {
+        for circle in [1, 2, 3, 10, 1_000] {
+            let mut noticed = Circle::default();
+            let most = 4 * circle + 4;
+            assert!((0..most).any(|page| noticed.closes(&format!("{}", page % circle))), "{most} pages of {circle}");
+        }
+        let mut never = Circle::default();
+        assert!((0..10_000).all(|page| !never.closes(&format!("{page}"))));
+    }
+}

@@ -1,0 +1,128 @@
+//! Listings name every object exactly once, in byte order: whatever the shape of the bucket, the size of its pages, the order in
+//! which the service lists, and the version of the request that it knows.
+
+use std::path::Path;
+
+use nexus_core::bucket::{Bucket, Reader};
+use nexus_core::error::Error;
+use nexus_core::event::Events;
+use nexus_sandbox::{NewObject, Quirks, Service, ServiceOptions};
+use nexus_testkit::services::Endpoint;
+use nexus_testkit::synthetic::{Oddity, Options, SOURCE, Synthetic};
+
+use crate::conformance::service;
+use crate::world::{client, hasty};
+
+async fn keys(reader: &Reader, prefix: &str, scratch: &Path) -> Vec<String> {
+    let listed = reader.list(prefix, scratch, &Events::none()).await.expect("a listing");
+    listed.map(|object| object.expect("an object").key).collect()
+}
+
+/// Buckets of different shapes.
+fn shapes() -> Vec<(&'static str, Vec<String>)> {
+    let many = |count: usize, key: &dyn Fn(usize) -> String| (0..count).map(key).collect::<Vec<_>>();
+    let mut odd: Vec<String> =
+        ["a", "a!", "a/", "a/b", "a/b!", "a/b/c", "a//b", "a-b/c", "/x", "//", "ä/ö", "a\u{301}/o"]
+            .map(str::to_owned)
+            .into();
+    odd.extend(["a+b c%20/?#&", "a\nb", "a\u{1}b", "\u{10fffe}", "../x", "./y", "z/../z"].map(str::to_owned));
+    vec![
+        ("nothing", Vec::new()),
+        ("one", vec!["one".to_owned()]),
+        ("odd", odd),
+        ("flat", many(400, &|number| format!("{:04}", number * 7))),
+        ("a few folders", many(400, &|number| format!("{}/{number}", number % 9))),
+        ("many folders", many(400, &|number| format!("folder-{:03}/{number}", number % 90))),
+        ("unequal", many(400, &|number| if number < 350 { format!("big/{number}") } else { format!("s{number}/x") })),
+        ("deep", many(300, &|number| format!("{}/{}/{}/{number}", number % 3, number % 5, number % 7))),
+        ("turned", many(300, &|number| format!("{}{}", ["a/", "a-b/", "a!", "a."][number % 4], number))),
+    ]
+}
+
+#[tokio::test]
+async fn every_object_is_listed_once_whatever_the_shape_the_page_and_the_order() {
+    let scratch = tempfile::tempdir().expect("a temporary folder");
+    for unordered_listing in [false, true] {
+        for page_size in [1, 7, 1_000] {
+            let quirks = Quirks { unordered_listing, ..Quirks::default() };
+            let options = ServiceOptions { page_size, quirks, ..ServiceOptions::default() };
+            let sandbox = Service::start(options).expect("a free port");
+            for (at, (shape, all)) in shapes().into_iter().enumerate() {
+                let bucket = format!("shape-{at}");
+                sandbox.store().create_bucket(&bucket);
+                for key in &all {
+                    sandbox.store().put(&bucket, key, NewObject::new(b"x".to_vec())).expect("a bucket");
+                }
+                // A client of its own each time: nothing is known of the service yet.
+                let reader = Bucket::S3(client(&sandbox, hasty(3)).bucket(&bucket)).reader();
+                for prefix in ["", "a", "a/", "big/"] {
+                    let mut wanted: Vec<_> = all.iter().filter(|key| key.starts_with(prefix)).cloned().collect();
+                    wanted.sort();
+                    let what = format!("{shape} below {prefix:?}, pages of {page_size}, unordered {unordered_listing}");
+                    assert_eq!(keys(&reader, prefix, scratch.path()).await, wanted, "{what}");
+                }
+            }
+        }
+    }
+}
+
+fn synthetic(objects: u64, page: usize, oddity: Oddity) -> (Synthetic, Reader) {
+    let synthetic = Synthetic::start(Options { objects, page, oddity, ..Options::default() });
+    let endpoint = Endpoint { url: synthetic.endpoint(), access_key: "a".into(), secret_key: "b".into() };
+    let reader = Bucket::S3(service(endpoint).bucket(SOURCE)).reader();
+    (synthetic, reader)
+}
+
+fn requests(synthetic: &Synthetic) -> u64 {
+    ["ListObjects", "ListObjectsV2"].iter().filter_map(|name| synthetic.counts().get(*name).copied()).sum()
+}
+
+#[tokio::test]
+async fn fifty_thousand_objects_are_each_listed_once_in_ranges_that_are_split() {
+    let scratch = tempfile::tempdir().expect("a temporary folder");
+    for page in [13, 100, 1_000] {
+        let (synthetic, reader) = synthetic(50_000, page, Oddity::None);
+        let found = keys(&reader, "", scratch.path()).await;
+        assert!(
+            (0..50_000).all(|number| found[usize::try_from(number).expect("small")] == synthetic.keys().key(number))
+        );
+        assert_eq!(found.len(), 50_000);
+        let pages = 50_000_u64.div_ceil(page as u64);
+        assert!(requests(&synthetic) < pages + pages / 4 + 20, "{} requests for {pages} pages", requests(&synthetic));
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_of_a_clinics_size_takes_a_level_and_its_pages() {
+    let scratch = tempfile::tempdir().expect("a temporary folder");
+    let (synthetic, reader) = synthetic(17_541, 1_000, Oddity::None);
+    let found = keys(&reader, "", scratch.path()).await;
+    let of = |folder: &str| found.iter().filter(|key| key.starts_with(folder)).count().div_ceil(1_000);
+    let pages: usize = ["archive/", "assets-old/", "assets/", "media/", "photos/", "tiny/"].map(of).iter().sum();
+    assert_eq!(requests(&synthetic), 1 + pages as u64);
+}
+
+#[tokio::test]
+async fn services_that_know_one_version_of_the_request_or_name_no_token_are_listed_whole() {
+    let scratch = tempfile::tempdir().expect("a temporary folder");
+    for oddity in [Oddity::FirstVersionOnly, Oddity::NoToken, Oddity::NoSpelling] {
+        for prefix in ["", "photos/", "media/0"] {
+            let (synthetic, reader) = synthetic(3_000, 50, oddity);
+            let all = (0..3_000).map(|number| synthetic.keys().key(number));
+            let wanted: Vec<_> = all.filter(|key| key.starts_with(prefix)).collect();
+            assert_eq!(keys(&reader, prefix, scratch.path()).await, wanted, "{oddity:?} below {prefix:?}");
+        }
+        let (_synthetic, reader) = synthetic(3_000, 2, oddity);
+        let folders = ["archive", "assets-old", "assets", "media", "photos", "tiny"];
+        assert_eq!(reader.folders("").await.expect("folders"), folders, "{oddity:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_repeats_its_tokens_ends_with_an_error() {
+    let scratch = tempfile::tempdir().expect("a temporary folder");
+    let (synthetic, reader) = synthetic(3_000, 50, Oddity::Circle);
+    let error = reader.list("", scratch.path(), &Events::none()).await.err();
+    assert!(matches!(&error, Some(Error::Unsupported { what }) if what.contains("repeats its pages")), "{error:?}");
+    assert!(requests(&synthetic) < 200, "{}", requests(&synthetic));
+}
