@@ -341,6 +341,10 @@ pub struct ShowArgs {
     /// nexus and without
     #[arg(long)]
     pub runbook: bool,
+    /// Print where the copies of its files lie as a manifest for S3 Batch Operations: bucket, URL-encoded key, and the version
+    /// id of a point of versions
+    #[arg(long, conflicts_with_all = ["runbook", "json"])]
+    pub batch_manifest: bool,
     #[command(flatten)]
     pub vault: VaultArgs,
     #[command(flatten)]

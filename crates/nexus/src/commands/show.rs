@@ -6,6 +6,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use nexus_core::error::Result;
+use nexus_core::files::batch;
 use nexus_core::point::{JournalEntry, Manifest, Part, Proof, Verdict};
 use nexus_core::vault::{Found, RecoveryPoint};
 use serde::Serialize;
@@ -44,6 +45,9 @@ pub async fn run(run: &Run, args: &ShowArgs) -> Result<Outcome> {
     let found = vault.find(&args.point, &[]).await?;
     passed_over(run, &found);
     let point = &found.point;
+    if args.batch_manifest {
+        return batch_manifest(run, point).await;
+    }
     if args.runbook {
         return Ok(print(run, &runbook::Runbook::of(run, point)));
     }
@@ -69,6 +73,17 @@ pub async fn run(run: &Run, args: &ShowArgs) -> Result<Outcome> {
         run.terminal.warn(&format!("the journal entry {key} cannot be read: {reason}"));
     }
     Ok(Outcome::of(state != State::Failed))
+}
+
+/// Prints the manifest as the listing is read.
+async fn batch_manifest(run: &Run, point: &RecoveryPoint) -> Result<Outcome> {
+    let manifest = batch::Manifest::of(point)?;
+    for entry in point.listing(&run.scratch).await? {
+        if let Some(line) = manifest.line(&entry?)? {
+            run.terminal.raw(&line);
+        }
+    }
+    Ok(Outcome::Done)
 }
 
 fn print(run: &Run, page: &runbook::Runbook) -> Outcome {

@@ -80,6 +80,10 @@ async fn a_point_of_versions_copies_nothing_and_brings_everything_back() {
     );
     app.run(&["prune", "--yes"]).ends_with(0);
     app.run(&["verify", &id]).ends_with(0);
+    let manifest = app.run(&["show", &id, "--batch-manifest"]).ends_with(0).out;
+    let lines: Vec<Vec<&str>> = manifest.lines().map(|line| line.split(',').collect()).collect();
+    assert!(lines.len() == 8 && lines.iter().all(|line| line.len() == 3 && line[0] == app.bucket), "{manifest}");
+    assert!(lines.iter().any(|line| line[1] == "documents/2024/report%20%2B1%20%28copy%29.pdf"), "{manifest}");
 }
 
 #[tokio::test]
