@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::Semaphore;
 
 use self::page::{Cursor, Page, Query};
 use self::range::{Met, Range, Standing};
@@ -31,12 +32,23 @@ const AT_ONCE: usize = 16;
 /// Folders up to this many are listed each on its own: more of them would cost more requests than they save time.
 const FOLDERS: usize = 16;
 
-/// What listings of a service have shown of it, for those that come later in this process.
-#[derive(Debug, Default)]
+/// Pages of all listings of a service that are asked for at once: each takes up to a megabyte while it is taken apart.
+const PAGES: usize = 32;
+
+/// What listings of a service have shown of it, for those that come later in this process, and what they share.
+#[derive(Debug)]
 pub(crate) struct Shown {
     order: AtomicU8,
     first_version: AtomicBool,
     held: Held,
+    pages: Semaphore,
+}
+
+impl Default for Shown {
+    fn default() -> Self {
+        let (order, first_version) = (AtomicU8::new(Order::Unknown as u8), AtomicBool::new(false));
+        Self { order, first_version, held: Held::default(), pages: Semaphore::new(PAGES) }
+    }
 }
 
 /// In which order a service lists.

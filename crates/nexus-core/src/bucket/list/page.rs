@@ -76,6 +76,7 @@ impl Query {
 impl S3 {
     /// Asks for a page. Where it says that there is more, it says where, and that is another place than before.
     pub(super) async fn page(&self, query: &mut Query) -> Result<Page> {
+        let _turn = self.shown().pages.acquire().await.expect("this semaphore is never closed");
         let first_version = &self.shown().first_version;
         let mut page = None;
         // A token is the second version's own.
