@@ -5,7 +5,8 @@
 The command's standard output and standard error go to the files OUTPUT and ERRORS. Linux hands over, with a child,
 what those took that the child had waited for: processor time is that of all processes of the command, and `peak` the
 memory of whichever of them was the largest. What each of them took is looked up several times a second: `processes`
-has by name the high-water mark that was seen last, and `scratch` the most bytes that the folder TMPDIR held.
+has by name the high-water mark that was seen last, and `scratch` the most bytes that the folder TMPDIR held, with what
+they keep open and have removed already.
 
 It is a small process of its own because Linux counts the memory of whoever starts a process as that
 process's first peak: started from a large one, a small tool looks large.
@@ -14,6 +15,7 @@ process's first peak: started from a large one, a small tool looks large.
 import json
 import os
 import signal
+import stat
 import sys
 import time
 
@@ -29,7 +31,7 @@ class Watch:
         self.peaks, self.largest = {}, 0
 
     def look(self):
-        waiting = [self.child]
+        waiting, removed = [self.child], {}
         while waiting:
             pid = waiting.pop()
             try:
@@ -42,7 +44,21 @@ class Watch:
             except (OSError, KeyError):
                 continue  # It is gone, or going.
             self.peaks[name] = max(peak, self.peaks.get(name, 0))
-        self.largest = max(self.largest, size(self.scratch))
+            removed |= open_and_removed(pid)
+        self.largest = max(self.largest, size(self.scratch) + sum(removed.values()))
+
+
+def open_and_removed(pid):
+    """The bytes of files without a name that a process has open, by file."""
+    found = {}
+    try:
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            file = os.stat(f"/proc/{pid}/fd/{number}")
+            if stat.S_ISREG(file.st_mode) and file.st_nlink == 0:
+                found[file.st_dev, file.st_ino] = file.st_size
+    except OSError:
+        pass  # It is gone, or going.
+    return found
 
 
 def size(folder):
