@@ -2,6 +2,7 @@
 //!
 //! It leaves nothing behind: what it tries, it tries on small objects of its own, which go again.
 
+mod abilities;
 mod database;
 mod drill;
 mod estimate;

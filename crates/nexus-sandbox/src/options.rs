@@ -44,7 +44,8 @@ pub struct Quirks {
     pub no_classes: bool,
     /// Operations, by their S3 names, that answer `NotImplemented`.
     pub missing: &'static [&'static str],
-    /// Header fields that a request must not have; a name that ends with `*` stands for all that begin so.
+    /// Header fields that a request must not have; a name that ends with `*` stands for all that begin so, and one with the
+    /// name of an operation and a blank before it is for requests of that operation alone.
     pub refused_headers: &'static [&'static str],
     /// How a header field is refused.
     pub header_refusal: HeaderRefusal,

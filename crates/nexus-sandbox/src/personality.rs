@@ -91,8 +91,13 @@ fn r2() -> Quirks {
         ],
         // `Header 'x-amz-tagging' with value '…' not implemented`:
         // https://github.com/openreplay/openreplay/issues/2018; locks are marked alike in
-        // https://developers.cloudflare.com/r2/api/s3/api/
-        refused_headers: &["x-amz-tagging", "x-amz-tagging-directive", "x-amz-object-lock-*"],
+        // https://developers.cloudflare.com/r2/api/s3/api/, and so are the conditions on the source of a part.
+        refused_headers: &[
+            "x-amz-tagging",
+            "x-amz-tagging-directive",
+            "x-amz-object-lock-*",
+            "UploadPartCopy x-amz-copy-source-if-*",
+        ],
         header_refusal: HeaderRefusal::NotImplemented,
         // https://github.com/bitfoundation/bitplatform/issues/13362
         no_signed_trailers: true,

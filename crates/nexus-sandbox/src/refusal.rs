@@ -16,7 +16,7 @@ impl Quirks {
             return Err(not_implemented(format!("{operation} not implemented")));
         }
         for (name, value) in headers {
-            if self.refused_headers.iter().any(|refused| covers(refused, name.as_str())) {
+            if self.refused_headers.iter().any(|refused| covers(refused, operation, name.as_str())) {
                 return Err(self.refused(name.as_str(), value.to_str().unwrap_or_default()));
             }
         }
@@ -43,7 +43,12 @@ impl Quirks {
     }
 }
 
-fn covers(refused: &str, name: &str) -> bool {
+fn covers(refused: &str, operation: &str, name: &str) -> bool {
+    let refused = match refused.split_once(' ') {
+        Some((of, refused)) if of == operation => refused,
+        Some(_) => return false,
+        None => refused,
+    };
     match refused.strip_suffix('*') {
         Some(start) => name.starts_with(start),
         None => name == refused,

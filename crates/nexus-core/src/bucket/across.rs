@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumMode, ChecksumType, CompletedPart};
+use aws_sdk_s3::types::{ChecksumType, CompletedPart};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Bytes, BytesMut};
@@ -14,8 +14,10 @@ use md5::{Digest as _, Md5};
 use super::Object;
 use super::failure::{Failure, failure};
 use super::hashes::{Hasher, Hashes};
+use super::kept::confirm_kept;
 use super::s3::{Headed, S3, bare, headers_of};
-use super::transfer::{Done, Once, Target, begin, conditional, put_content, tags};
+use super::tags::tags;
+use super::transfer::{Done, Once, Target, begin, conditional, put_content};
 use super::upload::{SINGLE, part_size, sent_part};
 use crate::listing::{ProofKind, Side, hex, is_md5_shaped};
 
@@ -37,7 +39,7 @@ struct Passed {
 pub(super) async fn across(from: &S3, object: &Object, into: &S3, target: &Target) -> std::result::Result<Done, Once> {
     let what = || {
         let (to, key) = (into.name(), &target.key);
-        format!("cannot copy s3://{}/{} to s3://{to}/{key} on another service", from.name(), object.key)
+        format!("cannot copy s3://{}/{} to s3://{to}/{key} through this machine", from.name(), object.key)
     };
     let passed = if object.side.size <= SINGLE {
         conditional(Box::pin(whole(from, object, into, target)).await, what)?
@@ -68,8 +70,9 @@ async fn whole(from: &S3, object: &Object, into: &S3, target: &Target) -> std::r
     let hashes = passing.finish();
     let check = BASE64.encode(Md5::digest(&content));
     into.service.pace.through(size).await;
-    let put = async || put_content(into, target, &headers, (tags.clone(), Some(&check)), content.clone()).await;
-    let etag = into.attempt(size, put).await?;
+    let put = async || put_content(into, target, &headers, (&tags, &check), content.clone()).await;
+    let etag = into.attempt(size, put).await.map_err(|failure| tags.refused(failure, into))?;
+    confirm_kept(into, &target.key, &headers, &tags).await?;
     Ok(Passed { vouched, etag, expected: hashes.md5.clone(), hashes })
 }
 
@@ -77,7 +80,7 @@ async fn whole(from: &S3, object: &Object, into: &S3, target: &Target) -> std::r
 async fn in_parts(from: &S3, object: &Object, into: &S3, target: &Target) -> std::result::Result<Passed, Failure> {
     let headed = from.head_of(object).await?;
     let tags = tags(from, object).await?;
-    let upload = begin(into, &headed, tags, target).await?;
+    let upload = begin(into, &headed, &tags, target).await?;
     let done = async {
         let Sent { hashes, expected, parts } = send_parts(from, object, into, (&target.key, &upload)).await?;
         let vouched = headed.checksummed.as_deref().and_then(|checksum| hashes.have(checksum));
@@ -85,6 +88,7 @@ async fn in_parts(from: &S3, object: &Object, into: &S3, target: &Target) -> std
             return Err(Failure::transient("what was read has another checksum than the service says"));
         }
         let completed = into.complete(&target.key, &upload, parts, false).await?;
+        confirm_kept(into, &target.key, &headed.headers, &tags).await?;
         Ok(Passed { hashes, vouched: vouched == Some(true), etag: completed.etag, expected })
     }
     .await;
@@ -173,8 +177,16 @@ async fn read(from: &S3, object: &Object, range: Option<(u64, u64)>) -> std::res
             .set_if_match(condition.clone())
             .set_range(span.clone())
             // The whole is then compared with its checksum, where the service has one, as it arrives.
-            .set_checksum_mode(range.is_none().then_some(ChecksumMode::Enabled));
-        let mut answer = request.send().await.map_err(failure)?;
+            .set_checksum_mode(from.checksum_mode().filter(|_| range.is_none()));
+        let mut answer = request.send().await.map_err(|error| {
+            let failure = failure(error);
+            // It is asked again without: Backblaze B2 refuses to be asked for checksums.
+            if failure.mentions("x-amz-checksum-mode") && from.checksum_mode().is_some() {
+                from.service.learned.has_no_checksum_mode();
+                return Failure::transient(failure.to_string());
+            }
+            failure
+        })?;
         // Some services pass over the condition.
         if object.side.etag.is_some() && answer.e_tag().map(bare) != object.side.etag {
             return Err(Failure::changed("the source has another ETag than in the listing"));

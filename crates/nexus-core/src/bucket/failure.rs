@@ -12,6 +12,12 @@ pub(crate) struct Failure {
     cause: Cause,
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.cause.fmt(formatter)
+    }
+}
+
 /// What to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FailureKind {
@@ -69,6 +75,11 @@ impl Failure {
         self.cause.to_string().strip_prefix(code).is_some_and(|rest| rest.starts_with(':'))
     }
 
+    /// True when the service's words have this among them.
+    pub(crate) fn mentions(&self, text: &str) -> bool {
+        self.cause.to_string().to_lowercase().contains(text)
+    }
+
     /// The same, as a thing that the service cannot do.
     pub(crate) fn unsupported(self) -> Self {
         Self { kind: FailureKind::Unsupported, ..self }
@@ -109,11 +120,20 @@ where
 
 fn kind_of(status: u16, code: Option<&str>) -> FailureKind {
     match (status, code.unwrap_or("")) {
-        (_, "SlowDown" | "ServiceUnavailable" | "Throttling" | "ThrottlingException" | "TooManyRequests")
+        // The last is 403 and Wasabi's: https://docs.wasabi.com/docs/rest-api-introduction
+        (
+            _,
+            "SlowDown"
+            | "ServiceUnavailable"
+            | "Throttling"
+            | "ThrottlingException"
+            | "TooManyRequests"
+            | "RequestRateLimitExceeded",
+        )
         | (429 | 503, _) => FailureKind::Throttled,
         (_, "NoSuchBucket") => FailureKind::NoBucket,
         (_, "NoSuchUpload") => FailureKind::NoUpload,
-        (_, "NotImplemented") | (501, _) => FailureKind::Unsupported,
+        (_, "NotImplemented") | (405 | 501, _) => FailureKind::Unsupported,
         (_, "RequestTimeout" | "InternalError" | "OperationAborted" | "ConditionalRequestConflict") => {
             FailureKind::Transient
         }

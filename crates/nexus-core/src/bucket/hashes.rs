@@ -8,6 +8,11 @@ use sha2::Sha256;
 use crate::listing::hex;
 use crate::point::FileHash;
 
+/// The MD5 of content as `Content-MD5` has it.
+pub(crate) fn content_md5(content: &[u8]) -> String {
+    BASE64.encode(Md5::digest(content))
+}
+
 /// What content is told by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hashes {

@@ -1,22 +1,29 @@
 //! Bytes outside: an S3 bucket or a folder, handed on as the right to read, to write, or to remove.
 
+pub mod abilities;
 mod across;
 pub mod address;
 mod climb;
+pub mod create;
 pub(crate) mod failure;
 pub mod folder;
 pub mod hashes;
 pub mod history;
+mod kept;
+mod learned;
 pub mod lean;
 mod list;
 pub mod pace;
 pub(crate) mod packed;
+mod part_copy;
 pub mod probe;
 pub mod questions;
+mod removal;
 pub mod s3;
 pub mod sorted;
 mod spool;
 pub mod stream;
+mod tags;
 pub(crate) mod transfer;
 pub mod upload;
 pub mod versions;

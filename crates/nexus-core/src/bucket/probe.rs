@@ -6,6 +6,7 @@ use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::EncodingType;
 use jiff::Timestamp;
 
+use super::abilities::NO_ETAG;
 use super::failure::{Failure, FailureKind, failure};
 use super::questions::{Answer, Versioning};
 use super::s3::{S3, listed, stored, timestamp};
@@ -19,8 +20,6 @@ const PAGES: usize = 10;
 const NO_VERSION: &str = "null";
 /// Requests that look, around the parts of a copy: the object before and after, and its tags.
 const LOOKS: u64 = 3;
-/// An ETag that no object has.
-const NO_ETAG: &str = "\"00000000000000000000000000000000\"";
 
 /// How an object lies there, as the service says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +44,14 @@ impl Reader {
         match self.bucket() {
             Bucket::S3(s3) => in_parts(bytes, s3.limits().copy_cutoff).map_or((1, 0), |parts| (parts + 2, LOOKS)),
             Bucket::Folder(_) => (upload::requests(bytes), 0),
+        }
+    }
+
+    /// The largest object, in bytes, that is copied into this bucket in one request.
+    pub(crate) fn copied_at_once(&self) -> u64 {
+        match self.bucket() {
+            Bucket::S3(s3) => s3.limits().copy_cutoff,
+            Bucket::Folder(_) => u64::MAX,
         }
     }
 

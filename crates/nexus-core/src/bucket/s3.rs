@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::operation::create_multipart_upload::builders::CreateMultipartUploadFluentBuilder;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
-use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumMode, ChecksumType, Delete, ObjectIdentifier, ServerSideEncryption, StorageClass};
+use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
@@ -22,9 +24,10 @@ use tokio::task::JoinSet;
 use super::failure::{Failure, FailureKind, failure};
 use super::hashes::{Hasher, Hashes};
 use super::lean::{self, Lean, Signer};
+use super::learned::Learned;
 use super::list::Shown;
 use super::pace::{Limits, Pace};
-use super::{Object, SMALL, StoreOptions};
+use super::{Object, SMALL};
 use crate::error::{Error, Result};
 use crate::listing::{FileKind, Side, hex};
 use crate::local::create_private;
@@ -57,6 +60,8 @@ pub struct Service {
     /// Requests that begin an upload and were not answered yet: they are not dropped with the work that made them.
     beginning: Arc<Mutex<JoinSet<()>>>,
     shown: Arc<Shown>,
+    /// What it turned out to do and not to do.
+    pub(super) learned: Arc<Learned>,
 }
 
 impl Service {
@@ -73,6 +78,7 @@ impl Service {
             use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
             // Services of other makers often refuse the checksum trailers that the SDK sends by default.
             config = config
+                .interceptor(WithoutName)
                 .endpoint_url(url)
                 .force_path_style(true)
                 .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
@@ -88,6 +94,7 @@ impl Service {
             open: Arc::default(),
             beginning: Arc::default(),
             shown: Arc::default(),
+            learned: Arc::default(),
         }
     }
 
@@ -122,6 +129,36 @@ impl Service {
     pub fn bucket(&self, name: &str) -> S3 {
         S3 { service: self.clone(), name: name.to_owned() }
     }
+}
+
+/// Takes the name of the operation out of addresses again, which the SDK adds as `x-id` and Google Cloud Storage refuses
+/// (<https://github.com/rclone/rclone/blob/master/backend/s3/provider/GCS.yaml>); no service needs it.
+#[derive(Debug)]
+struct WithoutName;
+
+impl Intercept for WithoutName {
+    fn name(&self) -> &'static str {
+        "addresses without the operation's name"
+    }
+
+    fn modify_before_signing(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> std::result::Result<(), BoxError> {
+        let request = context.request_mut();
+        if let Some(plain) = without_name(request.uri()) {
+            request.set_uri(plain)?;
+        }
+        Ok(())
+    }
+}
+
+fn without_name(address: &str) -> Option<String> {
+    let (path, query) = address.split_once('?')?;
+    let kept: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("x-id=")).collect();
+    Some(if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) })
 }
 
 /// One bucket of a service.
@@ -297,19 +334,40 @@ impl S3 {
         listed.map(|_| ()).map_err(|failure| failure.into_error(format!("cannot list the bucket s3://{}", self.name)))
     }
 
+    /// What asks for checksums; none where the service refuses that, as Backblaze B2 does
+    /// (<https://www.backblaze.com/docs/cloud-storage-use-the-aws-sdk-for-python-with-backblaze-b2>).
+    pub(super) fn checksum_mode(&self) -> Option<ChecksumMode> {
+        self.service.learned.knows_checksum_mode().then_some(ChecksumMode::Enabled)
+    }
+
     pub(crate) async fn head(&self, key: &str) -> Result<Option<Headed>> {
         self.head_version(key, None).await
     }
 
     /// The same of one version.
     pub(crate) async fn head_version(&self, key: &str, version: Option<&str>) -> Result<Option<Headed>> {
-        let answer = self
-            .attempt(0, async || {
+        let ask = async |mode: Option<ChecksumMode>| {
+            self.attempt(0, async || {
                 let request = self.client().head_object().bucket(&self.name).key(key);
                 let request = request.set_version_id(version.map(str::to_owned));
-                request.checksum_mode(ChecksumMode::Enabled).send().await.map_err(failure)
+                request.set_checksum_mode(mode.clone()).send().await.map_err(failure)
             })
-            .await;
+            .await
+        };
+        let answer = match self.checksum_mode() {
+            None => ask(None).await,
+            // A refusal of a HEAD has no words: whether it was the mode shows when it is left out.
+            Some(mode) => match ask(Some(mode)).await {
+                Err(refused) if refused.kind == FailureKind::Fatal => {
+                    let plain = ask(None).await;
+                    if plain.is_ok() {
+                        self.service.learned.has_no_checksum_mode();
+                    }
+                    plain
+                }
+                answer => answer,
+            },
+        };
         let answer = match answer {
             Ok(answer) => answer,
             Err(failure) if failure.kind == FailureKind::Gone => return Ok(None),
@@ -438,73 +496,6 @@ impl S3 {
             Err(failure) if failure.kind == FailureKind::Gone => Ok(None),
             Err(failure) => Err(failure.into_error(what())),
         }
-    }
-
-    pub(crate) async fn create(&self, key: &str, bytes: Bytes, options: &StoreOptions) -> Result<bool> {
-        let length = bytes.len() as u64;
-        let put = self
-            .attempt(length, async || {
-                let request = self.client().put_object().bucket(&self.name).key(key).if_none_match("*");
-                let request = request
-                    .body(ByteStream::from(bytes.clone()))
-                    .set_content_type(options.headers.get("content-type").cloned())
-                    .set_storage_class(options.class.as_deref().map(StorageClass::from))
-                    .set_server_side_encryption(options.encryption.as_deref().map(ServerSideEncryption::from));
-                let answer = request.send().await.map_err(failure)?;
-                stored(answer.e_tag())
-            })
-            .await;
-        match put {
-            Ok(_) => Ok(true),
-            Err(failure) if failure.kind == FailureKind::Precondition => {
-                Ok(self.read(key).await?.is_some_and(|there| there == bytes))
-            }
-            Err(failure) => Err(failure.into_error(format!("cannot write s3://{}/{key}", self.name))),
-        }
-    }
-
-    pub(crate) async fn remove(&self, keys: &[String]) -> Result<()> {
-        // XML 1.0 cannot carry control characters, so such keys go one by one.
-        let (plain, odd): (Vec<_>, Vec<_>) = keys.iter().partition(|key| !key.chars().any(char::is_control));
-        for batch in plain.chunks(BATCH) {
-            self.remove_batch(batch).await?;
-        }
-        for key in odd {
-            self.attempt(0, async || {
-                self.client().delete_object().bucket(&self.name).key(key).send().await.map_err(failure)
-            })
-            .await
-            .map_err(|failure| failure.into_error(format!("cannot remove s3://{}/{key}", self.name)))?;
-        }
-        Ok(())
-    }
-
-    async fn remove_batch(&self, keys: &[&String]) -> Result<()> {
-        let what = || match keys {
-            [key] => format!("cannot remove s3://{}/{key}", self.name),
-            keys => format!("cannot remove {} objects from s3://{}", keys.len(), self.name),
-        };
-        let mut delete = Delete::builder().quiet(true);
-        for key in keys {
-            let object = ObjectIdentifier::builder().key(key.as_str()).build();
-            delete = delete.objects(object.map_err(|cause| Failure::fatal(cause).into_error(what()))?);
-        }
-        let delete = delete.build().map_err(|cause| Failure::fatal(cause).into_error(what()))?;
-        let answer = self
-            .attempt(0, async || {
-                self.client().delete_objects().bucket(&self.name).delete(delete.clone()).send().await.map_err(failure)
-            })
-            .await
-            .map_err(|failure| failure.into_error(what()))?;
-        if let Some(error) = answer.errors().first() {
-            return Err(Failure::of_one(error.code(), error.message()).into_error(format!(
-                "cannot remove s3://{}/{} and {} more",
-                self.name,
-                error.key().unwrap_or("?"),
-                answer.errors().len() - 1
-            )));
-        }
-        Ok(())
     }
 }
 

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::StoreOptions;
 use super::failure::{Failure, FailureKind, failure};
 use super::folder::{Existing, Folder, Unplaced};
+use super::hashes::content_md5;
 use super::s3::{S3, stored};
 use super::upload::{PARTS, SINGLE, part_size, sent_part};
 use crate::error::{Error, Result};
@@ -82,6 +83,13 @@ impl<'a> Cutter<'a> {
         (length > 0).then(|| self.gathered.split_to(length).freeze())
     }
 
+    /// Has bytes that were taken come once more: a part of another size than its neighbours is refused by Cloudflare R2
+    /// (<https://developers.cloudflare.com/r2/objects/multipart-objects/>).
+    fn put_back(&mut self, taken: &[u8]) {
+        let rest = std::mem::replace(&mut self.gathered, BytesMut::from(taken));
+        self.gathered.unsplit(rest);
+    }
+
     /// The size of the part that comes now: it doubles now and then once more came than was to be expected.
     fn part_size(&mut self) -> usize {
         self.number += 1;
@@ -147,12 +155,14 @@ impl S3 {
         streaming: &Streaming<'_>,
     ) -> std::result::Result<Option<String>, Failure> {
         let (options, bytes) = (streaming.options, content.len() as u64);
+        let md5 = content_md5(&content);
         self.service.pace.through(bytes).await;
         let encryption = self
             .attempt(bytes, async || {
                 let request = self.client().put_object().bucket(self.name()).key(key).if_none_match("*");
                 let answer = request
                     .body(ByteStream::from(content.clone()))
+                    .content_md5(&md5)
                     .set_content_type(options.headers.get("content-type").cloned())
                     .metadata(NONCE, streaming.nonce)
                     .set_storage_class(options.class.as_deref().map(StorageClass::from))
@@ -208,24 +218,24 @@ impl S3 {
         cutter: &mut Cutter<'_>,
         streaming: &Streaming<'_>,
     ) -> std::result::Result<Vec<CompletedPart>, Failure> {
-        let parts = stream::unfold((Some(first), cutter), async |(first, cutter)| {
+        cutter.put_back(&first);
+        let parts = stream::unfold(cutter, async |cutter| {
             let size = cutter.part_size();
-            let content = match first {
-                Some(first) => Some(first),
-                None => cutter.next(size).await,
-            };
-            content.map(|content| ((cutter.number, content), (None, cutter)))
+            let content = cutter.next(size).await;
+            content.map(|content| ((cutter.number, content), cutter))
         });
         parts
             .map(async |(number, content)| {
                 let length = content.len() as u64;
                 let _memory = self.service.pace.memory(length).await;
                 let number = i32::try_from(number).map_err(Failure::fatal)?;
+                let md5 = content_md5(&content);
                 self.service.pace.through(length).await;
                 let part = self
                     .attempt(length, async || {
                         let request = self.client().upload_part().bucket(self.name()).key(key).upload_id(upload);
-                        let request = request.part_number(number).body(ByteStream::from(content.clone()));
+                        let request =
+                            request.part_number(number).content_md5(&md5).body(ByteStream::from(content.clone()));
                         sent_part(number, &request.send().await.map_err(failure)?)
                     })
                     .await?;

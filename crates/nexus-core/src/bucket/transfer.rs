@@ -13,8 +13,12 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::across::across;
 use super::failure::{Failure, FailureKind, failure};
 use super::folder::{Existing, Folder, UNFINISHED, Unplaced};
+use super::hashes::content_md5;
+use super::kept::confirm_kept;
 use super::lean;
+use super::part_copy::PartCopy;
 use super::s3::{Digests, Headed, S3, bare, stored, timestamp};
+use super::tags::{Tags, tags};
 use super::upload::{part_size, read_range, sent_part};
 use super::{Bucket, Object, Reader, StoreOptions, Writer};
 use crate::error::{Error, Result};
@@ -111,8 +115,11 @@ async fn empty(source: &Reader, now: &Object, to: &Writer, target: &Target) -> R
     let headers = &headed.headers;
     let put = async {
         let tags = tags(from, now).await?;
-        into.attempt(0, async || put_content(into, target, headers, (tags.clone(), None), bytes::Bytes::new()).await)
-            .await
+        let check = content_md5(b"");
+        let put = async || put_content(into, target, headers, (&tags, &check), bytes::Bytes::new()).await;
+        let etag = into.attempt(0, put).await.map_err(|failure| tags.refused(failure, into))?;
+        confirm_kept(into, &target.key, headers, &tags).await?;
+        Ok::<_, Failure>(etag)
     };
     let etag = put.await.map_err(|failure| failure.into_error(what()))?;
     let class = target.options.class.clone().filter(|class| class != "STANDARD");
@@ -128,14 +135,14 @@ pub(super) async fn put_content(
     into: &S3,
     target: &Target,
     headers: &BTreeMap<String, String>,
-    (tags, check): (Option<String>, Option<&str>),
+    (tags, check): (&Tags, &str),
     content: bytes::Bytes,
 ) -> std::result::Result<String, Failure> {
     let header = |name: &str| headers.get(name).cloned();
     let request = into.client().put_object().bucket(into.name()).key(&target.key);
     let answer = request
         .body(ByteStream::from(content))
-        .set_content_md5(check.map(str::to_owned))
+        .content_md5(check)
         .set_content_type(header("content-type"))
         .set_cache_control(header("cache-control"))
         .set_content_disposition(header("content-disposition"))
@@ -143,7 +150,7 @@ pub(super) async fn put_content(
         .set_content_language(header("content-language"))
         .set_expires(header("expires").and_then(|text| http_date(&text)))
         .set_metadata(user_metadata(headers))
-        .set_tagging(tags)
+        .set_tagging(tags.header())
         .set_storage_class(target.options.class.as_deref().map(StorageClass::from))
         .set_server_side_encryption(target.options.encryption.as_deref().map(ServerSideEncryption::from))
         .send()
@@ -197,11 +204,17 @@ pub(super) fn conditional<T>(
 
 async fn within(from: &S3, object: &Object, into: &S3, target: &Target) -> std::result::Result<Done, Once> {
     let what = || format!("cannot copy s3://{}/{} to s3://{}/{}", from.name(), object.key, into.name(), target.key);
-    let copy = if object.side.size > into.limits().copy_cutoff {
-        conditional(Box::pin(multipart(from, object, into, target)).await, what)?
+    let (size, cutoff) = (object.side.size, into.limits().copy_cutoff);
+    let copied = if size > cutoff {
+        Box::pin(large(from, object, into, target)).await
     } else {
-        conditional(single(from, object, into, target).await, what)?
+        single(from, object, into, target).await
     };
+    let refused = |failure: &Failure| matches!(failure.kind, FailureKind::Unsupported | FailureKind::Fatal);
+    if size > cutoff && copied.as_ref().is_err_and(refused) && !into.service.learned.knows_part_copies() {
+        return across(from, object, into, target).await;
+    }
+    let copy = conditional(copied, what)?;
     let (mut source, mut copy) = (object.side.clone(), copy);
     let mut proof = proof_of(&source, &copy).ok_or(Once::Changed)?;
     if proof == ProofKind::Size && source.size > 0 {
@@ -276,18 +289,32 @@ async fn single(from: &S3, object: &Object, into: &S3, target: &Target) -> std::
     .await
 }
 
+/// A large object: in parts, or in one request where the service copies no parts. Google Cloud Storage takes any size so
+/// (<https://issuetracker.google.com/issues/323465186>); what a service refuses both ways goes through this machine.
+async fn large(from: &S3, object: &Object, into: &S3, target: &Target) -> std::result::Result<Side, Failure> {
+    if into.service.learned.knows_part_copies() {
+        let copied = multipart(from, object, into, target).await;
+        if copied.is_ok() || into.service.learned.knows_part_copies() {
+            return copied;
+        }
+    }
+    single(from, object, into, target).await
+}
+
 /// A copy in parts; it carries nothing by itself, so headers, metadata and tags are read and sent again.
 async fn multipart(from: &S3, object: &Object, into: &S3, target: &Target) -> std::result::Result<Side, Failure> {
     let headed = from.head_of(object).await?;
     let tags = tags(from, object).await?;
-    let upload = begin(into, &headed, tags, target).await?;
+    let upload = begin(into, &headed, &tags, target).await?;
     let copied = async {
         let parts = copy_parts(from, object, into, target, &upload).await?;
         // Some services ignore the condition on parts: the source is compared once more before anything shows.
         if from.head_of(object).await?.object.side != headed.object.side {
             return Err(Failure::changed("the source changed while its parts were copied"));
         }
-        into.complete(&target.key, &upload, parts, false).await
+        let completed = into.complete(&target.key, &upload, parts, false).await?;
+        confirm_kept(into, &target.key, &headed.headers, &tags).await?;
+        Ok(completed)
     }
     .await;
     match copied {
@@ -304,28 +331,10 @@ async fn multipart(from: &S3, object: &Object, into: &S3, target: &Target) -> st
     }
 }
 
-pub(super) async fn tags(from: &S3, object: &Object) -> std::result::Result<Option<String>, Failure> {
-    let answer = from
-        .attempt(0, async || {
-            let request = from.client().get_object_tagging().bucket(from.name()).key(&object.key);
-            request.set_version_id(object.side.version.clone()).send().await.map_err(failure)
-        })
-        .await;
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(failure) if failure.kind == FailureKind::Unsupported => return Ok(None),
-        Err(failure) => return Err(failure),
-    };
-    let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    let pairs: Vec<_> =
-        answer.tag_set().iter().map(|tag| format!("{}={}", encode(tag.key()), encode(tag.value()))).collect();
-    Ok((!pairs.is_empty()).then(|| pairs.join("&")))
-}
-
 pub(super) async fn begin(
     into: &S3,
     headed: &Headed,
-    tags: Option<String>,
+    tags: &Tags,
     target: &Target,
 ) -> std::result::Result<String, Failure> {
     into.attempt(0, async || {
@@ -339,12 +348,13 @@ pub(super) async fn begin(
             .set_content_language(known("content-language"))
             .set_expires(known("expires").and_then(|text| http_date(&text)))
             .set_metadata(user_metadata(&headed.headers))
-            .set_tagging(tags.clone())
+            .set_tagging(tags.header())
             .set_storage_class(target.options.class.as_deref().map(StorageClass::from))
             .set_server_side_encryption(target.options.encryption.as_deref().map(ServerSideEncryption::from));
         into.begin_upload(request, &target.key).await
     })
     .await
+    .map_err(|failure| tags.refused(failure, into))
 }
 
 /// The size of the parts that an object of so many bytes is copied in.
@@ -368,21 +378,8 @@ async fn copy_parts(
             let last = ((index + 1) * size).min(object.side.size) - 1;
             let range = format!("bytes={}-{last}", index * size);
             let number = i32::try_from(index + 1).map_err(Failure::fatal)?;
-            into.attempt(size, async || {
-                let request = into.client().upload_part_copy().bucket(into.name()).key(&target.key);
-                let request = request.upload_id(upload).part_number(number).copy_source(&source);
-                let request = request.copy_source_range(&range).set_copy_source_if_match(condition.clone());
-                let answer = request.send().await.map_err(failure)?;
-                let result = answer.copy_part_result();
-                let etag = stored(result.and_then(|result| result.e_tag()))?;
-                Ok(CompletedPart::builder()
-                    .part_number(number)
-                    .e_tag(format!("\"{etag}\""))
-                    .set_checksum_crc32(result.and_then(|result| result.checksum_crc32()).map(str::to_owned))
-                    .set_checksum_crc64_nvme(result.and_then(|result| result.checksum_crc64_nvme()).map(str::to_owned))
-                    .build())
-            })
-            .await
+            let part = PartCopy { upload, number, source: &source, range: Some(&range), bytes: size };
+            into.copy_part(&target.key, &part, condition).await
         })
         .buffered(PARTS_IN_FLIGHT)
         .try_collect()
@@ -421,7 +418,7 @@ async fn upload(from: &Folder, object: &Object, into: &S3, target: &Target) -> s
     let check = BASE64.encode(md5);
     into.service.pace.through(size).await;
     let put = into
-        .attempt(size, async || put_content(into, target, headers, (None, Some(&check)), content.clone()).await)
+        .attempt(size, async || put_content(into, target, headers, (&Tags::default(), &check), content.clone()).await)
         .await;
     let etag = put.map_err(|failure| Once::Failed(failure.into_error(what())))?;
     let proof = if etag == hex(&md5) { ProofKind::Etag } else { ProofKind::Size };
@@ -446,7 +443,7 @@ async fn upload_parts(from: &Folder, object: &Object, into: &S3, target: &Target
     let headed =
         Headed { object: object.clone(), headers: target.options.headers.clone(), encryption: None, checksummed: None };
     let failed = |failure: Failure| Once::Failed(failure.into_error(what()));
-    let id = begin(into, &headed, None, target).await.map_err(failed)?;
+    let id = begin(into, &headed, &Tags::default(), target).await.map_err(failed)?;
     let sent = send_parts(from, object, into, &target.key, &id).await;
     let (source, sha256, parts, expected) = match sent {
         Ok(sent) => sent,

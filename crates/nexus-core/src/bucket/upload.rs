@@ -12,6 +12,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::StoreOptions;
 use super::failure::{Failure, FailureKind, failure};
+use super::hashes::content_md5;
 use super::s3::{S3, stored, timestamp};
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
@@ -118,12 +119,14 @@ impl S3 {
     ) -> std::result::Result<Option<String>, Failure> {
         let _memory = self.service.pace.memory(bytes).await;
         let content = read_range(file, 0, bytes)?;
+        let md5 = content_md5(&content);
         self.service.pace.through(bytes).await;
         let encryption = self
             .attempt(bytes, async || {
                 let request = self.client().put_object().bucket(self.name()).key(key).if_none_match("*");
                 let answer = request
                     .body(ByteStream::from(content.clone()))
+                    .content_md5(&md5)
                     .set_content_type(options.headers.get("content-type").cloned())
                     .metadata(DIGEST, progress.sha256)
                     .set_storage_class(options.class.as_deref().map(StorageClass::from))
@@ -183,12 +186,14 @@ impl S3 {
             .map(async |(index, length)| {
                 let _memory = self.service.pace.memory(length).await;
                 let content = read_range(file, index * size, length)?;
+                let md5 = content_md5(&content);
                 self.service.pace.through(length).await;
                 let number = i32::try_from(index + 1).map_err(Failure::fatal)?;
                 let part = self
                     .attempt(length, async || {
                         let request = self.client().upload_part().bucket(self.name()).key(key).upload_id(upload);
-                        let request = request.part_number(number).body(ByteStream::from(content.clone()));
+                        let request =
+                            request.part_number(number).content_md5(&md5).body(ByteStream::from(content.clone()));
                         sent_part(number, &request.send().await.map_err(failure)?)
                     })
                     .await?;

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_s3::types::{Delete, EncodingType, ObjectIdentifier};
+use aws_sdk_s3::types::EncodingType;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
-use super::failure::{Failure, FailureKind, failure};
+use super::failure::{FailureKind, failure};
 use super::questions::{Answer, Versioning};
+use super::removal::{Named, Refused};
 use super::s3::{BATCH, S3, decode, timestamp};
 use super::{Bucket, Remover};
 use crate::error::{Error, Result};
@@ -245,55 +246,16 @@ impl S3 {
 
     /// Removes versions; answers those that a lock keeps.
     async fn remove_versions(&self, versions: &[(String, String)]) -> Result<Vec<Locked>> {
-        // XML 1.0 cannot carry control characters, so such keys go one by one.
-        let (odd, plain): (Vec<_>, Vec<_>) = versions.iter().partition(|(key, _)| key.chars().any(char::is_control));
-        let mut refused = if plain.is_empty() { Vec::new() } else { self.remove_batch_of_versions(&plain).await? };
-        for (key, id) in odd {
-            let removed = self
-                .attempt(0, async || {
-                    let request = self.client().delete_object().bucket(self.name()).key(key).version_id(id);
-                    request.send().await.map_err(failure)
-                })
-                .await;
-            if let Err(failure) = removed {
-                refused.push((key.clone(), id.clone(), failure));
-            }
-        }
+        let named: Vec<Named<'_>> = versions.iter().map(|(key, id)| (key.as_str(), Some(id.as_str()))).collect();
         let mut locked = Vec::new();
-        for (key, id, failure) in refused {
-            if failure.kind == FailureKind::Gone {
-                continue;
-            }
-            let Some(why) = self.lock_of(&key, &id).await else {
+        for Refused { key, version, failure } in self.remove_named(&named).await? {
+            let Some(why) = self.lock_of(&key, version.as_deref().unwrap_or_default()).await else {
                 let what = format!("cannot remove a version of s3://{}/{key} (s3:DeleteObjectVersion)", self.name());
                 return Err(failure.into_error(what));
             };
             locked.push(Locked { key, why });
         }
         Ok(locked)
-    }
-
-    /// Those that the service refused, each with its words.
-    async fn remove_batch_of_versions(&self, versions: &[&(String, String)]) -> Result<Vec<(String, String, Failure)>> {
-        let what = || format!("cannot remove {} versions from s3://{}", versions.len(), self.name());
-        let mut delete = Delete::builder().quiet(true);
-        for (key, id) in versions {
-            let object = ObjectIdentifier::builder().key(key).version_id(id).build();
-            delete = delete.objects(object.map_err(|cause| Failure::fatal(cause).into_error(what()))?);
-        }
-        let delete = delete.build().map_err(|cause| Failure::fatal(cause).into_error(what()))?;
-        let answer = self
-            .attempt(0, async || {
-                self.client().delete_objects().bucket(self.name()).delete(delete.clone()).send().await.map_err(failure)
-            })
-            .await
-            .map_err(|failure| failure.into_error(what()))?;
-        let refused = answer.errors().iter().filter(|error| error.code() != Some("NoSuchVersion"));
-        let one = |error: &aws_sdk_s3::types::Error| {
-            let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-            (text(error.key()), text(error.version_id()), Failure::of_one(error.code(), error.message()))
-        };
-        Ok(refused.map(one).collect())
     }
 
     /// What keeps a version, as far as the service says.

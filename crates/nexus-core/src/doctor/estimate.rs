@@ -214,6 +214,9 @@ fn requests(plan: &DoctorPlan, made: bool, base: Option<&RecoveryPoint>, sizes: 
         // The commit, read back; the journal before and after the proof; the claim, looked at by the proof.
         puts += 2;
         gets += 3;
+        // Whether the service holds to conditions is found out with the first document.
+        let to_find_out = u64::from(plan.vault.endpoint().is_some());
+        (puts, gets) = (puts + to_find_out, gets + to_find_out);
         lists += 2;
         lists += files.compare_requests;
         puts += files.copy_requests;
@@ -221,6 +224,9 @@ fn requests(plan: &DoctorPlan, made: bool, base: Option<&RecoveryPoint>, sizes: 
     if in_source {
         // It is there, and then all of it.
         lists += 1 + files.listing_requests;
+        // Whether it keeps versions is asked where there is an instant that the files could be of.
+        let instant = plan.backup.database.is_some() && (has(Part::Database) || has(Part::Records));
+        gets += u64::from(instant);
         gets += if in_vault { files.look_requests } else { files.to_copy.files };
     }
     Requests { puts: puts + lists, gets }

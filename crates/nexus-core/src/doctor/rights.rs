@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::abilities;
 use super::service::block;
 use super::{DoctorPlan, Line, Step};
 use crate::bucket::questions::{Answer, Lock, Versioning};
@@ -129,11 +130,15 @@ async fn locked(plan: &DoctorPlan) -> Option<String> {
 fn removal(plan: &DoctorPlan, removing: Result<usize>) -> Line {
     let name = "removing";
     match removing {
-        Ok(0) => Line::passed(name, "objects may be removed, as prune needs"),
-        Ok(swept) => Line::passed(
-            name,
-            format!("objects may be removed, as prune needs; {swept} of a look that was broken off went as well"),
-        ),
+        Ok(swept) => {
+            let left = match swept {
+                0 => String::new(),
+                swept => format!("; {swept} of a look that was broken off went as well"),
+            };
+            let each =
+                if plan.vault.removes_in_batches() { "" } else { ", in a request each: the service takes no batches" };
+            Line::passed(name, format!("objects may be removed, as prune needs{each}{left}"))
+        }
         Err(Error::Denied { .. }) => Line::warned(
             name,
             format!(
@@ -171,7 +176,7 @@ async fn try_all(plan: &DoctorPlan, probe: &Probe, writer: &Writer) -> Vec<Line>
     let encrypted = StoreOptions { encryption: plan.rules.encryption.clone(), ..StoreOptions::default() };
     let first = Bytes::from(format!("{} was here\n", probe.name));
     let mut lines = match writer.create(&key, first.clone(), &encrypted).await {
-        Err(error) => return vec![refused("writing", error, plan, "s3:PutObject")],
+        Err(error) => return vec![unwritten(error, plan, writer, &key, first).await],
         Ok(false) => return vec![Line::failed("writing", format!("{key} was there already"), Vec::new())],
         Ok(true) => match plan.vault.read(&key).await {
             Ok(Some(bytes)) if bytes == first => {
@@ -185,6 +190,7 @@ async fn try_all(plan: &DoctorPlan, probe: &Probe, writer: &Writer) -> Vec<Line>
     if plan.vault.is_folder() {
         return lines;
     }
+    lines.extend(abilities::of_vault(plan, &key).await);
     lines.extend(kept(plan, writer, probe).await);
     lines.push(match plan.vault.is_open_to_all(&key).await {
         Ok(false) => Line::passed("unsigned reading", "refused"),
@@ -199,14 +205,37 @@ async fn try_all(plan: &DoctorPlan, probe: &Probe, writer: &Writer) -> Vec<Line>
     lines
 }
 
+/// Why nothing could be written, and whether it can when it need not be encrypted.
+async fn unwritten(error: Error, plan: &DoctorPlan, writer: &Writer, key: &str, bytes: Bytes) -> Line {
+    let of_service = matches!(error, Error::Unreachable { .. } | Error::Service { .. } | Error::Unsupported { .. });
+    if let Some(asked) = plan.rules.encryption.as_ref().filter(|_| of_service)
+        && let Ok(true) = writer.create(key, bytes, &StoreOptions::default()).await
+    {
+        return Line::failed(
+            "encryption",
+            format!("the service cannot do {asked}, and stores what need not be encrypted: {}", error::chain(&error)),
+            no_encryption(),
+        );
+    }
+    refused("writing", error, plan, "s3:PutObject")
+}
+
+fn no_encryption() -> Vec<Step> {
+    vec![
+        Step::Setting { table: "vault", line: "encryption = \"none\"".to_owned() },
+        Step::Say("if its disks are encrypted in another way".to_owned()),
+    ]
+}
+
 /// True commits need that an object is stored only where none is.
 async fn conditional(writer: &Writer, key: &str, options: &StoreOptions) -> Line {
     let name = "conditional writes";
-    match writer.create(key, Bytes::from_static(b"another"), options).await {
+    match writer.overwrites_regardless(key, Bytes::from_static(b"another"), options).await {
         Ok(false) => Line::passed(name, "an object that is there is not overwritten"),
         Ok(true) => Line::warned(
             name,
-            "the service overwrites an object although it was told to store it only where none is",
+            "the service overwrites an object although it was told to store it only where none is: each document is looked \
+             for before it is written and read again after it, which two at the very same moment can still slip through",
             vec![Step::Say(
                 "never let two backups of this app run at once, and no prune beside a backup: nothing holds them apart here"
                     .to_owned(),
@@ -226,10 +255,7 @@ async fn kept(plan: &DoctorPlan, writer: &Writer, probe: &Probe) -> Vec<Line> {
             Ok(_) => Line::warned(
                 name,
                 format!("{asked} was asked for, and the service does not say that it did it"),
-                vec![
-                    Step::Setting { table: "vault", line: "encryption = \"none\"".to_owned() },
-                    Step::Say("if its disks are encrypted in another way".to_owned()),
-                ],
+                no_encryption(),
             ),
             Err(error) => Line::of_error(name, error),
         });
@@ -272,7 +298,8 @@ async fn copying(plan: &DoctorPlan, writer: &Writer, probe: &Probe) -> Vec<Line>
     let key = probe.key(plan, "-copy");
     match writer.copy_beside(&files.source, &from, &key).await {
         Ok(false) => {
-            return vec![Line::passed(name, "through this machine: files and vault have no service in common")];
+            let through = Line::passed(name, "through this machine: files and vault have no service in common");
+            return vec![through, abilities::of_tags(writer, probe, &key).await];
         }
         Ok(true) => {}
         Err(error) => {
@@ -295,5 +322,6 @@ async fn copying(plan: &DoctorPlan, writer: &Writer, probe: &Probe) -> Vec<Line>
         ),
         Err(error) => Line::of_error(name, error),
     };
-    vec![copied, conditional]
+    let parts = abilities::of_copies(plan, writer, &from, &key).await;
+    [copied, conditional].into_iter().chain(parts).collect()
 }

@@ -15,6 +15,7 @@ mod rehearsals;
 mod retention;
 mod round_trip;
 mod scratch;
+mod services;
 mod sqlite;
 mod versions;
 mod world;

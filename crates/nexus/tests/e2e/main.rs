@@ -30,6 +30,7 @@ mod runbook;
 mod scheduling;
 mod secrets;
 mod seen;
+mod services;
 mod site;
 mod staging;
 mod stock_tools;
