@@ -216,7 +216,7 @@ async fn fill(
     let base_id = base.as_ref().map(|base| base.id().clone());
     let (instant, opened) = held.as_ref().map(|held| (held.instant, held.milliseconds)).unzip();
     let at = match files {
-        Some(files) => moment::of(files, instant, clock.now(), events).await?,
+        Some(files) => moment::of(files, instant, || clock.now(), events).await?,
         None => None,
     };
     let work = async {

@@ -4,6 +4,7 @@
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html>); `LastModified` has a grain of one second, and that of
 //! a multipart upload is its start. What these two leave open is named, never guessed.
 
+use std::collections::HashSet;
 use std::iter::Peekable;
 use std::path::Path;
 use std::sync::Mutex;
@@ -20,7 +21,11 @@ use crate::event::{Events, Stage};
 use crate::listing::{FileKind, Side};
 
 /// Versions that were written so near to the moment that a clock of whole seconds leaves open on which side they lie.
-const UNSURE: SignedDuration = SignedDuration::from_secs(2);
+pub const UNSURE: SignedDuration = SignedDuration::from_secs(2);
+/// A multipart upload bears the time it was begun: one that was begun so long before a moment may have been there only later.
+const UPLOADING: SignedDuration = SignedDuration::from_hours(1);
+/// What ends the ETag of an object that came in parts, with their number.
+const PARTS: char = '-';
 /// The most keys that are named as unsure; all of them are counted.
 const NAMED: usize = 1_000;
 /// What a delete marker is called where it stands among objects.
@@ -48,6 +53,15 @@ pub struct History {
     pub key: String,
     /// Versions and delete markers; at least one.
     pub versions: Vec<Version>,
+}
+
+/// A moment by the clock of a service, and how far it may be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// The moment.
+    pub at: Timestamp,
+    /// What was written nearer to it than this lies on either side.
+    pub unsure: SignedDuration,
 }
 
 /// What a bucket held at a moment.
@@ -98,7 +112,7 @@ impl Reader {
     /// As [`Reader::histories`].
     pub async fn list_at(
         &self,
-        (prefix, at): (&str, Timestamp),
+        (prefix, moment): (&str, Moment),
         wanted: impl Fn(&str) -> bool,
         scratch: &Path,
         events: &Events,
@@ -107,13 +121,13 @@ impl Reader {
         let (mut unsure, mut unsure_total) = (Vec::new(), 0);
         for history in self.histories(prefix, scratch, events).await? {
             let history = history?;
-            if let Some(why) = history.leaves_open(at).filter(|_| wanted(&history.key)) {
+            if let Some(why) = history.leaves_open(moment).filter(|_| wanted(&history.key)) {
                 unsure_total += 1;
                 if unsure.len() < NAMED {
                     unsure.push((history.key.clone(), why));
                 }
             }
-            if let Some(version) = history.at(at).filter(|version| !version.marker) {
+            if let Some(version) = history.at(moment.at).filter(|version| !version.marker) {
                 sorter.push(Object { key: history.key.clone(), side: version.side.clone(), kind: FileKind::File })?;
             }
         }
@@ -128,18 +142,26 @@ impl History {
     }
 
     /// Why it cannot be told for certain what the key held at a moment, if it cannot.
-    fn leaves_open(&self, at: Timestamp) -> Option<String> {
+    fn leaves_open(&self, Moment { at, unsure }: Moment) -> Option<String> {
         let near = |version: &&Version| {
-            version.side.modified.is_some_and(|modified| at.duration_since(modified).abs() <= UNSURE)
+            version.side.modified.is_some_and(|modified| at.duration_since(modified).abs() <= unsure)
         };
         if let Some(version) = self.versions.iter().find(near) {
             let did = if version.marker { "removed" } else { "written" };
-            return Some(format!("it was {did} within {} s of the instant (version {})", UNSURE.as_secs(), version.id));
+            return Some(format!("it was {did} within {} s of the instant (version {})", unsure.as_secs(), version.id));
         }
         let held = self.at(at)?;
-        let twin = |other: &&Version| other.marker != held.marker && other.side.modified == held.side.modified;
-        let twin = self.versions.iter().find(twin).filter(|_| !held.latest)?;
-        Some(format!("versions {} and {} are of one second, one of them a removal", held.id, twin.id))
+        let in_parts = held.side.etag.as_ref().is_some_and(|etag| etag.contains(PARTS));
+        if in_parts && held.side.modified.is_some_and(|begun| at.duration_since(begun) <= UPLOADING) {
+            let id = &held.id;
+            return Some(format!(
+                "version {id} came in parts, begun within an hour of the instant: it may have been there only later"
+            ));
+        }
+        let other = |other: &&Version| other.marker != held.marker || other.side.etag != held.side.etag;
+        let twin = |other: &&Version| other.side.modified == held.side.modified && other.id != held.id;
+        let twin = self.versions.iter().filter(twin).find(other).filter(|_| !held.latest)?;
+        Some(format!("versions {} and {} are of one second", held.id, twin.id))
     }
 }
 
@@ -179,7 +201,7 @@ fn read(object: Result<Object>) -> Result<(String, Version)> {
     let (key, order) = object.key.split_once(BEHIND).ok_or_else(broken)?;
     let id = object.side.version.clone().ok_or_else(broken)?;
     let marker = object.kind != FileKind::File;
-    let latest = order.as_bytes().get(19) == Some(&b'0');
+    let latest = order.starts_with('0');
     Ok((key.to_owned(), Version { id, side: object.side, marker, latest }))
 }
 
@@ -187,7 +209,8 @@ fn read(object: Result<Object>) -> Result<(String, Version)> {
 fn sortable(key: &str, version: Version, seen: usize) -> Object {
     // Nineteen digits, as the longest number of that type has.
     let age = i64::MAX - version.side.modified.map_or(0, Timestamp::as_millisecond);
-    let order = format!("{age:019}{}{seen:012}", if version.latest { '0' } else { '1' });
+    // The latest comes first whatever its time: that of an upload in parts is its beginning.
+    let order = format!("{}{age:019}{seen:012}", if version.latest { '0' } else { '1' });
     let kind = if version.marker { FileKind::Special(MARKER.to_owned()) } else { FileKind::File };
     Object { key: format!("{key}{BEHIND}{order}"), side: version.side, kind }
 }
@@ -229,6 +252,7 @@ impl S3 {
     /// Hands over every version and marker below a prefix, with how many came before it, to the end of the page that was enough.
     async fn every_version(&self, prefix: &str, take: impl Fn(usize, &str, Version) -> Result<Go>) -> Result<()> {
         let what = || format!("cannot list the versions of s3://{}/{prefix} (s3:ListBucketVersions)", self.name());
+        let mut markers = HashSet::new();
         let (mut marker, mut seen, mut go): (Option<(String, Option<String>)>, _, _) = (None, 0, Go::On);
         loop {
             let (key, id) = marker.clone().map_or((None, None), |(key, id)| (Some(key), id));
@@ -283,7 +307,8 @@ impl S3 {
             }
             let next = page.next_key_marker().and_then(|key| decode(key, encoded));
             let next = next.map(|key| (key, page.next_version_id_marker().map(str::to_owned)));
-            if next.is_none() || next == marker {
+            // One that comes a second time would be gone round in circles for ever.
+            if next.as_ref().is_none_or(|next| !markers.insert(next.clone())) {
                 return Err(Error::Unsupported {
                     what: format!("{}: the service says there is more and does not say where to go on", what()),
                 });
@@ -299,6 +324,10 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::new(1_700_000_000 + second, 0).expect("a time")
+    }
+
+    fn moment(second: i64) -> Moment {
+        Moment { at: at(second), unsure: UNSURE }
     }
 
     fn history(versions: &[(&str, i64, bool)]) -> History {
@@ -326,17 +355,17 @@ mod tests {
     fn what_lies_too_near_to_the_moment_is_named() {
         let history = history(&[("b", 200, false), ("a", 100, false)]);
         for (second, open) in [(203, false), (202, true), (198, true), (197, false), (101, true)] {
-            assert_eq!(history.leaves_open(at(second)).is_some(), open, "{second}");
+            assert_eq!(history.leaves_open(moment(second)).is_some(), open, "{second}");
         }
     }
 
     #[test]
     fn a_version_and_a_removal_of_one_second_leave_open_which_came_last() {
         let older = history(&[("c", 300, false), ("b", 200, true), ("a", 200, false)]);
-        assert!(older.leaves_open(at(250)).is_some());
+        assert!(older.leaves_open(moment(250)).is_some());
         // The latest of all is known as such.
-        assert!(history(&[("b", 200, true), ("a", 200, false)]).leaves_open(at(250)).is_none());
-        assert!(history(&[("c", 300, false), ("b", 200, false), ("a", 200, false)]).leaves_open(at(250)).is_none());
+        assert!(history(&[("b", 200, true), ("a", 200, false)]).leaves_open(moment(250)).is_none());
+        assert!(history(&[("c", 300, false), ("b", 200, false), ("a", 200, false)]).leaves_open(moment(250)).is_none());
     }
 
     #[test]

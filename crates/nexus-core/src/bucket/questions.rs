@@ -71,6 +71,8 @@ pub enum Effect {
     RemovesOlder,
     /// It moves objects into an archive, from which they are neither read nor copied until somebody has them restored.
     Archives,
+    /// It moves versions that are no longer current into an archive.
+    ArchivesOlder,
     /// It removes and archives nothing.
     Spares,
 }
@@ -271,6 +273,9 @@ fn expiry_rules(rule: &LifecycleRule) -> Vec<ExpiryRule> {
         effects.extend(expiry.map(|expiry| (number(expiry.days()), Effect::Removes)));
         let older = rule.noncurrent_version_expiration();
         effects.extend(older.map(|expiry| (number(expiry.noncurrent_days()), Effect::RemovesOlder)));
+        let older = rule.noncurrent_version_transitions().iter();
+        let older = older.filter(|transition| transition.storage_class().is_some_and(is_archive)).next();
+        effects.extend(older.map(|transition| (number(transition.noncurrent_days()), Effect::ArchivesOlder)));
         let out_of_reach = |transition: &&Transition| transition.storage_class().is_some_and(is_archive);
         let archives = rule.transitions().iter().find(out_of_reach);
         effects.extend(archives.map(|transition| (number(transition.days()), Effect::Archives)));

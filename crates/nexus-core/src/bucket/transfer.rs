@@ -78,15 +78,17 @@ pub(crate) async fn copy(source: &Reader, object: &Object, to: &Writer, target: 
         match copy_once(source, &object, to, target).await {
             Ok(done) => return Ok(Copied::Done(Box::new(done))),
             Err(Once::Failed(error)) => return Err(error),
-            Err(Once::Changed) => {}
+            // A version is there or gone for good, and never another one.
+            Err(Once::Gone) if object.side.version.is_some() && looks + 1 >= LOOKS => return Ok(Copied::Vanished),
+            Err(Once::Gone | Once::Changed) => {}
         }
         looks += 1;
         if object.side.version.is_some() {
-            // A version never changes: it is there or gone for good.
             if looks < LOOKS {
                 continue;
             }
-            return Ok(Copied::Vanished);
+            let what = format!("a version of {:?} in {} is not as it was listed", object.key, source.place());
+            return Err(Error::Changed { what });
         }
         match source.head(&object.key).await? {
             Some(now) if looks < LOOKS => object.side = now.side,
@@ -160,6 +162,7 @@ pub(super) async fn put_content(
 }
 
 pub(super) enum Once {
+    Gone,
     Changed,
     Failed(Error),
 }
@@ -197,7 +200,8 @@ pub(super) fn conditional<T>(
     what: impl FnOnce() -> String,
 ) -> std::result::Result<T, Once> {
     outcome.map_err(|failure| match failure.kind {
-        FailureKind::Precondition | FailureKind::Gone => Once::Changed,
+        FailureKind::Gone => Once::Gone,
+        FailureKind::Precondition => Once::Changed,
         _ => Once::Failed(failure.into_error(what())),
     })
 }
@@ -529,7 +533,7 @@ async fn download(from: &S3, object: &Object, into: &Folder, target: &Target) ->
     let spool = Spool(path.clone());
     let Some(fetched) = from.fetch((&object.key, object.side.version.as_deref()), Some(&path), Digests::All).await?
     else {
-        return Err(Once::Changed);
+        return Err(Once::Gone);
     };
     let etag = object.side.etag.as_deref().map(bare);
     let known = etag.as_deref().is_some_and(is_md5_shaped);

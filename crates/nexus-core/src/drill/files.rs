@@ -84,7 +84,7 @@ impl Look<'_> {
 
     async fn read_files(&mut self, lacking: &BTreeSet<String>, seen: &mut FilesDrilled) -> Result<()> {
         let point = &self.plan.point;
-        let has_copy = |entry: &FileEntry| entry.at.as_ref().is_some_and(|at| at.vault_key().is_some());
+        let has_copy = |entry: &FileEntry| entry.at.is_some();
         let (mut of, mut whole) = (Count::default(), 0);
         for entry in point.listing(&self.plan.scratch).await? {
             let entry = entry?;

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::compare::{self, Compared, Groups};
 use super::decide::{Decided, decide, look};
 use super::work::{Job, WorkReader};
+use crate::bucket::history::Moment;
 use crate::bucket::transfer::{self, Copied, Target};
 use crate::bucket::{Address, Object, Reader, StoreOptions};
 use crate::error::{Error, Result};
@@ -132,7 +133,7 @@ pub struct Earlier<'a> {
     /// Backups that broke off, the newest first.
     pub left: &'a [PointId],
     /// The moment of which they are to be, by the service's clock, where their bucket keeps versions.
-    pub at: Option<jiff::Timestamp>,
+    pub at: Option<Moment>,
 }
 
 /// Takes the files into a draft: listed now, so after the instant of the database.

@@ -145,7 +145,7 @@ pub(super) fn sort_out(
 }
 
 /// Classes whose objects S3 neither reads nor copies until they are restored from the archive.
-fn is_frozen(side: &Side) -> bool {
+pub(super) fn is_frozen(side: &Side) -> bool {
     matches!(side.class.as_deref(), Some("GLACIER" | "DEEP_ARCHIVE"))
 }
 

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::capture::FilesPlan;
 use super::rules::Rules;
-use crate::bucket::history::AsOf;
+use crate::bucket::history::{AsOf, Moment, UNSURE};
 use crate::bucket::questions::{Answer, Effect, ExpiryRule, Versioning};
 use crate::bucket::sorted::Sorted;
 use crate::error::{Error, Result};
@@ -12,8 +12,12 @@ use crate::event::Events;
 use crate::local::Scratch;
 use crate::point::{Copies, Finding, FindingKind, Part};
 
-/// Clocks that are apart by less count as one: the service tells its own by the second.
-const ONE_CLOCK: SignedDuration = SignedDuration::from_secs(2);
+/// The grain of a service's `Date`, and of the times that it gives its objects.
+const GRAIN: SignedDuration = SignedDuration::from_secs(1);
+/// A clock that took longer to tell is asked again.
+const SLOW: SignedDuration = SignedDuration::from_secs(2);
+/// How often.
+const ASKED: u32 = 5;
 /// Seconds of a day, as lifecycle rules count.
 const DAY: u64 = 24 * 60 * 60;
 
@@ -51,20 +55,22 @@ pub(crate) async fn require_versions(plan: &FilesPlan, kept_for: Option<u64>) ->
         rule.prefix.starts_with(prefix) || prefix.starts_with(rule.prefix.as_str())
     };
     let too_soon = |rule: &&ExpiryRule| kept_for.is_none_or(|kept| rule.days * DAY < kept);
-    let removes = |rule: &&ExpiryRule| rule.effect == Effect::RemovesOlder;
+    let removes = |rule: &&ExpiryRule| matches!(rule.effect, Effect::RemovesOlder | Effect::ArchivesOlder);
     match rules.iter().filter(meets).filter(removes).find(too_soon) {
         None => Ok(()),
         Some(rule) => {
             let kept = kept_for.map_or("for ever".to_owned(), |kept| format!("{} days", kept / DAY));
             Err(refused(&format!(
-                "the lifecycle rule {:?} removes versions {} days after they are overwritten, and files are kept {kept}",
-                rule.id, rule.days
+                "the lifecycle rule {:?} {} versions {} days after they are overwritten, and files are kept {kept}",
+                rule.id,
+                if rule.effect == Effect::RemovesOlder { "removes" } else { "archives" },
+                rule.days
             )))
         }
     }
 }
 
-/// The moment to list at, by the service's clock: the instant, where the bucket keeps versions. `now` is this machine's time.
+/// The moment to list at, by the service's clock: the instant, where the bucket keeps versions.
 ///
 /// # Errors
 ///
@@ -72,12 +78,12 @@ pub(crate) async fn require_versions(plan: &FilesPlan, kept_for: Option<u64>) ->
 pub(crate) async fn of(
     plan: &FilesPlan,
     instant: Option<Timestamp>,
-    now: Timestamp,
+    now: impl Fn() -> Timestamp,
     events: &Events,
-) -> Result<Option<Timestamp>> {
+) -> Result<Option<Moment>> {
     let wanted = match (instant, plan.copies) {
         (Some(instant), _) => instant,
-        (None, Copies::Versions) => now,
+        (None, Copies::Versions) => now(),
         // Nothing else is of an instant that they could be of.
         (None, _) => return Ok(None),
     };
@@ -85,14 +91,24 @@ pub(crate) async fn of(
         Answer::Known(Versioning::On) => {}
         Answer::Denied => {
             let what = "whether the bucket keeps versions may not be asked (s3:GetBucketVersioning)";
-            events.note(format!("{what}: the files are taken as they are listed, after the instant"));
+            events.warn(format!("{what}: the files are taken as they are listed, after the instant"));
             return Ok(None);
         }
         Answer::Known(_) | Answer::Unsupported => return Ok(None),
     }
-    let apart = plan.source.service_time().await?.map_or(SignedDuration::ZERO, |said| said.duration_since(now));
-    let apart = if apart.abs() < ONE_CLOCK { SignedDuration::ZERO } else { apart };
-    Ok(Some(wanted.checked_add(apart).unwrap_or(wanted)))
+    // How far the clocks are apart is known to half of the time that the answer took, and to the grain of both.
+    let (mut apart, mut took) = (SignedDuration::ZERO, SignedDuration::ZERO);
+    for _ in 0..ASKED {
+        let before = now();
+        let Some(said) = plan.source.service_time().await? else { break };
+        took = now().duration_since(before);
+        apart = said.duration_since(before) - took / 2 + GRAIN / 2;
+        if took <= SLOW {
+            break;
+        }
+    }
+    let at = wanted.checked_add(apart).unwrap_or(wanted);
+    Ok(Some(Moment { at, unsure: UNSURE + GRAIN + took / 2 }))
 }
 
 /// The files at a moment, with what cannot be told of them; `None` where they are to be taken as they are listed now.
@@ -102,7 +118,7 @@ pub(crate) async fn of(
 /// What the source cannot be listed for.
 pub(super) async fn listed(
     plan: &FilesPlan,
-    (rules, at): (&Rules, Option<Timestamp>),
+    (rules, at): (&Rules, Option<Moment>),
     scratch: &Scratch,
     events: &Events,
 ) -> Result<Option<(Sorted, Vec<Finding>)>> {

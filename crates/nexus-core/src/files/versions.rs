@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::compare::{Compared, difference};
+use super::decide::is_frozen;
 use crate::bucket::history::History;
 use crate::bucket::{Object, Writer};
 use crate::error::{Error, Result};
@@ -62,6 +63,10 @@ pub(crate) async fn compare(
         };
         let wrong = match there.filter(|version| !version.marker) {
             None => Some((FindingKind::Missing, format!("its version {id} is not in {} any more", files.source))),
+            Some(version) if is_frozen(&version.side) => Some((
+                FindingKind::Unreadable,
+                format!("its version {id} lies in the archive class {}", version.side.class.as_deref().unwrap_or("?")),
+            )),
             Some(version) => difference(&Side { modified: None, ..entry.source.clone() }, &version.side)
                 .map(|detail| (FindingKind::Changed, format!("its version {id} {detail}"))),
         };
@@ -92,7 +97,8 @@ fn way_back(history: Option<&History>, id: &str) -> WayBack {
     let Some(history) = history else { return WayBack::Copy };
     let over: Vec<_> = history.versions.iter().take_while(|version| version.id != id).collect();
     match over.as_slice() {
-        [] => WayBack::None,
+        [] if history.versions.first().is_some_and(|first| first.latest) => WayBack::None,
+        [] => WayBack::Copy,
         // The version may not be there at all, and then what is over it is all there is.
         over if over.len() == history.versions.len() => WayBack::Copy,
         over if over.iter().all(|version| version.marker) => {
@@ -115,9 +121,16 @@ pub(crate) async fn uncover(target: &Writer, key: &str, id: &str) -> Result<bool
         WayBack::Unmark(markers) => {
             let remover = target.clone().remover();
             for marker in markers {
-                remover.remove_marker(key, &marker).await?;
+                match remover.remove_marker(key, &marker).await {
+                    Ok(()) => {}
+                    // A copy over the markers needs no such right.
+                    Err(Error::Denied { .. }) => return Ok(false),
+                    Err(error) => return Err(error),
+                }
             }
-            Ok(true)
+            // Somebody may have written meanwhile.
+            let after = target.reader().history_of(key).await?;
+            Ok(way_back(after.as_ref(), id) == WayBack::None)
         }
     }
 }
