@@ -7,6 +7,7 @@
 pub mod bucket;
 pub mod digest;
 pub mod django;
+pub mod keys;
 pub mod kill;
 pub mod postgres;
 pub mod services;

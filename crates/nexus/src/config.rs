@@ -212,6 +212,8 @@ pub struct S3Table {
     pub request_timeout: Option<Span>,
     /// Bytes of content a second that go through this machine at most.
     pub bandwidth: Option<Rate>,
+    /// Objects of more bytes than this are copied in parts.
+    pub copy_cutoff: Option<std::num::NonZeroU64>,
 }
 
 /// `[hooks]`

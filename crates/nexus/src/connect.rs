@@ -88,6 +88,7 @@ impl Connections {
             attempts: self.settings.attempts.unwrap_or(usual.attempts),
             patience: self.settings.patience.map_or(usual.patience, crate::span::Span::duration),
             bandwidth: self.settings.bandwidth,
+            copy_cutoff: self.settings.copy_cutoff.unwrap_or(usual.copy_cutoff),
             ..usual
         }
     }

@@ -114,6 +114,8 @@ pub struct S3Settings {
     pub in_flight: Option<usize>,
     /// Bytes of content a second that go through this machine at most.
     pub bandwidth: Option<u64>,
+    /// Objects of more bytes than this are copied in parts.
+    pub copy_cutoff: Option<u64>,
     /// How often one request is tried.
     pub attempts: Option<u32>,
     /// How long one try may go without progress.
@@ -446,6 +448,7 @@ impl Ladder<'_> {
             aws: false,
             in_flight: flags.services.requests_in_flight.or(file.requests_in_flight).map(|n| usize::from(n.get())),
             bandwidth: flags.services.bandwidth.or(file.bandwidth).map(Rate::bytes),
+            copy_cutoff: file.copy_cutoff.map(std::num::NonZeroU64::get),
             attempts: file.attempts.map(|number| u32::from(number.get())),
             patience: file.request_timeout,
             given: self.environment.given.clone(),

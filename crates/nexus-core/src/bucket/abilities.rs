@@ -3,6 +3,7 @@
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::EncodingType;
 
+use super::blank::marked;
 use super::failure::{Failure, FailureKind, failure};
 use super::hashes::content_md5;
 use super::part_copy::PartCopy;
@@ -126,7 +127,7 @@ impl S3 {
         let (content, tags) = (b"tagged", Tags::of(&[("nexus", "probe")]));
         let put = self
             .attempt(0, async || {
-                let request = self.client().put_object().bucket(self.name()).key(key).set_tagging(tags.header());
+                let request = self.client().put_object().bucket(self.name()).key(marked(key)).set_tagging(tags.header());
                 let request = request.content_md5(content_md5(content)).body(ByteStream::from_static(content));
                 stored(request.send().await.map_err(failure)?.e_tag())
             })

@@ -12,6 +12,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use md5::{Digest as _, Md5};
 
 use super::Object;
+use super::blank::marked;
 use super::failure::{Failure, failure};
 use super::hashes::{Hasher, Hashes};
 use super::kept::confirm_kept;
@@ -151,7 +152,7 @@ async fn send_part(
     let number = i32::try_from(number).map_err(Failure::fatal)?;
     into.service.pace.through(length).await;
     into.attempt(length, async || {
-        let request = into.client().upload_part().bucket(into.name()).key(key).upload_id(upload);
+        let request = into.client().upload_part().bucket(into.name()).key(marked(key)).upload_id(upload);
         let request = request.part_number(number).content_md5(check).body(ByteStream::from(content.clone()));
         sent_part(number, &request.send().await.map_err(failure)?)
     })
@@ -171,7 +172,7 @@ async fn read(from: &S3, object: &Object, range: Option<(u64, u64)>) -> std::res
     let condition = object.side.etag.as_ref().map(|etag| format!("\"{etag}\""));
     let span = range.map(|(first, length)| format!("bytes={first}-{}", first + length - 1));
     from.attempt(length, async || {
-        let request = from.client().get_object().bucket(from.name()).key(&object.key);
+        let request = from.client().get_object().bucket(from.name()).key(marked(&object.key));
         let request = request
             .set_version_id(object.side.version.clone())
             .set_if_match(condition.clone())
@@ -216,7 +217,7 @@ async fn read(from: &S3, object: &Object, range: Option<(u64, u64)>) -> std::res
 impl S3 {
     /// What a HEAD says of an object that is the one that was listed.
     pub(super) async fn head_of(&self, object: &Object) -> std::result::Result<Headed, Failure> {
-        let headed = self.head_version(&object.key, object.side.version.as_deref()).await.map_err(Failure::fatal)?;
+        let headed = self.head_version(&object.key, object.side.version.as_deref()).await.map_err(Failure::of)?;
         let headed = headed.ok_or_else(|| Failure::gone("the source is gone"))?;
         if object.side.etag.is_some() && headed.object.side.etag != object.side.etag {
             return Err(Failure::changed("the source has another ETag than in the listing"));

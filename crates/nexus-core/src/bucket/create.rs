@@ -6,6 +6,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use bytes::Bytes;
 
+use super::blank::marked;
 use super::failure::{Failure, FailureKind, failure};
 use super::hashes::content_md5;
 use super::learned::Conditions;
@@ -87,7 +88,7 @@ impl S3 {
         let md5 = content_md5(bytes);
         let put = self
             .attempt(bytes.len() as u64, async || {
-                let request = self.client().put_object().bucket(self.name()).key(key).if_none_match("*");
+                let request = self.client().put_object().bucket(self.name()).key(marked(key)).if_none_match("*");
                 let request = request
                     .body(ByteStream::from(bytes.clone()))
                     // A bucket that locks what is put into it asks for it

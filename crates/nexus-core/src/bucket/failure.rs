@@ -56,6 +56,17 @@ impl Failure {
         Self { kind: FailureKind::Fatal, cause: cause.into() }
     }
 
+    /// A part of a larger piece of work that failed, of the kind that it was.
+    pub(crate) fn of(error: Error) -> Self {
+        let kind = match &error {
+            Error::Unreachable { .. } => FailureKind::Transient,
+            Error::Denied { .. } => FailureKind::Denied,
+            Error::Unsupported { .. } => FailureKind::Unsupported,
+            _ => FailureKind::Fatal,
+        };
+        Self { kind, cause: error.into() }
+    }
+
     /// What became of one object of many, of which the whole request's status says nothing.
     pub(crate) fn of_one(code: Option<&str>, message: Option<&str>) -> Self {
         let kind = if code == Some("AccessDenied") { FailureKind::Denied } else { FailureKind::Fatal };

@@ -454,7 +454,7 @@ pub(crate) enum Existing {
     Refuse,
 }
 
-/// The path of a key, or `None` for keys that a file system cannot hold as they are or that would leave the folder.
+/// The path of a key, or `None` for keys that a folder cannot hold as they are or that would leave it.
 pub(crate) fn relative(key: &str) -> Option<PathBuf> {
     let sound = |segment: &str| {
         !segment.is_empty()
@@ -462,6 +462,8 @@ pub(crate) fn relative(key: &str) -> Option<PathBuf> {
             && segment != ".."
             && segment.len() <= LONGEST_NAME
             && !segment.contains('\0')
+            // No listing would show it.
+            && !segment.starts_with(UNFINISHED)
     };
     (!key.is_empty() && key.split('/').all(sound)).then(|| PathBuf::from(key))
 }

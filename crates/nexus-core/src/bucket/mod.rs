@@ -3,6 +3,7 @@
 pub mod abilities;
 mod across;
 pub mod address;
+mod blank;
 mod climb;
 pub mod create;
 pub(crate) mod failure;

@@ -2,6 +2,7 @@
 
 use aws_sdk_s3::types::CompletedPart;
 
+use super::blank::marked;
 use super::failure::{Failure, FailureKind, failure};
 use super::s3::{S3, stored};
 
@@ -53,7 +54,7 @@ impl S3 {
         condition: Option<String>,
     ) -> std::result::Result<CompletedPart, Failure> {
         self.attempt(part.bytes, async || {
-            let request = self.client().upload_part_copy().bucket(self.name()).key(key);
+            let request = self.client().upload_part_copy().bucket(self.name()).key(marked(key));
             let request = request.upload_id(part.upload).part_number(part.number).copy_source(part.source);
             let request = request.set_copy_source_range(part.range.map(str::to_owned));
             let answer = request.set_copy_source_if_match(condition.clone()).send().await.map_err(failure)?;

@@ -6,6 +6,7 @@ use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::EncodingType;
 use jiff::Timestamp;
 
+use super::blank::marked;
 use super::abilities::NO_ETAG;
 use super::failure::{Failure, FailureKind, failure};
 use super::questions::{Answer, Versioning};
@@ -240,7 +241,7 @@ impl S3 {
         let asked = self
             .attempt(0, async || {
                 let schemes = aws_sdk_s3::config::Builder::default().auth_scheme_preference(["noAuth".into()]);
-                let request = anybody.get_object().bucket(self.name()).key(key);
+                let request = anybody.get_object().bucket(self.name()).key(marked(key));
                 request.customize().config_override(schemes).send().await.map(|_| ()).map_err(failure)
             })
             .await;
@@ -258,7 +259,7 @@ impl S3 {
     async fn may_store(&self, key: &str) -> Result<()> {
         let begun = self
             .attempt(0, async || {
-                let asked = self.client().create_multipart_upload().bucket(self.name()).key(key).send().await;
+                let asked = self.client().create_multipart_upload().bucket(self.name()).key(marked(key)).send().await;
                 asked.map_err(failure)
             })
             .await;
@@ -270,7 +271,7 @@ impl S3 {
         self.begun(key, id);
         let given_up = self
             .attempt(0, async || {
-                let asked = self.client().abort_multipart_upload().bucket(self.name()).key(key).upload_id(id);
+                let asked = self.client().abort_multipart_upload().bucket(self.name()).key(marked(key)).upload_id(id);
                 asked.send().await.map(|_| ()).map_err(failure)
             })
             .await;
@@ -297,7 +298,7 @@ impl S3 {
     ) -> std::result::Result<(), Failure> {
         let source = copy_source(source, from, None);
         self.attempt(0, async || {
-            let request = self.client().copy_object().bucket(self.name()).key(key).copy_source(&source);
+            let request = self.client().copy_object().bucket(self.name()).key(marked(key)).copy_source(&source);
             let answer = request.set_copy_source_if_match(etag.map(str::to_owned)).send().await.map_err(failure)?;
             stored(answer.copy_object_result().and_then(|copied| copied.e_tag())).map(|_| ())
         })
@@ -332,7 +333,7 @@ impl S3 {
 
     async fn remove_version(&self, key: &str, id: &str) -> std::result::Result<(), Failure> {
         self.attempt(0, async || {
-            let asked = self.client().delete_object().bucket(self.name()).key(key).version_id(id).send().await;
+            let asked = self.client().delete_object().bucket(self.name()).key(marked(key)).version_id(id).send().await;
             asked.map(|_| ()).map_err(failure)
         })
         .await

@@ -8,8 +8,8 @@ use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use aws_sdk_s3::types::{
-    BucketVersioningStatus, ExpirationStatus, LifecycleRule, LifecycleRuleFilter, PolicyStatus, Transition,
-    TransitionStorageClass,
+    BucketVersioningStatus, EncodingType, ExpirationStatus, LifecycleRule, LifecycleRuleFilter, PolicyStatus,
+    Transition, TransitionStorageClass,
 };
 use jiff::Timestamp;
 
@@ -163,6 +163,8 @@ impl S3 {
         let listed = self
             .attempt(0, async || {
                 let request = self.client().list_objects_v2().bucket(self.name()).max_keys(1);
+                // The first key may be one that XML cannot carry.
+                let request = request.encoding_type(EncodingType::Url);
                 request.customize().interceptor(ear.clone()).send().await.map_err(failure)
             })
             .await;

@@ -6,6 +6,7 @@ use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use futures::stream::{self, StreamExt};
 
+use super::blank::marked;
 use super::failure::{Failure, FailureKind, failure};
 use super::hashes::content_md5;
 use super::s3::{BATCH, S3};
@@ -110,7 +111,7 @@ impl S3 {
         let one = async |(key, version): Named<'_>| {
             let removed = self
                 .attempt(0, async || {
-                    let request = self.client().delete_object().bucket(self.name()).key(key);
+                    let request = self.client().delete_object().bucket(self.name()).key(marked(key));
                     request.set_version_id(version.map(str::to_owned)).send().await.map_err(failure)
                 })
                 .await;

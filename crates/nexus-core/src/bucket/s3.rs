@@ -8,19 +8,21 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
+use aws_sdk_s3::config::http::HttpRequest;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::operation::create_multipart_upload::builders::CreateMultipartUploadFluentBuilder;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
-use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
+use aws_sdk_s3::types::{ChecksumMode, ChecksumType, EncodingType};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
+use super::blank::{Unmarked, marked};
 use super::failure::{Failure, FailureKind, failure};
 use super::hashes::{Hasher, Hashes};
 use super::lean::{self, Lean, Signer};
@@ -72,6 +74,7 @@ impl Service {
             aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let mut config = config
             .http_client(http)
+            .interceptor(Unmarked)
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).build());
         if let Some(url) = &endpoint {
@@ -221,10 +224,21 @@ impl S3 {
         request: CreateMultipartUploadFluentBuilder,
         key: &str,
     ) -> std::result::Result<String, Failure> {
+        self.begin_upload_until(request, key, None).await
+    }
+
+    /// The same with the `Expires` that the object is to have, whatever it says.
+    pub(crate) async fn begin_upload_until(
+        &self,
+        request: CreateMultipartUploadFluentBuilder,
+        key: &str,
+        expires: Option<String>,
+    ) -> std::result::Result<String, Failure> {
         let (tell, told) = tokio::sync::oneshot::channel();
         let (s3, key) = (self.clone(), key.to_owned());
         let ask = async move {
-            let answer = request.bucket(s3.name()).key(&key).send().await.map_err(failure);
+            let request = request.bucket(s3.name()).key(marked(&key)).customize();
+            let answer = request.mutate_request(expiring(expires)).send().await.map_err(failure);
             let id = answer.and_then(|answer| {
                 let id = answer.upload_id().map(str::to_owned);
                 id.ok_or_else(|| Failure::transient("the service gave no upload id"))
@@ -234,7 +248,7 @@ impl S3 {
             }
             // Nobody waits for it any more.
             if let Err(Ok(id)) = tell.send(id) {
-                let abort = s3.client().abort_multipart_upload().bucket(s3.name()).key(&key).upload_id(&id);
+                let abort = s3.client().abort_multipart_upload().bucket(s3.name()).key(marked(&key)).upload_id(&id);
                 if abort.send().await.is_ok() {
                     s3.ended(&key, &id);
                 }
@@ -328,7 +342,9 @@ impl S3 {
     pub(crate) async fn check(&self) -> Result<()> {
         let listed = self
             .attempt(0, async || {
-                self.client().list_objects_v2().bucket(&self.name).max_keys(1).send().await.map_err(failure)
+                let request = self.client().list_objects_v2().bucket(&self.name).max_keys(1);
+                // The first key may be one that XML cannot carry.
+                request.encoding_type(EncodingType::Url).send().await.map_err(failure)
             })
             .await;
         listed.map(|_| ()).map_err(|failure| failure.into_error(format!("cannot list the bucket s3://{}", self.name)))
@@ -348,7 +364,7 @@ impl S3 {
     pub(crate) async fn head_version(&self, key: &str, version: Option<&str>) -> Result<Option<Headed>> {
         let ask = async |mode: Option<ChecksumMode>| {
             self.attempt(0, async || {
-                let request = self.client().head_object().bucket(&self.name).key(key);
+                let request = self.client().head_object().bucket(&self.name).key(marked(key));
                 let request = request.set_version_id(version.map(str::to_owned));
                 request.set_checksum_mode(mode.clone()).send().await.map_err(failure)
             })
@@ -403,7 +419,7 @@ impl S3 {
         let answer = self
             .attempt(0, async || {
                 let mut answer =
-                    self.client().get_object().bucket(&self.name).key(key).send().await.map_err(failure)?;
+                    self.client().get_object().bucket(&self.name).key(marked(key)).send().await.map_err(failure)?;
                 let length = answer.content_length();
                 let mut bytes = BytesMut::new();
                 while let Some(chunk) = answer.body.next().await {
@@ -443,7 +459,7 @@ impl S3 {
         let patience = self.limits().patience;
         let outcome = self
             .attempt(UNHURRIED, async || {
-                let mut request = self.client().get_object().bucket(&self.name).key(key);
+                let mut request = self.client().get_object().bucket(&self.name).key(marked(key));
                 request = request.set_version_id(version.map(str::to_owned));
                 if offset > 0 {
                     request = request.range(format!("bytes={offset}-")).set_if_match(etag.clone());
@@ -513,6 +529,17 @@ fn whole(expected: Option<i64>, got: u64) -> std::result::Result<(), Failure> {
             Err(Failure::transient(format!("the answer ended after {got} of {length} bytes")))
         }
         _ => Ok(()),
+    }
+}
+
+/// Has a request say when its object expires, in the very words it was said in: those of the SDK are dates, and S3 takes
+/// any text.
+pub(super) fn expiring(expires: Option<String>) -> impl Fn(&mut HttpRequest) + Send + Sync + 'static {
+    move |request| {
+        if let Some(expires) = &expires {
+            // What came in a header can go in one.
+            let _ = request.headers_mut().try_insert("expires", expires.clone());
+        }
     }
 }
 

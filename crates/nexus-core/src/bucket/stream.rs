@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
+use super::blank::marked;
 use super::StoreOptions;
 use super::failure::{Failure, FailureKind, failure};
 use super::folder::{Existing, Folder, Unplaced};
@@ -159,7 +160,7 @@ impl S3 {
         self.service.pace.through(bytes).await;
         let encryption = self
             .attempt(bytes, async || {
-                let request = self.client().put_object().bucket(self.name()).key(key).if_none_match("*");
+                let request = self.client().put_object().bucket(self.name()).key(marked(key)).if_none_match("*");
                 let answer = request
                     .body(ByteStream::from(content.clone()))
                     .content_md5(&md5)
@@ -233,7 +234,7 @@ impl S3 {
                 self.service.pace.through(length).await;
                 let part = self
                     .attempt(length, async || {
-                        let request = self.client().upload_part().bucket(self.name()).key(key).upload_id(upload);
+                        let request = self.client().upload_part().bucket(self.name()).key(marked(key)).upload_id(upload);
                         let request =
                             request.part_number(number).content_md5(&md5).body(ByteStream::from(content.clone()));
                         sent_part(number, &request.send().await.map_err(failure)?)

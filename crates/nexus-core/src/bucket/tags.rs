@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_s3::types::{Tag, Tagging};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use super::blank::marked;
 use super::Object;
 use super::failure::{Failure, FailureKind, failure};
 use super::s3::S3;
@@ -16,6 +17,14 @@ pub(super) struct Tags(BTreeMap<String, String>);
 impl Tags {
     pub(super) fn of(pairs: &[(&str, &str)]) -> Self {
         Self(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    /// Reads what [`Tags::header`] wrote.
+    pub(super) fn read(header: Option<&String>) -> Self {
+        let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let pairs = header.into_iter().flat_map(|text| text.split('&'));
+        let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        Self(pairs.map(|(name, value)| (plain(name), plain(value))).collect())
     }
 
     /// As `x-amz-tagging` has them; none where there are none.
@@ -60,7 +69,7 @@ pub(super) async fn tags(from: &S3, object: &Object) -> std::result::Result<Tags
 async fn tags_of(from: &S3, key: &str, version: Option<&str>) -> std::result::Result<Tags, Failure> {
     let answer = from
         .attempt(0, async || {
-            let request = from.client().get_object_tagging().bucket(from.name()).key(key);
+            let request = from.client().get_object_tagging().bucket(from.name()).key(marked(key));
             request.set_version_id(version.map(str::to_owned)).send().await.map_err(failure)
         })
         .await;
@@ -93,7 +102,7 @@ pub(super) async fn confirm_tags(into: &S3, key: &str, tags: &Tags) -> std::resu
     let set = tags.set()?;
     let sent = into
         .attempt(0, async || {
-            let request = into.client().put_object_tagging().bucket(into.name()).key(key).tagging(set.clone());
+            let request = into.client().put_object_tagging().bucket(into.name()).key(marked(key)).tagging(set.clone());
             request.send().await.map_err(failure)
         })
         .await;

@@ -11,14 +11,15 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::across::across;
+use super::blank::marked;
 use super::failure::{Failure, FailureKind, failure};
 use super::folder::{Existing, Folder, UNFINISHED, Unplaced};
 use super::hashes::content_md5;
 use super::kept::confirm_kept;
 use super::lean;
 use super::part_copy::PartCopy;
-use super::s3::{Digests, Headed, S3, bare, stored, timestamp};
-use super::tags::{Tags, tags};
+use super::s3::{Digests, Headed, S3, bare, expiring, stored, timestamp};
+use super::tags::{Tags, confirm_tags, tags};
 use super::upload::{part_size, read_range, sent_part};
 use super::{Bucket, Object, Reader, StoreOptions, Writer};
 use crate::error::{Error, Result};
@@ -28,6 +29,8 @@ use crate::listing::{ProofKind, Side, hex, is_md5_shaped, proof_of};
 const LOOKS: u32 = 3;
 /// Parts of one multipart copy in flight.
 const PARTS_IN_FLIGHT: usize = 8;
+/// The header that an object's tags are written in, and by which a listing keeps them where the copy has none.
+const TAGS: &str = "x-amz-tagging";
 /// What stays as it is in `x-amz-copy-source`: the SDK does not encode it.
 pub(super) const COPY_SOURCE: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -72,6 +75,14 @@ pub(crate) struct Target {
 /// Copies one file, under the condition that it is the one that was listed; a changed one is looked at again.
 pub(crate) async fn copy(source: &Reader, object: &Object, to: &Writer, target: &Target) -> Result<Copied> {
     to.allow(&target.key)?;
+    if becomes_marker(object, &target.key)
+        && source.shares_service_with(to.reader())
+        && let Some(now) = source.head(&object.key).await?
+        && now.side.size == 0
+        && now.side.etag == object.side.etag
+    {
+        return Box::pin(empty(source, &now, to, target)).await;
+    }
     let mut object = object.clone();
     let mut looks = 0;
     loop {
@@ -103,6 +114,13 @@ pub(crate) async fn copy(source: &Reader, object: &Object, to: &Writer, target: 
             None => {}
         }
     }
+}
+
+/// True for a file without content that is to become a `dir/` marker: such are written anew.
+///
+/// Seen on SeaweedFS: a copy of a file to a key that ends with `/` answers with success, and nothing is there.
+fn becomes_marker(object: &Object, key: &str) -> bool {
+    object.side.size == 0 && object.side.version.is_none() && key.ends_with('/') && !object.key.ends_with('/')
 }
 
 /// An object without content that the service shows and does not copy: it is written anew, with its headers.
@@ -141,7 +159,7 @@ pub(super) async fn put_content(
     content: bytes::Bytes,
 ) -> std::result::Result<String, Failure> {
     let header = |name: &str| headers.get(name).cloned();
-    let request = into.client().put_object().bucket(into.name()).key(&target.key);
+    let request = into.client().put_object().bucket(into.name()).key(marked(&target.key));
     let answer = request
         .body(ByteStream::from(content))
         .content_md5(check)
@@ -150,11 +168,12 @@ pub(super) async fn put_content(
         .set_content_disposition(header("content-disposition"))
         .set_content_encoding(header("content-encoding"))
         .set_content_language(header("content-language"))
-        .set_expires(header("expires").and_then(|text| http_date(&text)))
         .set_metadata(user_metadata(headers))
         .set_tagging(tags.header())
         .set_storage_class(target.options.class.as_deref().map(StorageClass::from))
         .set_server_side_encryption(target.options.encryption.as_deref().map(ServerSideEncryption::from))
+        .customize()
+        .mutate_request(expiring(header("expires")))
         .send()
         .await
         .map_err(failure)?;
@@ -240,7 +259,7 @@ async fn checksums(
     copy: &Side,
 ) -> std::result::Result<Option<(String, String)>, Failure> {
     let Some(of_source) = from.head_of(object).await?.checksummed else { return Ok(None) };
-    let there = into.head(&target.key).await.map_err(Failure::fatal)?;
+    let there = into.head(&target.key).await.map_err(Failure::of)?;
     let there = there.filter(|there| there.object.side.etag == copy.etag);
     let of_copy = there.and_then(|there| there.checksummed);
     let kind = |checksum: &str| checksum.split(':').next().map(str::to_owned);
@@ -273,7 +292,7 @@ async fn single(from: &S3, object: &Object, into: &S3, target: &Target) -> std::
             let lean::Made { etag, modified } = made;
             return Ok(Side { size: object.side.size, etag: Some(etag), modified, class, ..Side::default() });
         }
-        let request = into.client().copy_object().bucket(into.name()).key(&target.key).copy_source(&source);
+        let request = into.client().copy_object().bucket(into.name()).key(marked(&target.key)).copy_source(&source);
         let request = request
             .set_copy_source_if_match(condition.clone())
             .set_storage_class(target.options.class.as_deref().map(StorageClass::from))
@@ -350,12 +369,11 @@ pub(super) async fn begin(
             .set_content_disposition(known("content-disposition"))
             .set_content_encoding(known("content-encoding"))
             .set_content_language(known("content-language"))
-            .set_expires(known("expires").and_then(|text| http_date(&text)))
             .set_metadata(user_metadata(&headed.headers))
             .set_tagging(tags.header())
             .set_storage_class(target.options.class.as_deref().map(StorageClass::from))
             .set_server_side_encryption(target.options.encryption.as_deref().map(ServerSideEncryption::from));
-        into.begin_upload(request, &target.key).await
+        into.begin_upload_until(request, &target.key, known("expires")).await
     })
     .await
     .map_err(|failure| tags.refused(failure, into))
@@ -398,10 +416,6 @@ fn user_metadata(headers: &BTreeMap<String, String>) -> Option<std::collections:
     (!user.is_empty()).then_some(user)
 }
 
-fn http_date(text: &str) -> Option<aws_sdk_s3::primitives::DateTime> {
-    aws_sdk_s3::primitives::DateTime::from_str(text, aws_sdk_s3::primitives::DateTimeFormat::HttpDate).ok()
-}
-
 /// A local file into S3: small ones in one put, larger ones by a multipart upload, hashed as they are read.
 async fn upload(from: &Folder, object: &Object, into: &S3, target: &Target) -> std::result::Result<Done, Once> {
     let what =
@@ -421,10 +435,13 @@ async fn upload(from: &Folder, object: &Object, into: &S3, target: &Target) -> s
     let md5 = <md5::Md5 as md5::Digest>::digest(&content);
     let check = BASE64.encode(md5);
     into.service.pace.through(size).await;
+    let tags = Tags::read(headers.get(TAGS));
     let put = into
-        .attempt(size, async || put_content(into, target, headers, (&Tags::default(), &check), content.clone()).await)
+        .attempt(size, async || put_content(into, target, headers, (&tags, &check), content.clone()).await)
         .await;
-    let etag = put.map_err(|failure| Once::Failed(failure.into_error(what())))?;
+    let failed = |failure: Failure| Once::Failed(failure.into_error(what()));
+    let etag = put.map_err(|failure| failed(tags.refused(failure, into)))?;
+    confirm_tags(into, &target.key, &tags).await.map_err(failed)?;
     let proof = if etag == hex(&md5) { ProofKind::Etag } else { ProofKind::Size };
     Ok(uploaded(source, &hash.sha256, etag, proof, target))
 }
@@ -447,7 +464,8 @@ async fn upload_parts(from: &Folder, object: &Object, into: &S3, target: &Target
     let headed =
         Headed { object: object.clone(), headers: target.options.headers.clone(), encryption: None, checksummed: None };
     let failed = |failure: Failure| Once::Failed(failure.into_error(what()));
-    let id = begin(into, &headed, &Tags::default(), target).await.map_err(failed)?;
+    let tags = Tags::read(headed.headers.get(TAGS));
+    let id = begin(into, &headed, &tags, target).await.map_err(failed)?;
     let sent = send_parts(from, object, into, &target.key, &id).await;
     let (source, sha256, parts, expected) = match sent {
         Ok(sent) => sent,
@@ -456,7 +474,12 @@ async fn upload_parts(from: &Folder, object: &Object, into: &S3, target: &Target
             return Err(error.into());
         }
     };
-    match into.complete(&target.key, &id, parts, false).await {
+    let completed = async {
+        let completed = into.complete(&target.key, &id, parts, false).await?;
+        confirm_tags(into, &target.key, &tags).await?;
+        Ok(completed)
+    };
+    match completed.await {
         Ok(completed) => {
             // A multipart ETag is the MD5 of the parts' MD5s and their number: equal to ours, it proves every part.
             let proof = if completed.etag == expected { ProofKind::Etag } else { ProofKind::Size };
@@ -497,7 +520,7 @@ async fn send_parts(from: &Folder, object: &Object, into: &S3, key: &str, id: &s
             i32::try_from(index + 1).map_err(|cause| Error::Local { what: what(), cause: Some(cause.into()) })?;
         let part = into
             .attempt(length, async || {
-                let request = into.client().upload_part().bucket(into.name()).key(key).upload_id(id);
+                let request = into.client().upload_part().bucket(into.name()).key(marked(key)).upload_id(id);
                 let request = request.part_number(number).content_md5(&check).body(ByteStream::from(content.clone()));
                 sent_part(number, &request.send().await.map_err(failure)?)
             })
@@ -550,7 +573,12 @@ async fn download(from: &S3, object: &Object, into: &Folder, target: &Target) ->
         checksum: Some(format!("sha256:{}", fetched.hash.sha256)),
         ..placed(into, &key)?
     };
-    Ok(Done { source: object.side.clone(), copy, key, proof, headers: fetched.headers })
+    let mut headers = fetched.headers;
+    let what = || format!("cannot read the tags of s3://{}/{}", from.name(), object.key);
+    if let Some(tags) = conditional(tags(from, object).await, what)?.header() {
+        headers.insert(TAGS.to_owned(), tags);
+    }
+    Ok(Done { source: object.side.clone(), copy, key, proof, headers })
 }
 
 fn duplicate(from: &Folder, object: &Object, into: &Folder, target: &Target) -> std::result::Result<Done, Once> {

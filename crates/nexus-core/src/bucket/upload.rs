@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use aws_sdk_s3::operation::upload_part::UploadPartOutput;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, ServerSideEncryption, StorageClass};
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, EncodingType, ServerSideEncryption, StorageClass};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::StoreOptions;
+use super::blank::marked;
 use super::failure::{Failure, FailureKind, failure};
 use super::hashes::content_md5;
-use super::s3::{S3, stored, timestamp};
+use super::s3::{S3, decode, stored, timestamp};
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::local::Given;
@@ -123,7 +124,7 @@ impl S3 {
         self.service.pace.through(bytes).await;
         let encryption = self
             .attempt(bytes, async || {
-                let request = self.client().put_object().bucket(self.name()).key(key).if_none_match("*");
+                let request = self.client().put_object().bucket(self.name()).key(marked(key)).if_none_match("*");
                 let answer = request
                     .body(ByteStream::from(content.clone()))
                     .content_md5(&md5)
@@ -191,7 +192,7 @@ impl S3 {
                 let number = i32::try_from(index + 1).map_err(Failure::fatal)?;
                 let part = self
                     .attempt(length, async || {
-                        let request = self.client().upload_part().bucket(self.name()).key(key).upload_id(upload);
+                        let request = self.client().upload_part().bucket(self.name()).key(marked(key)).upload_id(upload);
                         let request =
                             request.part_number(number).content_md5(&md5).body(ByteStream::from(content.clone()));
                         sent_part(number, &request.send().await.map_err(failure)?)
@@ -216,7 +217,8 @@ impl S3 {
         let list = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let completed = self
             .attempt(0, async || {
-                let request = self.client().complete_multipart_upload().bucket(self.name()).key(key).upload_id(upload);
+                let request =
+                    self.client().complete_multipart_upload().bucket(self.name()).key(marked(key)).upload_id(upload);
                 let request = request.multipart_upload(list.clone()).set_if_none_match(new.then(|| "*".to_owned()));
                 let answer = request.send().await.map_err(failure)?;
                 let encryption = answer.server_side_encryption().map(|kind| kind.as_str().to_owned());
@@ -233,7 +235,8 @@ impl S3 {
     pub(crate) async fn abort(&self, key: &str, upload: &str) {
         let _ = self
             .attempt(0, async || {
-                let request = self.client().abort_multipart_upload().bucket(self.name()).key(key).upload_id(upload);
+                let request =
+                    self.client().abort_multipart_upload().bucket(self.name()).key(marked(key)).upload_id(upload);
                 request.send().await.map_err(failure)
             })
             .await;
@@ -258,18 +261,21 @@ impl S3 {
                 .attempt(0, async || {
                     let request = self.client().list_multipart_uploads().bucket(self.name()).prefix(prefix);
                     let (key, id) = marker.clone().unzip();
+                    let request = request.encoding_type(EncodingType::Url);
                     request.set_key_marker(key).set_upload_id_marker(id).send().await.map_err(failure)
                 })
                 .await?;
+            let encoded = page.encoding_type() == Some(&EncodingType::Url);
             for upload in page.uploads() {
                 let is_old = upload.initiated().and_then(timestamp).is_some_and(|begun| begun < before);
-                if let (true, Some(key), Some(id)) = (is_old, upload.key(), upload.upload_id()) {
-                    old.push((key.to_owned(), id.to_owned()));
+                let key = upload.key().and_then(|key| decode(key, encoded));
+                if let (true, Some(key), Some(id)) = (is_old, key, upload.upload_id()) {
+                    old.push((key, id.to_owned()));
                 }
             }
             let next = page.next_key_marker().zip(page.next_upload_id_marker());
-            let next =
-                next.map(|(key, id)| (key.to_owned(), id.to_owned())).filter(|next| marker.as_ref() != Some(next));
+            let next = next.and_then(|(key, id)| Some((decode(key, encoded)?, id.to_owned())));
+            let next = next.filter(|next| marker.as_ref() != Some(next));
             match next.filter(|_| page.is_truncated() == Some(true)) {
                 Some(next) => marker = Some(next),
                 None => break,

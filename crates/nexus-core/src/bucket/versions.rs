@@ -6,6 +6,7 @@ use aws_sdk_s3::types::EncodingType;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
+use super::blank::marked;
 use super::failure::{FailureKind, failure};
 use super::questions::{Answer, Versioning};
 use super::removal::{Named, Refused};
@@ -68,7 +69,7 @@ impl Remover {
         let Bucket::S3(s3) = self.writer().reader().bucket() else { return Ok(()) };
         let removed = s3
             .attempt(0, async || {
-                let request = s3.client().delete_object().bucket(s3.name()).key(key).version_id(id);
+                let request = s3.client().delete_object().bucket(s3.name()).key(marked(key)).version_id(id);
                 request.send().await.map_err(failure)
             })
             .await;
@@ -262,7 +263,7 @@ impl S3 {
     async fn lock_of(&self, key: &str, id: &str) -> Option<String> {
         let asked = self
             .attempt(0, async || {
-                let request = self.client().get_object_legal_hold().bucket(self.name()).key(key).version_id(id);
+                let request = self.client().get_object_legal_hold().bucket(self.name()).key(marked(key)).version_id(id);
                 request.send().await.map_err(failure)
             })
             .await;
@@ -272,7 +273,7 @@ impl S3 {
         }
         let kept = self
             .attempt(0, async || {
-                let request = self.client().get_object_retention().bucket(self.name()).key(key).version_id(id);
+                let request = self.client().get_object_retention().bucket(self.name()).key(marked(key)).version_id(id);
                 request.send().await.map_err(failure)
             })
             .await;

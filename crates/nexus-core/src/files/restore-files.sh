@@ -78,7 +78,8 @@ in_parts() {
   set --
   while IFS= read -r flag; do set -- "$@" "$flag"; done < <(jq -r '
     {ContentType: "--content-type", CacheControl: "--cache-control", ContentDisposition: "--content-disposition",
-     ContentEncoding: "--content-encoding", ContentLanguage: "--content-language", StorageClass: "--storage-class"}
+     ContentEncoding: "--content-encoding", ContentLanguage: "--content-language", Expires: "--expires",
+     StorageClass: "--storage-class"}
     as $flags | (to_entries[] | select($flags[.key]) | $flags[.key], .value),
       (select(.Metadata // {} | length > 0) | "--metadata", (.Metadata | tojson))' <<< "$properties")
   case $from in s3://*) set -- --metadata-directive REPLACE "$@" ;; esac
@@ -131,7 +132,8 @@ folder_to_bucket() {
   properties=$(made '(.headers // {}) as $headers
     | {ContentType: $headers["content-type"], CacheControl: $headers["cache-control"],
        ContentDisposition: $headers["content-disposition"], ContentEncoding: $headers["content-encoding"],
-       ContentLanguage: $headers["content-language"], StorageClass: .source.class}
+       ContentLanguage: $headers["content-language"], Expires: $headers["expires"], Tagging: $headers["x-amz-tagging"],
+       StorageClass: .source.class}
     | with_entries(select(.value)) + {Metadata: ($headers | with_entries(select(.key | startswith("x-amz-meta-"))
         | .key |= .[11:]))}')
   if is_simple; then

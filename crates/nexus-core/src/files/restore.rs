@@ -21,6 +21,8 @@ use crate::vault::{RecoveryPoint, layout};
 
 /// Files between the first whose copy is not done and the last that was begun.
 const WINDOW: usize = 1_024;
+/// The most files that are named as not being as they were.
+const NAMED: usize = 10;
 /// Keys removed at once.
 const BATCH: usize = 1_000;
 
@@ -236,6 +238,11 @@ pub async fn carry_out(
     if after.folders > 0 {
         return Err(Error::Changed { what: format!("{} folders could not be made as they were", after.folders) });
     }
+    for job in jobs(&after.work)?.take(NAMED) {
+        if let Job::Put(entry) = job? {
+            events.warn(format!("{:?} is not as it was", entry.key));
+        }
+    }
     restored.equal = after.same;
     for count in [after.same, after.missing, after.different] {
         restored.wanted.files += count.files;
@@ -251,7 +258,8 @@ async fn remove(planned: &FilesPlanned, mapping: &Mapping, writer: Writer, event
     // Longest first within a batch, so that a folder's content goes before the folder.
     for job in jobs(&planned.work)? {
         let Job::Remove(key) = job? else { continue };
-        if !key.ends_with('/') {
+        // In a bucket a key that ends so is an object like any other.
+        if !key.ends_with('/') || !remover.writer().reader().is_folder() {
             gone.files += 1;
         }
         batch.push(mapping.target(&key));

@@ -128,7 +128,9 @@ pub fn in_point(rest: &str) -> InPoint {
 /// Where a file's copy lies: under its category and its own key, so that stock tools can put it back.
 pub fn copy(vault_prefix: &str, point: &PointId, category: &str, key: &str) -> String {
     let natural = format!("{point}/{category}/{key}");
-    if vault_prefix.len() + natural.len() > LONGEST_KEY { long(point, key) } else { natural }
+    // What looks like a key that was filed by its hash could be the place of another one.
+    let by_hash = vault_prefix.len() + natural.len() > LONGEST_KEY || is_long(&natural);
+    if by_hash { long(point, key) } else { natural }
 }
 
 /// Where a file's copy lies when the vault cannot hold its own key.
@@ -215,6 +217,14 @@ mod tests {
         let fits = "k".repeat(LONGEST_KEY - "backup/reimport_20251115_064233/images/".len());
         assert!(!is_long(&copy("backup/", &id(), "images", &fits)));
         assert!(is_long(&copy("backup/", &id(), "images", &format!("{fits}k"))));
+    }
+
+    #[test]
+    fn no_key_takes_the_place_of_one_that_is_filed_by_its_hash() {
+        let long_key = "k".repeat(1_024);
+        let stored = copy("backup/", &id(), "images", &long_key);
+        let (_, twin) = stored.split_once("/other/").expect("it lies there");
+        assert_ne!(copy("backup/", &id(), OTHER, twin), stored);
     }
 
     #[test]
