@@ -7,6 +7,7 @@ mod adopt_postgres;
 mod app;
 mod bad_input;
 mod between;
+mod changing;
 mod copy;
 mod disasters;
 mod doctor;
