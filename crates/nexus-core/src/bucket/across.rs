@@ -172,17 +172,18 @@ async fn read(from: &S3, object: &Object, range: Option<(u64, u64)>) -> std::res
     let condition = object.side.etag.as_ref().map(|etag| format!("\"{etag}\""));
     let span = range.map(|(first, length)| format!("bytes={first}-{}", first + length - 1));
     from.attempt(length, async || {
+        let mode = from.checksum_mode().filter(|_| range.is_none());
         let request = from.client().get_object().bucket(from.name()).key(marked(&object.key));
         let request = request
             .set_version_id(object.side.version.clone())
             .set_if_match(condition.clone())
             .set_range(span.clone())
             // The whole is then compared with its checksum, where the service has one, as it arrives.
-            .set_checksum_mode(from.checksum_mode().filter(|_| range.is_none()));
+            .set_checksum_mode(mode.clone());
         let mut answer = request.send().await.map_err(|error| {
             let failure = failure(error);
             // It is asked again without: Backblaze B2 refuses to be asked for checksums.
-            if failure.mentions("x-amz-checksum-mode") && from.checksum_mode().is_some() {
+            if failure.mentions("x-amz-checksum-mode") && mode.is_some() {
                 from.service.learned.has_no_checksum_mode();
                 return Failure::transient(failure.to_string());
             }
