@@ -33,16 +33,16 @@ impl S3 {
         let asked = condition.is_some() && learned.knows_part_conditions();
         if asked {
             match self.copy_part_once(key, part, condition).await {
-                Err(failure) if failure.kind == FailureKind::Unsupported => {}
+                Err(failure)
+                    if failure.kind == FailureKind::Unsupported || failure.mentions("x-amz-copy-source-if") => {}
                 copied => return copied,
             }
         }
         let copied = self.copy_part_once(key, part, None).await;
         match &copied {
             Ok(_) if asked => learned.has_no_part_conditions(),
-            Ok(_) => {}
             Err(failure) if failure.kind == FailureKind::Unsupported => learned.has_no_part_copies(),
-            Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
         copied
     }

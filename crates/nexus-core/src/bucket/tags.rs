@@ -100,13 +100,13 @@ pub(super) async fn confirm_tags(into: &S3, key: &str, tags: &Tags) -> std::resu
         return Ok(());
     }
     let set = tags.set()?;
-    let sent = into
+    let tagged = into
         .attempt(0, async || {
             let request = into.client().put_object_tagging().bucket(into.name()).key(marked(key)).tagging(set.clone());
             request.send().await.map_err(failure)
         })
         .await;
-    match sent {
+    match tagged {
         Err(failure) if matches!(failure.kind, FailureKind::Unsupported | FailureKind::Fatal) => {
             Err(tags.not_kept(into, &format!("does not keep them: {failure}")))
         }

@@ -77,7 +77,6 @@ async fn content(service: &Service, app: &App) -> BTreeMap<String, (Vec<u8>, Fie
 async fn goes_all_the_way(files: &Service, app: &App) {
     let (before, database) = (content(files, app).await, app.state().await.database);
     let seen = app.run(&["doctor"]);
-    println!("{}", seen.out);
     let seen = seen.ends_with(0);
     assert!(seen.out.contains("Fit for a backup"), "{}", seen.out);
     let first = app.back_up(&[]);
@@ -157,7 +156,11 @@ async fn apart(personality: Personality) {
         // The real one keeps what is sent in RFC 2047, as this source sends it, and the one in this process does not.
         files
             .store()
-            .put(&app.bucket, RICH_KEY, NewObject::new("a rich one").metadata("who", "Zoe"))
+            .put(
+                &app.bucket,
+                RICH_KEY,
+                NewObject::new("a rich one").content_type("image/x-rich").metadata("who", "Zoe"),
+            )
             .expect("a bucket");
     }
     goes_all_the_way(&files, &app).await;
@@ -205,7 +208,6 @@ async fn a_file_with_tags_is_refused_by_name_where_the_vault_keeps_none_and_doct
         for words in ["images/tagged.jpg", "2 tags", "kind, patient", "docs/services.md"] {
             assert!(refused.err.contains(words), "{words:?} is not in:\n{}", refused.err);
         }
-        println!("{}", refused.err);
         set(&app, "exclude = [\"tmp/**\"]", "exclude = [\"tmp/**\", \"images/tagged.jpg\"]");
         app.back_up(&[]);
     }
