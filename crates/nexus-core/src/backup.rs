@@ -170,7 +170,7 @@ pub(crate) async fn base(vault: &Vault, plan: &BackupPlan) -> Result<Option<Reco
         return Ok(None);
     };
     let (source, endpoint) = (files.address.to_string(), files.source.endpoint());
-    for id in vault.ids().await?.into_iter().rev().filter(|id| !id.label().is_safety()) {
+    for id in vault.ids().await?.into_iter().rev().filter(|id| !id.label().is_aside()) {
         let Some(state) = vault.state(id).await? else { continue };
         let fits = state
             .manifest()
@@ -178,7 +178,9 @@ pub(crate) async fn base(vault: &Vault, plan: &BackupPlan) -> Result<Option<Reco
             .filter(|part| part.copies != Copies::Versions)
             .is_some_and(|part| part.source == source && part.endpoint.as_deref() == endpoint);
         // Of what an older tool has copied nothing says when the originals were as they are there.
+        let of_another_tool = state.manifest().is_some_and(|manifest| manifest.adopted.is_some());
         let sound = !state.adopted
+            && !of_another_tool
             && !state.journal.failed()
             && !state.journal.going().contains(&Part::Files)
             && state.journal.unreadable.is_empty();

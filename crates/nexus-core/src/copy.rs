@@ -16,8 +16,8 @@ use crate::event::{Events, Stage};
 use crate::files::carry;
 use crate::local::{Given, Scratch};
 use crate::point::{
-    CopyOf, Count, DatabaseKind, DatabasePart, FORMAT, JournalEvent, Manifest, Part, Parts, RecordsPart, StoredObject,
-    Verdict,
+    CopyOf, Count, DatabaseKind, DatabasePart, FORMAT, JournalEvent, Manifest, PINNED_LABEL, Part, Parts, RecordsPart,
+    StoredObject, Verdict,
 };
 use crate::records::export::SUMMARY_FILE;
 use crate::vault::draft::Draft;
@@ -143,7 +143,7 @@ pub async fn plan(point: RecoveryPoint, to: &Vault, request: CopyRequest) -> Res
         ));
     }
     let left = point.manifest().present().into_iter().filter(|part| !parts.contains(part)).collect();
-    let there = there(&point, to).await?;
+    let there = there(&point, to, &parts).await?;
     let manifest = point.manifest();
     let of = |part: Part| parts.contains(&part);
     let files = manifest.parts.files.as_ref().filter(|_| of(Part::Files)).map(|files| files.total).unwrap_or_default();
@@ -189,11 +189,33 @@ fn without_records(parts: &[Part]) -> String {
     format!("--only {}", rest.join(","))
 }
 
-async fn there(point: &RecoveryPoint, to: &Vault) -> Result<There> {
+async fn there(point: &RecoveryPoint, to: &Vault, parts: &[Part]) -> Result<There> {
     let of = |copy: Option<&CopyOf>| copy.is_some_and(|copy| copy.nonce == original(point.manifest()).nonce);
-    match to.state(point.id().clone()).await?.map(|state| state.standing) {
+    let Some(state) = to.state(point.id().clone()).await? else { return Ok(There::Absent) };
+    let going = state.journal.going();
+    match Some(state.standing) {
         None => Ok(There::Absent),
-        Some(Standing::Committed(manifest)) if of(manifest.copy_of.as_ref()) => Ok(There::Whole),
+        Some(Standing::Committed(manifest)) if of(manifest.copy_of.as_ref()) => {
+            let lacks = |part: &&Part| !manifest.has(**part) || going.contains(*part);
+            match parts.iter().find(lacks) {
+                None => Ok(There::Whole),
+                Some(part) => Err(Error::usage_hint(
+                    format!(
+                        "the copy of {} in {} is without its {part}, and a point never changes",
+                        point.id(),
+                        to.address()
+                    ),
+                    "copy it into another vault, or ask with --only for the parts that are there",
+                )),
+            }
+        }
+        Some(Standing::Unfinished(claim)) if of(claim.copy_of.as_ref()) && claim.parts != parts => {
+            let names: Vec<&str> = claim.parts.iter().map(|part| part.name()).collect();
+            Err(Error::usage_hint(
+                format!("a copy of {} in {} was begun with other parts", point.id(), to.address()),
+                format!("go on with it: --only {}", names.join(",")),
+            ))
+        }
         Some(Standing::Unfinished(claim)) if of(claim.copy_of.as_ref()) => Ok(There::Begun),
         Some(Standing::Abandoned(given_up)) => Err(Error::Exists {
             what: format!(
@@ -231,10 +253,9 @@ pub async fn copy(plan: CopyPlan, to: &Vault, clock: &Clock, events: &Events) ->
         plan.point.require_still_kept(&plan.parts).await?;
         Box::pin(require_whole(&plan, events)).await?;
         let of = CopyOf { vault: plan.point.vault().address().to_string(), ..original(plan.point.manifest()) };
-        let (id, adopted) = (plan.point.id(), plan.point.manifest().adopted.is_some());
         let draft = match plan.there {
-            There::Beside => to.begin_with(id.label(), &plan.parts, (&[], None), clock).await?,
-            _ => to.begin_copy(id, &plan.parts, (of.clone(), adopted), clock).await?,
+            There::Beside => to.begin_with(&PINNED_LABEL.parse()?, &plan.parts, (&[], None), clock).await?,
+            _ => to.begin_copy(plan.point.id(), &plan.parts, of.clone(), clock).await?,
         };
         let filled = Box::pin(fill((&plan, of), &draft, &scratch, clock, events)).await;
         if filled.is_err() {

@@ -20,6 +20,9 @@ pub const FORMAT: u32 = 1;
 /// The label of the points that restore takes of the present state before it changes anything.
 pub const SAFETY_LABEL: &str = "before-restore";
 
+/// The label of copies that are made of points without copies, so that they can be kept for ever.
+pub const PINNED_LABEL: &str = "pinned-copy";
+
 /// What kind of run a point comes from: `[a-z0-9-]`, 1 to 32 characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -34,6 +37,13 @@ impl Label {
     /// True for the points that restore takes before it changes anything.
     pub fn is_safety(&self) -> bool {
         self.0 == SAFETY_LABEL
+    }
+}
+
+impl Label {
+    /// True for points that show the present state of nothing when they are made: never `latest`, and never a base.
+    pub fn is_aside(&self) -> bool {
+        self.is_safety() || self.0 == PINNED_LABEL
     }
 }
 

@@ -549,6 +549,15 @@ pub(crate) async fn content(
     let wrong = hashes.hash.bytes != entry.source.size
         || as_recorded == Some(false)
         || (as_recorded.is_none() && etag.is_some_and(|etag| etag != hashes.md5));
+    // Of a version its ETag may be the MD5, or a random number; then the service's own checksum is the measure.
+    let wrong = wrong
+        || match &entry.at {
+            Some(Place::Version { id }) if entry.source.etag.as_deref() != Some(hashes.md5.as_str()) => {
+                let kept = point.source()?.checksum_of_version(&entry.key, id).await?;
+                kept.and_then(|checksum| hashes.have(&checksum)) == Some(false)
+            }
+            _ => false,
+        };
     let found =
         if wrong { finding(FindingKind::Changed, format!("its copy {key} has other bytes than it had")) } else { None };
     Ok((hashes.hash.bytes, found))

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use aws_config::meta::region::RegionProviderChain;
+use aws_config::meta::region::{ProvideRegion, RegionProviderChain};
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -131,8 +131,14 @@ async fn load(settings: &S3Settings, elsewhere: bool) -> SdkConfig {
         loader = loader.profile_name(&profile.value);
         // One that was named outright stands over keys in the environment, as with the AWS command line: they may be another
         // account's.
-        if !matches!(profile.origin, Origin::Variable(_)) {
-            let around = ProviderConfig::default().with_http_client(http.clone());
+        if profile.origin != Origin::Variable("AWS_PROFILE") {
+            let own = aws_config::profile::ProfileFileRegionProvider::builder().profile_name(&profile.value).build();
+            let region = match &settings.region {
+                Some(region) => Some(Region::new(region.value.clone())),
+                None => own.region().await,
+            };
+            // A profile that takes on a role asks for it in some region.
+            let around = ProviderConfig::default().with_http_client(http.clone()).with_region(region);
             let named = ProfileFileCredentialsProvider::builder().profile_name(&profile.value).configure(&around);
             loader = loader.credentials_provider(named.build());
         }

@@ -127,7 +127,8 @@ impl S3 {
         let (content, tags) = (b"tagged", Tags::of(&[("nexus", "probe")]));
         let put = self
             .attempt(0, async || {
-                let request = self.client().put_object().bucket(self.name()).key(marked(key)).set_tagging(tags.header());
+                let request =
+                    self.client().put_object().bucket(self.name()).key(marked(key)).set_tagging(tags.header());
                 let request = request.content_md5(content_md5(content)).body(ByteStream::from_static(content));
                 stored(request.send().await.map_err(failure)?.e_tag())
             })

@@ -2,6 +2,7 @@
 //! by both services.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumType, CompletedPart};
@@ -10,13 +11,14 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use md5::{Digest as _, Md5};
+use tokio::sync::oneshot;
 
 use super::Object;
 use super::blank::marked;
 use super::failure::{Failure, failure};
 use super::hashes::{Hasher, Hashes};
 use super::kept::confirm_kept;
-use super::s3::{Headed, S3, bare, headers_of};
+use super::s3::{Headed, S3, bare, checksum, headers_of};
 use super::tags::tags;
 use super::transfer::{Done, Once, Target, begin, conditional, put_content};
 use super::upload::{SINGLE, part_size, sent_part};
@@ -64,17 +66,21 @@ pub(super) async fn across(from: &S3, object: &Object, into: &S3, target: &Targe
 async fn whole(from: &S3, object: &Object, into: &S3, target: &Target) -> std::result::Result<Passed, Failure> {
     let size = object.side.size;
     let _memory = into.service.pace.memory(size).await;
-    let Read { content, headers, vouched } = read(from, object, None).await?;
+    let Read { content, headers, checksum } = read(from, object, None).await?;
     let tags = tags(from, object).await?;
     let mut passing = Hasher::new();
     passing.update(&content);
     let hashes = passing.finish();
+    let vouched = checksum.as_deref().and_then(|checksum| hashes.have(checksum));
+    if vouched == Some(false) {
+        return Err(Failure::transient("what was read has another checksum than the service says"));
+    }
     let check = BASE64.encode(Md5::digest(&content));
     into.service.pace.through(size).await;
     let put = async || put_content(into, target, &headers, (&tags, &check), content.clone()).await;
     let etag = into.attempt(size, put).await.map_err(|failure| tags.refused(failure, into))?;
     confirm_kept(into, &target.key, &headers, &tags).await?;
-    Ok(Passed { vouched, etag, expected: hashes.md5.clone(), hashes })
+    Ok(Passed { vouched: vouched == Some(true), etag, expected: hashes.md5.clone(), hashes })
 }
 
 /// A large object: its parts are read and written several at once, in bounded memory.
@@ -112,31 +118,36 @@ async fn send_parts(
     (key, upload): (&str, &str),
 ) -> std::result::Result<Sent, Failure> {
     let (total, size) = (object.side.size, part_size(object.side.size));
-    let (mut whole, mut of_parts) = (Hasher::new(), Md5::new());
-    let sent = stream::iter(0..total.div_ceil(size))
-        .map(async |index| {
+    let hashing = Mutex::new((Hasher::new(), Md5::new()));
+    // The hash of the whole wants the parts in their order: each is let in by the one before it.
+    let (mut lets_in, mut let_in): (Vec<_>, Vec<_>) = (0..total.div_ceil(size)).map(|_| oneshot::channel()).unzip();
+    lets_in.rotate_left(1);
+    let after_the_last = lets_in.pop();
+    let begin = after_the_last.ok_or_else(|| Failure::fatal("an object without parts"))?;
+    let turns = let_in.drain(..).zip(lets_in.into_iter().map(Some).chain([None])).collect::<Vec<_>>();
+    // Nobody waits before the first.
+    let _ = begin.send(());
+    let sent = stream::iter(turns.into_iter().zip(0..))
+        .map(async |((turn, next), index)| {
             let (first, length) = (index * size, size.min(total - index * size));
-            let memory = into.service.pace.memory(length).await;
+            let _memory = into.service.pace.memory(length).await;
             let Read { content, .. } = read(from, object, Some((first, length))).await?;
-            Ok::<_, Failure>((index + 1, content, memory))
-        })
-        .buffered(PARTS_IN_FLIGHT)
-        .map(|part| {
-            // In their order, as the hash of the whole wants them.
-            let part = part.map(|(number, content, memory)| {
-                whole.update(&content);
-                let of_part = Md5::digest(&content);
-                of_parts.update(of_part);
-                (number, content, BASE64.encode(of_part), memory)
-            });
-            async move {
-                let (number, content, check, _memory) = part?;
-                send_part(into, (key, upload), number, content, &check).await
+            turn.await.map_err(|_| Failure::transient("an earlier part was not read"))?;
+            let of_part = Md5::digest(&content);
+            if let Ok(mut hashing) = hashing.lock() {
+                hashing.0.update(&content);
+                hashing.1.update(of_part);
             }
+            if let Some(next) = next {
+                // One that is gone has failed, and says so itself.
+                let _ = next.send(());
+            }
+            send_part(into, (key, upload), index + 1, content, &BASE64.encode(of_part)).await
         })
         .buffered(PARTS_IN_FLIGHT)
         .try_collect::<Vec<_>>()
         .await?;
+    let (whole, of_parts) = hashing.into_inner().map_err(|_| Failure::fatal("hashing broke off"))?;
     let expected = format!("{}-{}", hex(&of_parts.finalize()), sent.len());
     Ok(Sent { hashes: whole.finish(), expected, parts: sent })
 }
@@ -163,7 +174,8 @@ async fn send_part(
 struct Read {
     content: Bytes,
     headers: BTreeMap<String, String>,
-    vouched: bool,
+    /// Over the whole object, where the service has one.
+    checksum: Option<String>,
 }
 
 /// Reads an object, or so many bytes of it from the first named on, as long as it is the one that was listed.
@@ -171,6 +183,8 @@ async fn read(from: &S3, object: &Object, range: Option<(u64, u64)>) -> std::res
     let length = range.map_or(object.side.size, |(_, length)| length);
     let condition = object.side.etag.as_ref().map(|etag| format!("\"{etag}\""));
     let span = range.map(|(first, length)| format!("bytes={first}-{}", first + length - 1));
+    // Before the try begins: its patience is for the service.
+    from.service.pace.through(length).await;
     from.attempt(length, async || {
         let mode = from.checksum_mode().filter(|_| range.is_none());
         let request = from.client().get_object().bucket(from.name()).key(marked(&object.key));
@@ -196,7 +210,8 @@ async fn read(from: &S3, object: &Object, range: Option<(u64, u64)>) -> std::res
         if let Some(missing) = answer.missing_meta().filter(|missing| *missing > 0) {
             return Err(Failure::fatal(format!("{missing} of its metadata entries cannot be read over HTTP")));
         }
-        let vouched = answer.checksum_type() == Some(&ChecksumType::FullObject) && range.is_none();
+        let full = answer.checksum_type() == Some(&ChecksumType::FullObject) && range.is_none();
+        let checksum = checksum(full, answer.checksum_crc64_nvme(), answer.checksum_sha256());
         let headers = headers_of(&answer);
         let mut content = BytesMut::with_capacity(usize::try_from(length).unwrap_or(0));
         while let Some(chunk) = answer.body.next().await {
@@ -204,13 +219,12 @@ async fn read(from: &S3, object: &Object, range: Option<(u64, u64)>) -> std::res
             if content.len() as u64 + chunk.len() as u64 > length {
                 return Err(Failure::changed("the source is longer than in the listing"));
             }
-            from.service.pace.through(chunk.len() as u64).await;
             content.extend_from_slice(&chunk);
         }
         if content.len() as u64 != length {
             return Err(Failure::transient(format!("the answer ended after {} of {length} bytes", content.len())));
         }
-        Ok(Read { content: content.freeze(), headers, vouched })
+        Ok(Read { content: content.freeze(), headers, checksum })
     })
     .await
 }

@@ -276,6 +276,14 @@ impl Reader {
         }
     }
 
+    /// The checksum that the service keeps over the whole of a version; `None` where it keeps none.
+    pub(crate) async fn checksum_of_version(&self, key: &str, version: &str) -> Result<Option<String>> {
+        match self.bucket() {
+            Bucket::S3(s3) => Ok(s3.head_version(key, Some(version)).await?.and_then(|headed| headed.checksummed)),
+            Bucket::Folder(_) => Ok(None),
+        }
+    }
+
     /// Reads one version of an object whole for all that it may be told by; `None` when it is not there.
     pub async fn hashes_of_version(&self, key: &str, version: &str) -> Result<Option<Hashes>> {
         match self.bucket() {

@@ -6,8 +6,8 @@ use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::EncodingType;
 use jiff::Timestamp;
 
-use super::blank::marked;
 use super::abilities::NO_ETAG;
+use super::blank::marked;
 use super::failure::{Failure, FailureKind, failure};
 use super::questions::{Answer, Versioning};
 use super::s3::{S3, listed, stored, timestamp};

@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
-use super::blank::marked;
 use super::StoreOptions;
+use super::blank::marked;
 use super::failure::{Failure, FailureKind, failure};
 use super::folder::{Existing, Folder, Unplaced};
 use super::hashes::content_md5;
@@ -234,7 +234,8 @@ impl S3 {
                 self.service.pace.through(length).await;
                 let part = self
                     .attempt(length, async || {
-                        let request = self.client().upload_part().bucket(self.name()).key(marked(key)).upload_id(upload);
+                        let request =
+                            self.client().upload_part().bucket(self.name()).key(marked(key)).upload_id(upload);
                         let request =
                             request.part_number(number).content_md5(&md5).body(ByteStream::from(content.clone()));
                         sent_part(number, &request.send().await.map_err(failure)?)

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use aws_sdk_s3::types::{Tag, Tagging};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::blank::marked;
 use super::Object;
+use super::blank::marked;
 use super::failure::{Failure, FailureKind, failure};
 use super::s3::S3;
 

@@ -436,9 +436,8 @@ async fn upload(from: &Folder, object: &Object, into: &S3, target: &Target) -> s
     let check = BASE64.encode(md5);
     into.service.pace.through(size).await;
     let tags = Tags::read(headers.get(TAGS));
-    let put = into
-        .attempt(size, async || put_content(into, target, headers, (&tags, &check), content.clone()).await)
-        .await;
+    let put =
+        into.attempt(size, async || put_content(into, target, headers, (&tags, &check), content.clone()).await).await;
     let failed = |failure: Failure| Once::Failed(failure.into_error(what()));
     let etag = put.map_err(|failure| failed(tags.refused(failure, into)))?;
     confirm_tags(into, &target.key, &tags).await.map_err(failed)?;

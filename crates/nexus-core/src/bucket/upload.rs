@@ -192,7 +192,8 @@ impl S3 {
                 let number = i32::try_from(index + 1).map_err(Failure::fatal)?;
                 let part = self
                     .attempt(length, async || {
-                        let request = self.client().upload_part().bucket(self.name()).key(marked(key)).upload_id(upload);
+                        let request =
+                            self.client().upload_part().bucket(self.name()).key(marked(key)).upload_id(upload);
                         let request =
                             request.part_number(number).content_md5(&md5).body(ByteStream::from(content.clone()));
                         sent_part(number, &request.send().await.map_err(failure)?)

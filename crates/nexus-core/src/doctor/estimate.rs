@@ -170,10 +170,6 @@ fn requests(plan: &DoctorPlan, made: bool, base: Option<&RecoveryPoint>, sizes: 
     let in_source = plan.backup.files.as_ref().is_some_and(|files| has(Part::Files) && !files.source.is_folder());
     // The clock is asked for.
     lists += u64::from(in_vault || in_source);
-    // And whether the files' bucket keeps versions, of which the files of the database's instant could be taken.
-    let of_versions = plan.backup.files.as_ref().is_some_and(|files| files.copies == Copies::Versions);
-    gets += u64::from(in_source && (has(Part::Database) || of_versions));
-    gets += 2 * u64::from(in_source && of_versions);
     if in_vault {
         // The vault is opened, or made: looked at once more, and its descriptor written.
         gets += 1;
@@ -226,7 +222,9 @@ fn requests(plan: &DoctorPlan, made: bool, base: Option<&RecoveryPoint>, sizes: 
         lists += 1 + files.listing_requests;
         // Whether it keeps versions is asked where there is an instant that the files could be of.
         let instant = plan.backup.database.is_some() && (has(Part::Database) || has(Part::Records));
-        gets += u64::from(instant);
+        let of_versions = plan.backup.files.as_ref().is_some_and(|files| files.copies == Copies::Versions);
+        // For points without copies also whether they would last.
+        gets += u64::from(instant || of_versions) + 2 * u64::from(of_versions);
         gets += if in_vault { files.look_requests } else { files.to_copy.files };
     }
     Requests { puts: puts + lists, gets }

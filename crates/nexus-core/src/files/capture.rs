@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::compare::{self, Compared, Groups};
 use super::decide::{Decided, decide, look};
+use super::moment;
 use super::work::{Job, WorkReader};
 use crate::bucket::history::Moment;
 use crate::bucket::transfer::{self, Copied, Target};
@@ -69,6 +70,17 @@ pub struct FilesPlan {
     pub copies: Copies,
     /// What to do about files that were listed and are gone when they are copied.
     pub vanished: Vanished,
+}
+
+impl FilesPlan {
+    /// Fails unless points without copies would last, where such are asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] with the reason.
+    pub async fn require_lasting(&self, kept_for: Option<u64>) -> Result<()> {
+        moment::require_versions(self, kept_for).await
+    }
 }
 
 /// What to do about files that were listed and are gone when they are copied.

@@ -5,16 +5,18 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use futures::stream::{self, StreamExt};
+use sha2::{Digest, Sha256};
 
-use super::capture::{WINDOW, store_listing, store_script};
+use super::capture::{SCRIPT, WINDOW, store_listing, store_script};
 use super::compare::{self, Groups, list_groups};
 use super::versions::version_of;
+use crate::bucket::folder::Folder;
 use crate::bucket::transfer::{self, Copied, Done, Target};
-use crate::bucket::{Object, Reader, StoreOptions};
+use crate::bucket::{Bucket, Object, Reader, StoreOptions};
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::listing::{
-    FileEntry, FileKind, ListingReader, ListingWriter, Place, ProofKind, Side, Written, is_md5_shaped,
+    FileEntry, FileKind, ListingReader, ListingWriter, Place, ProofKind, Side, Written, hex, is_md5_shaped,
 };
 use crate::local::Scratch;
 use crate::point::{Copies, Count, FilesPart, PointId, StoredObject};
@@ -78,8 +80,23 @@ pub(crate) async fn carry(
     let written = copy_all(point, draft, (&path, scratch), &mut tally, events).await?;
     events.ended(Stage::CopyFiles);
     check(draft, &path, events).await?;
-    let listing = store_listing(draft, &path, written, events).await?;
-    let script = store_script(draft, scratch, events).await?;
+    let (bytes, sha256) = (written.bytes, written.sha256.clone());
+    let listing = match store_listing(draft, &path, written, events).await {
+        // That of an earlier run, which came so far: it says the same in other words.
+        Err(Error::Exists { .. }) => {
+            let object = StoredObject { key: layout::listing(draft.id()), bytes, sha256 };
+            replace(draft, &path, object, "application/zstd").await?
+        }
+        stored => stored?,
+    };
+    let script = match store_script(draft, scratch, events).await {
+        Err(Error::Exists { .. }) => {
+            let (bytes, sha256) = (SCRIPT.len() as u64, hex(&Sha256::digest(SCRIPT.as_bytes())));
+            let object = StoredObject { key: layout::script(draft.id()), bytes, sha256 };
+            replace(draft, &scratch.file("restore-files.sh"), object, "text/x-shellscript").await?
+        }
+        stored => stored?,
+    };
     Ok(FilesPart {
         copies: Copies::Full,
         listing,
@@ -91,6 +108,24 @@ pub(crate) async fn carry(
         proofs: tally.proofs,
         ..part.clone()
     })
+}
+
+/// Stores a file of a claim of ours over what an earlier run of it has stored.
+async fn replace(draft: &Draft, path: &Path, object: StoredObject, content_type: &str) -> Result<StoredObject> {
+    let (vault, name) = (draft.vault(), path.file_name().and_then(|name| name.to_str()).unwrap_or_default());
+    let folder = Bucket::Folder(Folder::new(path.parent().unwrap_or(path).to_owned())).reader();
+    let what = || Error::damaged(format!("`{}` is gone before it was stored", path.display()));
+    let here = folder.head(name).await?.ok_or_else(what)?;
+    let options = StoreOptions {
+        class: None,
+        encryption: vault.rules().encryption.clone(),
+        headers: [("content-type".to_owned(), content_type.to_owned())].into(),
+    };
+    let target = Target { key: vault.full(&object.key), fallback: None, options, like: None };
+    match transfer::copy(&folder, &here, vault.writer(), &target).await? {
+        Copied::Done(_) => Ok(object),
+        Copied::Vanished => Err(what()),
+    }
 }
 
 #[derive(Default)]

@@ -74,22 +74,32 @@ is_simple() {
 # Copies in parts, which carry nothing by themselves: the properties are given, as S3 names them, and sent along.
 in_parts() {
   local from=$1 to properties=$2 flag
+  if jq -e '[.. | strings] | any(test("^(fileb?|https?)://"))' <<< "$properties" > /dev/null; then
+    refuse "aws-cli takes a property of it for a file's name"
+    return
+  fi
   to=$(made '"s3://" + $to + "/" + $new, "x"')
   set --
   while IFS= read -r flag; do set -- "$@" "$flag"; done < <(jq -r '
     {ContentType: "--content-type", CacheControl: "--cache-control", ContentDisposition: "--content-disposition",
      ContentEncoding: "--content-encoding", ContentLanguage: "--content-language", Expires: "--expires",
      StorageClass: "--storage-class"}
-    as $flags | (to_entries[] | select($flags[.key]) | $flags[.key], .value),
-      (select(.Metadata // {} | length > 0) | "--metadata", (.Metadata | tojson))' <<< "$properties")
+    as $flags | (to_entries[] | select($flags[.key]) | $flags[.key] + "=" + .value),
+      (select(.Metadata // {} | length > 0) | "--metadata=" + (.Metadata | tojson))' <<< "$properties")
   case $from in s3://*) set -- --metadata-directive REPLACE "$@" ;; esac
   aws s3 cp --only-show-errors "$@" "$from" "${to%x}"
+}
+
+# What the service says of what is copied.
+head_of() {
+  aws s3api head-object --output json --cli-input-json "$(made '{Bucket: $from, Key: $copy}
+    + (if $version == "" then {} else {VersionId: $version} end)')"
 }
 
 # Some services list a `dir/` marker and do not copy it: an object without content can be written anew.
 empty() {
   local has
-  has=$(aws s3api head-object --output json --cli-input-json "$(made '{Bucket: $from, Key: $copy}')" 2> /dev/null) &&
+  has=$(head_of) &&
     [ "$(jq .ContentLength <<< "$has")" = 0 ] && [ "$(made .source.size)" = 0 ] || return
   aws s3api put-object --cli-input-json "$(made '{Bucket: $to, Key: $new}
     + (if .source.class then {StorageClass: .source.class} else {} end)' | jq -c --argjson has "$has" '
@@ -99,13 +109,13 @@ empty() {
 
 # Reads one version of an object into a file. aws-cli takes no JSON for that, and reads a file in place of such keys.
 fetch_version() {
-  case $key in file://* | fileb://*) refuse "aws-cli takes its key for a file's name"; return ;; esac
+  case $key in file://* | fileb://* | http://* | https://*) refuse "aws-cli takes its key for a file's name"; return ;; esac
   aws s3api get-object --bucket="$(made '$from')" --key="$key" --version-id="$(made '$version')" "$1" > /dev/null
 }
 
 # aws-cli percent-encodes the source itself.
 bucket_to_bucket() {
-  local from
+  local from properties
   if is_simple; then
     aws s3api copy-object --cli-input-json "$(made '
       {Bucket: $to, Key: $new, MetadataDirective: "COPY",
@@ -113,15 +123,16 @@ bucket_to_bucket() {
       + (if .source.class then {StorageClass: .source.class} else {} end)')" > /dev/null 2> "$work/words.$BASHPID" ||
       empty || { cat "$work/words.$BASHPID" >&2; return 1; }
   elif is_version; then
-    from=$(mktemp "$work/version.XXXXXX") && fetch_version "$from" && in_parts "$from" \
-      "$(aws s3api head-object --output json --cli-input-json "$(made '{Bucket: $from, Key: $copy, VersionId: $version}')")"
+    # Without its properties it would be another object.
+    properties=$(head_of) && from=$(mktemp "$work/version.XXXXXX") || return
+    if fetch_version "$from"; then in_parts "$from" "$properties"; else false; fi
     set -- "$?"
     rm -f -- "$from"
     return "$1"
   else
+    properties=$(head_of) || return
     from=$(made '"s3://" + $from + "/" + $copy, "x"')
-    in_parts "${from%x}" \
-      "$(aws s3api head-object --output json --cli-input-json "$(made '{Bucket: $from, Key: $copy}')")"
+    in_parts "${from%x}" "$properties"
   fi
 }
 
@@ -207,7 +218,7 @@ restore_kind() {
   return "$failed"
 }
 
-export -f place below refuse made is_version fetch_version is_simple in_parts empty bucket_to_bucket folder_to_bucket enter settle to_folder restore
+export -f place below refuse made is_version fetch_version head_of is_simple in_parts empty bucket_to_bucket folder_to_bucket enter settle to_folder restore
 case $target in s3://*) ;; *) mkdir -p -- "$target" && target=$(cd -P -- "$target" && pwd) ;; esac
 export work vault target source
 total=$(wc -l < "$work/files")

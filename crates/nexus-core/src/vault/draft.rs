@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::journal::Journal;
 use super::{SOFTWARE, Standing, Vault, layout};
 use crate::bucket::stream::{Chunks, Streaming};
 use crate::bucket::upload::Progress;
@@ -15,8 +16,8 @@ use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::local::Given;
 use crate::point::{
-    Abandoned, Abandonment, Claim, CopyOf, Ending, FORMAT, FileHash, JournalEvent, Label, Manifest, Part, PointId,
-    StoredObject, document,
+    Abandoned, Abandonment, Claim, CopyOf, Ending, FORMAT, FileHash, JournalEntry, JournalEvent, Label, Manifest, Part,
+    PointId, StoredObject, document,
 };
 
 /// How many seconds are tried for a free id.
@@ -25,6 +26,8 @@ const SECONDS: u32 = 30;
 const COMMITS_WITHIN: SignedDuration = SignedDuration::from_hours(12);
 /// How long after its last sign of life a copy to another vault may be gone on with by another run.
 const TAKEN_OVER: SignedDuration = SignedDuration::from_hours(2);
+/// How long after its last sign of life such a copy may still commit: well before another one goes on with it.
+const COPY_COMMITS_WITHIN: SignedDuration = SignedDuration::from_mins(90);
 /// How often a running backup says that it lives.
 pub const ALIVE: Duration = Duration::from_hours(1);
 
@@ -35,6 +38,8 @@ pub struct Draft {
     claim: Claim,
     /// When this backup last said that it lives.
     alive: Arc<Mutex<Timestamp>>,
+    /// How long after that it may still commit.
+    within: SignedDuration,
 }
 
 impl Vault {
@@ -59,7 +64,7 @@ impl Vault {
                 let claim = Claim { reuses: reuses.to_vec(), files: files.clone(), ..self.claim(&id, parts, clock) };
                 if self.create(&layout::claim(&id), document(&claim)).await? {
                     let alive = Arc::new(Mutex::new(claim.started));
-                    let draft = Draft { vault: self.clone(), claim, alive };
+                    let draft = Draft { vault: self.clone(), claim, alive, within: COMMITS_WITHIN };
                     // Another label may have claimed the same second between the look and the claim.
                     if self.is_free(&id, true).await? {
                         return Ok(draft);
@@ -81,11 +86,13 @@ impl Vault {
         let claim = Claim { adopted: true, ..self.claim(id, parts, clock) };
         let alive = Arc::new(Mutex::new(claim.started));
         if self.create(&layout::claim(id), document(&claim)).await? {
-            return Ok(Draft { vault: self.clone(), claim, alive });
+            return Ok(Draft { vault: self.clone(), claim, alive, within: COMMITS_WITHIN });
         }
         // One whose journal has entries was a point, which a prune has removed.
         match self.state(id.clone()).await?.map(|state| (state.adopted && state.journal.is_empty(), state.standing)) {
-            Some((true, Standing::Unfinished(claim))) => Ok(Draft { vault: self.clone(), claim: *claim, alive }),
+            Some((true, Standing::Unfinished(claim))) => {
+                Ok(Draft { vault: self.clone(), claim: *claim, alive, within: COMMITS_WITHIN })
+            }
             _ => Err(Error::Exists { what: format!("{id} is claimed for something else") }),
         }
     }
@@ -99,7 +106,7 @@ impl Vault {
         &self,
         id: &PointId,
         parts: &[Part],
-        (copy_of, adopted): (CopyOf, bool),
+        copy_of: CopyOf,
         clock: &Clock,
     ) -> Result<Draft> {
         let exists = || Error::Exists { what: format!("{} holds another point of the second of {id}", self.address()) };
@@ -107,9 +114,14 @@ impl Vault {
             return Err(exists());
         }
         let nonce = copy_of.nonce.clone();
-        let claim = Claim { copy_of: Some(copy_of), adopted, ..self.claim(id, parts, clock) };
+        let claim = Claim { copy_of: Some(copy_of), ..self.claim(id, parts, clock) };
         if self.create(&layout::claim(id), document(&claim)).await? {
-            return Ok(Draft { vault: self.clone(), alive: Arc::new(Mutex::new(claim.started)), claim });
+            return Ok(Draft {
+                vault: self.clone(),
+                alive: Arc::new(Mutex::new(claim.started)),
+                claim,
+                within: COPY_COMMITS_WITHIN,
+            });
         }
         let state = self.state(id.clone()).await?;
         let Some((Standing::Unfinished(claim), journal)) = state.map(|state| (state.standing, state.journal)) else {
@@ -137,8 +149,20 @@ impl Vault {
                 ),
             });
         }
-        let draft = Draft { vault: self.clone(), claim: *claim, alive: Arc::new(Mutex::new(clock.now())) };
-        draft.alive(clock).await?;
+        let alive = Arc::new(Mutex::new(clock.now()));
+        let draft = Draft { vault: self.clone(), claim: *claim, alive, within: COPY_COMMITS_WITHIN };
+        // Said first, then looked: of two that take it over at one time at least one sees the other, and steps back.
+        let mine = Journal::new(self.clone(), id.clone()).add(JournalEvent::Alive, clock).await?;
+        let others = self.state(id.clone()).await?.is_some_and(|state| {
+            let newer =
+                |entry: &&JournalEntry| entry.event == JournalEvent::Alive && last.is_none_or(|last| entry.at > last);
+            state.journal.read.iter().filter(newer).any(|entry| entry.nonce != mine.nonce)
+        });
+        if others {
+            return Err(Error::Busy {
+                what: format!("another run goes on with the copy of {id} in {}", self.address()),
+            });
+        }
         Ok(draft)
     }
 
@@ -189,7 +213,7 @@ impl Draft {
     /// Says once that the backup still runs.
     pub async fn alive(&self, clock: &Clock) -> Result<()> {
         self.require_lively(clock)?;
-        let journal = super::Journal::new(self.vault.clone(), self.id().clone());
+        let journal = Journal::new(self.vault.clone(), self.id().clone());
         let entry = journal.add(JournalEvent::Alive, clock).await?;
         *self.alive.lock().unwrap_or_else(PoisonError::into_inner) = entry.at;
         Ok(())
@@ -210,7 +234,7 @@ impl Draft {
     fn require_lively(&self, clock: &Clock) -> Result<()> {
         let last = *self.alive.lock().unwrap_or_else(PoisonError::into_inner);
         let silent = clock.now().duration_since(last);
-        if silent < COMMITS_WITHIN {
+        if silent < self.within {
             return Ok(());
         }
         Err(Error::Busy {

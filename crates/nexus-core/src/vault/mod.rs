@@ -408,7 +408,7 @@ impl Vault {
         for id in self.ids().await?.into_iter().rev() {
             // One by one, newest first: what lies behind the one that fits need not be read.
             let Some(state) = self.state(id).await? else { continue };
-            let fits = label.map_or(!state.id.label().is_safety(), |label| state.id.label().as_str() == label);
+            let fits = label.map_or(!state.id.label().is_aside(), |label| state.id.label().as_str() == label);
             if !fits {
                 continue;
             }

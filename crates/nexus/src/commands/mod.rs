@@ -106,7 +106,9 @@ pub async fn carry_out(
         }
         Verb::Pin(args) => {
             let run = prepare(&args.vault, &SourceArgs::default())?;
-            run.work(pin::pin(&run, &args), interrupt).await
+            let pinned = async |unfinished: &mut _| pin::pin(&run, &args, unfinished).await;
+            let clear = async |unfinished| copy::clear_up(&run, unfinished).await;
+            run.work_and_clear(pinned, clear, interrupt).await
         }
         Verb::Unpin(args) => {
             let run = prepare(&args.vault, &SourceArgs::default())?;

@@ -1,6 +1,6 @@
 //! `pin` and `unpin`: a point that is kept for ever, and one that is not any more.
 
-use nexus_core::copy;
+use nexus_core::copy::{self, Unfinished};
 use nexus_core::error::{Error, Result};
 use nexus_core::pin;
 use nexus_core::point::{Copies, Part, Verdict};
@@ -27,14 +27,17 @@ struct Pinned<'a> {
 }
 
 /// Pins a point.
-pub async fn pin(run: &Run, args: &PinArgs) -> Result<Outcome> {
+pub async fn pin(run: &Run, args: &PinArgs, unfinished: &mut Option<Unfinished>) -> Result<Outcome> {
+    if args.reason.trim().is_empty() {
+        return Err(Error::usage_hint("a pin without a reason", "say why it is kept: --reason 'before the audit'"));
+    }
     let mut point = find(run, &args.point).await?;
     let of_versions = point.manifest().parts.files.as_ref().is_some_and(|files| files.copies == Copies::Versions);
     if of_versions && point.kept().contains(&Part::Files) {
         if args.dry_run {
             run.terminal.note("its files are versions in their bucket: it would be copied, and the copy pinned");
         } else {
-            point = copied(run, point).await?;
+            point = copied(run, point, unfinished).await?;
         }
     }
     if !args.dry_run {
@@ -49,11 +52,13 @@ pub async fn pin(run: &Run, args: &PinArgs) -> Result<Outcome> {
 }
 
 /// A copy of a point that holds its files by itself: how long versions stay is their bucket's affair.
-async fn copied(run: &Run, point: RecoveryPoint) -> Result<RecoveryPoint> {
+async fn copied(run: &Run, point: RecoveryPoint, unfinished: &mut Option<Unfinished>) -> Result<RecoveryPoint> {
     let (id, vault) = (point.id().clone(), point.vault().clone());
     let point = run.with_source(point).await?;
     let plan = copy::plan_beside(point, run.scratch.path().to_path_buf()).await?;
+    *unfinished = Some(plan.unfinished());
     let report = copy::copy(plan, &vault, &run.clock, &run.events).await?;
+    *unfinished = None;
     let verified = report.verified;
     match (verified.proof.verdict, verified.trouble) {
         (Verdict::Verified, _) => {}

@@ -45,7 +45,7 @@ pub fn adopted(adopted: &Adopted) -> String {
 
 /// What is to be known of a point that is a copy.
 pub fn copy_of(copy: &CopyOf) -> String {
-    format!("of the point of the same id in {}", copy.vault)
+    format!("of a point in {}", copy.vault)
 }
 
 /// The fields of the database.

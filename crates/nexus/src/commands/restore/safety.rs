@@ -17,7 +17,14 @@ pub async fn take(run: &Run, plan: &mut RestorePlan, targets: &Targets) -> Resul
         if parts.is_empty() {
             return Ok(None);
         }
-        let wanted = safety_plan(run, plan, targets, &parts)?;
+        let mut wanted = safety_plan(run, plan, targets, &parts)?;
+        let kept_for = wanted.kept_for.get(&Part::Files).copied();
+        if let Some(files) = &mut wanted.files
+            && let Err(error) = files.require_lasting(kept_for).await
+        {
+            run.terminal.warn(&format!("{error}: the present files are copied"));
+            files.copies = Copies::Incremental;
+        }
         run.terminal.note("taking a safety point of the present state first");
         // It is large: kept off the stack.
         match Box::pin(backup(plan.point.vault(), &wanted, &run.clock, &run.events)).await {
