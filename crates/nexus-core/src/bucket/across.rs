@@ -120,12 +120,13 @@ async fn send_parts(
     let (total, size) = (object.side.size, part_size(object.side.size));
     let hashing = Mutex::new((Hasher::new(), Md5::new()));
     // The hash of the whole wants the parts in their order: each is let in by the one before it.
-    let (mut lets_in, mut let_in): (Vec<_>, Vec<_>) = (0..total.div_ceil(size)).map(|_| oneshot::channel()).unzip();
-    lets_in.rotate_left(1);
-    let after_the_last = lets_in.pop();
+    let (mut entries, turns): (Vec<_>, Vec<_>) = (0..total.div_ceil(size)).map(|_| oneshot::channel()).unzip();
+    // The first entry goes to the end, and out: nobody is before it.
+    entries.rotate_left(1);
+    let after_the_last = entries.pop();
     let begin = after_the_last.ok_or_else(|| Failure::fatal("an object without parts"))?;
-    let turns = let_in.drain(..).zip(lets_in.into_iter().map(Some).chain([None])).collect::<Vec<_>>();
-    // Nobody waits before the first.
+    let turns = turns.into_iter().zip(entries.into_iter().map(Some).chain([None])).collect::<Vec<_>>();
+    // Its turn is there, as nothing has taken it yet.
     let _ = begin.send(());
     let sent = stream::iter(turns.into_iter().zip(0..))
         .map(async |((turn, next), index)| {

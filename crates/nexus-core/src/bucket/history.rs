@@ -340,7 +340,7 @@ mod tests {
         History { key: "k".to_owned(), versions: versions.iter().enumerate().map(one).collect() }
     }
 
-    fn held<'a>(history: &'a History, second: i64) -> Option<&'a str> {
+    fn held(history: &History, second: i64) -> Option<&str> {
         history.at(at(second)).filter(|version| !version.marker).map(|version| version.id.as_str())
     }
 

@@ -275,8 +275,8 @@ fn expiry_rules(rule: &LifecycleRule) -> Vec<ExpiryRule> {
         effects.extend(expiry.map(|expiry| (number(expiry.days()), Effect::Removes)));
         let older = rule.noncurrent_version_expiration();
         effects.extend(older.map(|expiry| (number(expiry.noncurrent_days()), Effect::RemovesOlder)));
-        let older = rule.noncurrent_version_transitions().iter();
-        let older = older.filter(|transition| transition.storage_class().is_some_and(is_archive)).next();
+        let mut older = rule.noncurrent_version_transitions().iter();
+        let older = older.find(|transition| transition.storage_class().is_some_and(is_archive));
         effects.extend(older.map(|transition| (number(transition.noncurrent_days()), Effect::ArchivesOlder)));
         let out_of_reach = |transition: &&Transition| transition.storage_class().is_some_and(is_archive);
         let archives = rule.transitions().iter().find(out_of_reach);

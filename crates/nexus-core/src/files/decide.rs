@@ -70,12 +70,12 @@ async fn decide_once(
     };
     let left = Left::of(draft.vault(), left, &rules).await?;
     let work = scratch.file(name);
-    let (feed, listed, findings) = match moment::listed(plan, (&rules, at), scratch, events).await? {
-        Some((listed, unsure)) => (None, listed, unsure),
-        None => {
-            let (feed, listed) = plan.source.listing(rules.prefix(), scratch.path(), events)?;
-            (Some(feed), listed, Vec::new())
-        }
+    let as_of = moment::listed(plan, (&rules, at), scratch, events).await?;
+    let (feed, listed, findings) = if let Some((listed, unsure)) = as_of {
+        (None, listed, unsure)
+    } else {
+        let (feed, listed) = plan.source.listing(rules.prefix(), scratch.path(), events)?;
+        (Some(feed), listed, Vec::new())
     };
     let feed = async {
         match feed {
