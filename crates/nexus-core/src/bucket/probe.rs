@@ -40,9 +40,15 @@ impl Reader {
         }
     }
 
-    /// Requests that bring a file of so many bytes from here into a bucket: those that write, and those that look.
-    pub(crate) fn requests_to_copy(&self, bytes: u64) -> (u64, u64) {
+    /// Requests that bring a file of so many bytes from here to another place: those that write, and those that look and read.
+    pub(crate) fn requests_to_copy(&self, to: &Self, bytes: u64) -> (u64, u64) {
         match self.bucket() {
+            // It is read, in parts when it is large, and its tags are asked for.
+            Bucket::S3(_) if to.is_folder() => (0, 2),
+            Bucket::S3(_) if !self.shares_service_with(to) => match upload::requests(bytes) {
+                1 => (1, 2),
+                parts => (parts, parts),
+            },
             Bucket::S3(s3) => in_parts(bytes, s3.limits().copy_cutoff).map_or((1, 0), |parts| (parts + 2, LOOKS)),
             Bucket::Folder(_) => (upload::requests(bytes), 0),
         }

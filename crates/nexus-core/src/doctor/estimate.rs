@@ -124,7 +124,9 @@ pub(super) async fn estimate(
     };
     let sizes = sizes(plan, newest.as_ref(), scratch, clock, events).await?;
     let foreseen = match plan.backup.files.as_ref().filter(|_| plan.backup.parts.contains(&Part::Files)) {
-        Some(files) => Some(foresee(files, base.as_ref(), plan.address.prefix(), scratch, events).await?),
+        Some(files) => {
+            Some(foresee(files, base.as_ref(), (&plan.vault, plan.address.prefix()), scratch, events).await?)
+        }
         None => None,
     };
     let asked = plan.vault.requests() - begun.1;
@@ -225,7 +227,7 @@ fn requests(plan: &DoctorPlan, made: bool, base: Option<&RecoveryPoint>, sizes: 
         let of_versions = plan.backup.files.as_ref().is_some_and(|files| files.copies == Copies::Versions);
         // For points without copies also whether they would last.
         gets += u64::from(instant || of_versions) + 2 * u64::from(of_versions);
-        gets += if in_vault { files.look_requests } else { files.to_copy.files };
+        gets += files.look_requests;
     }
     Requests { puts: puts + lists, gets }
 }

@@ -7,6 +7,7 @@ use super::decide::sort_out;
 use super::left::Left;
 use super::rules::Rules;
 use super::work::{Job, WorkReader};
+use crate::bucket::Reader;
 use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::listing::{FileEntry, FileKind, ListingWriter, Place, Side, hex, proof_of};
@@ -54,7 +55,7 @@ pub struct Foreseen {
 pub async fn foresee(
     plan: &FilesPlan,
     base: Option<&RecoveryPoint>,
-    vault_prefix: &str,
+    (vault, vault_prefix): (&Reader, &str),
     scratch: &Scratch,
     events: &Events,
 ) -> Result<Foreseen> {
@@ -82,7 +83,7 @@ pub async fn foresee(
     let path = scratch.file("foreseen.jsonl.zst");
     let mut listing = ListingWriter::create(&path)?;
     for job in WorkReader::open(&work)? {
-        let entry = foreseen.take(plan, job?, (vault_prefix, &would_be));
+        let entry = foreseen.take(plan, job?, (vault, vault_prefix, &would_be));
         shapes.add(&entry);
         listing.push(&entry)?;
     }
@@ -98,7 +99,7 @@ pub async fn foresee(
 
 impl Foreseen {
     /// Counts one file, and makes the line that a listing would have of it.
-    fn take(&mut self, plan: &FilesPlan, job: Job, (prefix, point): (&str, &PointId)) -> FileEntry {
+    fn take(&mut self, plan: &FilesPlan, job: Job, (vault, prefix, point): (&Reader, &str, &PointId)) -> FileEntry {
         let Job { object, category, reuse } = job;
         if object.kind != FileKind::Folder {
             self.total.add(object.side.size);
@@ -112,7 +113,7 @@ impl Foreseen {
         if copied {
             let class = object.side.class.clone().unwrap_or_else(|| "STANDARD".to_owned());
             self.by_class.entry(class).or_default().add(size);
-            let (writing, looking) = plan.source.requests_to_copy(size);
+            let (writing, looking) = plan.source.requests_to_copy(vault, size);
             self.copy_requests += writing;
             self.look_requests += looking;
         }
