@@ -1,6 +1,6 @@
 use crate::Place;
 
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 18] = [
     "demo",
     "init",
     "doctor",
