@@ -3,6 +3,7 @@
 Started by bench/run, which says what it needs and what it does.
 """
 
+import shutil
 from urllib.parse import quote
 
 import clinic
@@ -14,6 +15,7 @@ from turns import verdict
 SOURCE = "clinic"
 FIRST, AGAIN, MENDED = "first copy", "second run", "restore of 1 %"
 BARE = "bare"
+CURL = shutil.which("curl") or "curl"
 # One object of so many is damaged before a restore.
 DAMAGED = 100
 
@@ -63,10 +65,10 @@ class Bench:
                     url = self.storage.signed_copy(source, key, bucket)
                     out.write(f'next\nurl = "{url}"\nrequest = PUT\ndata = ""\nheader = "content-type:"\n')
                     out.write(f'header = "x-amz-copy-source: {source}/{quote(key, safe="/~")}"\noutput = /dev/null\n')
-            return ["curl", "-sSZ", "--parallel-max", AT_ONCE, "--parallel-immediate", "-K", str(file)]
+            return [CURL, "-sSZ", "--parallel-max", AT_ONCE, "--parallel-immediate", "-K", str(file)]
 
         shown = "curl -Z --parallel-max 64 -K FILE, which holds a signed copy of each object"
-        return Tool(BARE, copies, None, shown, "", ["curl", "--version"])
+        return Tool(BARE, copies, None, shown, "", [CURL, "--version"])
 
     def load(self):
         self.storage.create(SOURCE)

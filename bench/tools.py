@@ -77,7 +77,7 @@ def nexus(path, url):
         return [str(path), "backup", "--only", "files", *flags, "--json", "--quiet"]
 
     def restore(source, vault, target):
-        flags = ["--vault", f"s3://{vault}", "--endpoint", url, "--to-files", f"s3://{target}", "--confirm", f"s3://{target}"]
+        flags = ["--vault", f"s3://{vault}", "--endpoint", url, "--to-files", f"s3://{target}", "--confirm", target]
         return [str(path), "restore", "latest", "--only", "files", *flags, "--yes", "--no-safety-point", "--json", "--quiet"]
 
     shown = "nexus backup --only files --files s3://SOURCE --vault s3://OTHER"
