@@ -81,6 +81,23 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send
     }
 }
 
+/// The same for work that waits for the network: on a thread of its own, since those that [`blocking`] shares are few, and names
+/// of hosts are looked up on them, without which there would be no network to wait for.
+///
+/// # Errors
+///
+/// Those of the work; [`Error::Local`] when no thread could be had, or it ended without an answer.
+pub(crate) async fn waiting<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    // Nobody may wait for the answer any more.
+    let thread = std::thread::Builder::new().name("listing".into()).spawn(move || drop(answer.send(work())));
+    thread.map_err(|cause| Error::local("cannot begin a thread", cause))?;
+    answered.await.map_err(|cause| Error::Local {
+        what: "a working thread ended without an answer".into(),
+        cause: Some(cause.into()),
+    })?
+}
+
 /// What becomes of a local file that is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Given {

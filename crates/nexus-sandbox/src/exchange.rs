@@ -117,6 +117,7 @@ impl Exchange {
                 Err(Closed)
             }
             Fault::CutBody => cut(self.carried_out(request, operation).await?).await,
+            Fault::ShortBody => short(self.carried_out(request, operation).await?).await,
             Fault::Stall => std::future::pending().await,
             Fault::StallAfter => {
                 self.carried_out(request, operation).await?;
@@ -198,6 +199,17 @@ async fn cut(answer: Response<Body>) -> Result<Response<Body>, Closed> {
     let half =
         HalfBody { half: Some(whole.slice(..whole.len().div_ceil(2))), flushed: false, length: whole.len() as u64 };
     Ok(Response::from_parts(parts, Body::http_body(half)))
+}
+
+/// The answer with half of its body, and nothing that says so.
+async fn short(answer: Response<Body>) -> Result<Response<Body>, Closed> {
+    let (mut parts, body) = answer.into_parts();
+    let whole = body.collect().await.map_err(|_| Closed)?.to_bytes();
+    if whole.is_empty() {
+        return Err(Closed);
+    }
+    parts.headers.remove(CONTENT_LENGTH);
+    Ok(Response::from_parts(parts, Body::from(whole.slice(..whole.len().div_ceil(2)))))
 }
 
 /// Takes the quotes from the `ETag` of an XML answer.

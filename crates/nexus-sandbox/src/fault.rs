@@ -26,6 +26,10 @@ pub enum Fault {
     ///
     /// An answer without a body is lost.
     CutBody,
+    /// Half of the answer's body comes as if it were all of it, as from a proxy that lost its own connection; carried out.
+    ///
+    /// An answer without a body is lost.
+    ShortBody,
     /// Never answered, not carried out.
     Stall,
     /// Never answered, after the request was carried out.

@@ -87,6 +87,8 @@ pub struct Quirks {
     pub open_archives: bool,
     /// `encoding-type` has no effect on listings.
     pub no_url_encoding: bool,
+    /// Folders are not spelled for URLs where keys are.
+    pub plain_folders: bool,
     /// The `ETag` of a part that was copied from more than 4 MiB is not its MD5 but counts the pieces it is kept in,
     /// and that of the object differs from what parts that were sent make.
     pub piecemeal_parts: bool,

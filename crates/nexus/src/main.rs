@@ -88,6 +88,7 @@ fn usage_status(error: &clap::Error) -> u8 {
 fn carry_out(cli: Cli, environment: &Environment, terminal: &Terminal, situation: &mut Situation) -> Result<u8> {
     let last_wait = cli.verb.last_wait();
     let interrupt = Interrupt::listen(last_wait + GRACE)?;
+    allow_open_files();
     // One thread serves all sockets: the work is the service's, and each thread more costs this machine.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -119,6 +120,15 @@ fn carry_out(cli: Cli, environment: &Environment, terminal: &Terminal, situation
     let ending = interrupt.ending();
     terminal.warn(&ending.words);
     Ok(ending.status)
+}
+
+/// Takes as many open files as this process may have: listings of several points that are read side by side lie in a file each, and
+/// what a login allows at first is mostly 1,024 (`getrlimit(2)`).
+fn allow_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // Where that is not allowed, it goes on with those that it has.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 fn told(error: &Error, situation: &Situation, terminal: &Terminal) -> u8 {

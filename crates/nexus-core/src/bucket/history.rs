@@ -302,8 +302,17 @@ impl S3 {
                 )?);
                 seen += 1;
             }
-            if page.is_truncated() != Some(true) || go == Go::NoFurther {
+            if go == Go::NoFurther {
                 return Ok(());
+            }
+            match page.is_truncated() {
+                Some(true) => {}
+                Some(false) => return Ok(()),
+                None => {
+                    return Err(Error::Unsupported {
+                        what: format!("{}: the service does not say whether there is more", what()),
+                    });
+                }
             }
             let next = page.next_key_marker().and_then(|key| decode(key, encoded));
             let next = next.map(|key| (key, page.next_version_id_marker().map(str::to_owned)));

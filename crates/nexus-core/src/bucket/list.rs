@@ -17,12 +17,12 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::Semaphore;
 
-use self::page::{Cursor, Page, Query};
+use self::page::{Cursor, Named, Page, Query};
 use self::range::{Met, Range, Standing};
 use self::split::Seen;
 use super::Object;
 use super::s3::S3;
-use super::sorted::{Sorted, Totals};
+use super::sorted::Sorted;
 use super::spool::{Held, Inlet, Sum, When, spool};
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
@@ -89,11 +89,13 @@ pub(crate) struct Listing {
     folders: Vec<String>,
     seen: Seen,
     order: Order,
-    totals: Totals,
-    first: Option<Inlet>,
+    /// Where what is listed goes in, until it is run.
+    inlet: Option<Inlet>,
     sum: Sum,
     /// Objects that were put in.
     put: u64,
+    /// Folders that a page named and that turned out to hold nothing, under other names that they may have.
+    doubtful: Vec<String>,
 }
 
 impl S3 {
@@ -102,11 +104,12 @@ impl S3 {
         let known = self.listed_in_another_order();
         let (listing, sorted) = self.listing(prefix, scratch, events);
         match listing.run().await {
-            Ok(totals) => Ok(sorted.with(totals)),
+            Ok(()) => Ok(sorted),
             Err(_) if !known && self.listed_in_another_order() => {
                 drop(sorted);
                 let (listing, sorted) = self.listing(prefix, scratch, &Events::none());
-                Ok(sorted.with(listing.run().await?))
+                listing.run().await?;
+                Ok(sorted)
             }
             Err(error) => Err(error),
         }
@@ -129,10 +132,10 @@ impl S3 {
             folders: Vec::new(),
             seen: Seen::default(),
             order,
-            totals: Totals::default(),
-            first: Some(inlet),
+            inlet: Some(inlet),
             sum,
             put: 0,
+            doubtful: Vec::new(),
         };
         (listing, Sorted::spooled(outlet))
     }
@@ -142,8 +145,9 @@ impl S3 {
         self.shown().order() == Order::Other
     }
 
-    /// Directory buckets, which have no order, bear this ending
-    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/directory-bucket-naming-rules.html>).
+    /// Directory buckets, which have no order, and their access points bear these endings
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/directory-bucket-naming-rules.html>,
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-directory-buckets.html>).
     fn order(&self) -> Order {
         match self.shown().order() {
             Order::Unknown if self.is_amazons() => Order::Bytes,
@@ -152,7 +156,7 @@ impl S3 {
     }
 
     fn is_amazons(&self) -> bool {
-        self.endpoint().is_none() && !self.name().ends_with("--x-s3")
+        self.endpoint().is_none() && !self.name().ends_with("--x-s3") && !self.name().ends_with("--xa-s3")
     }
 
     /// The names one level below a prefix that have something below them.
@@ -161,7 +165,7 @@ impl S3 {
         let mut folders: Vec<String> = Vec::new();
         loop {
             let page = self.page(&mut query).await?;
-            let names = page.folders.iter().filter_map(|full| full.strip_prefix(prefix));
+            let names = page.folders.iter().filter_map(|full| full.prefix.strip_prefix(prefix));
             for name in names.map(|name| name.trim_end_matches('/')) {
                 // One that ended a page may come again.
                 if folders.last().map(String::as_str) != Some(name) {
@@ -177,9 +181,10 @@ impl S3 {
 }
 
 impl Listing {
-    /// Lists to the end.
-    pub(crate) async fn run(mut self) -> Result<Totals> {
-        self.begin().await?;
+    /// Drives it to its end: only then does the reader come to one, too.
+    pub(crate) async fn run(mut self) -> Result<()> {
+        let inlet = self.inlet.take().expect("a listing is run once");
+        self.begin(inlet).await?;
         let mut asking = FuturesUnordered::new();
         loop {
             while asking.len() < AT_ONCE
@@ -194,32 +199,39 @@ impl Listing {
                 });
             }
             let Some((id, query, page)) = asking.next().await else { break };
-            let at = self.at(id);
+            let at = self.at(id)?;
             self.ranges[at].query = query;
             self.take(at, page?)?;
         }
+        if self.ranges.iter().any(|range| !range.is_done()) {
+            return Err(self.confused());
+        }
+        for spelled in &self.doubtful {
+            if self.s3.has_any(spelled).await? {
+                let why =
+                    format!("the service does not spell folders such as {spelled:?} for URLs, as it says it does");
+                return Err(self.s3.unlistable(&Query::of(&self.prefix, Cursor::Start(None)), &why));
+            }
+        }
         self.sum.tell(self.put);
-        Ok(self.totals)
+        Ok(())
     }
 
     /// One level of the prefix: where one page holds it and its folders are few, each is a range of its own.
-    async fn begin(&mut self) -> Result<()> {
+    async fn begin(&mut self, first: Inlet) -> Result<()> {
         let mut query = Query::of(&self.prefix, Cursor::Start(None)).by_folder();
         let level = self.s3.page(&mut query).await?;
-        let first = self.first.take().ok_or_else(|| Error::damaged("a listing is begun once"))?;
-        let few = level.next.is_none() && level.folders.len() <= FOLDERS;
-        let mut folders = level.folders;
+        let (mut folders, mut objects) = (level.folders, level.objects);
         folders.sort_unstable();
         folders.dedup();
-        // A folder that is not below would be listed for ever, or not at all.
-        let below = folders.iter().all(|folder| folder.len() > self.prefix.len() && folder.starts_with(&self.prefix));
-        if !few || !below {
-            self.folders = folders;
+        let few = level.next.is_none() && folders.len() <= FOLDERS;
+        if !few || !is_one_level(&self.prefix, &objects, &folders) {
+            self.folders = folders.into_iter().map(|folder| folder.prefix).collect();
             let range = self.range(Cursor::Start(None), first);
             self.ranges.push(range);
             return Ok(());
         }
-        let mut objects = level.objects;
+        // In which order a level comes says nothing of the order of keys: some services name folders and objects apart.
         objects.sort_by(|left, right| left.key.as_bytes().cmp(right.key.as_bytes()));
         self.count(&objects);
         self.put += objects.len() as u64;
@@ -227,11 +239,12 @@ impl Listing {
         let mut inlet = first;
         for folder in folders {
             let of_folder = inlet.followed(self.when());
-            inlet.put(std::iter::from_fn(|| objects.next_if(|object| object.key < folder)).collect())?;
+            inlet.put(std::iter::from_fn(|| objects.next_if(|object| object.key < folder.prefix)).collect())?;
             inlet.end();
             inlet = of_folder.followed(self.when());
             let mut range = self.range(Cursor::Start(None), of_folder);
-            range.query.prefix = folder;
+            range.query.prefix.clone_from(&folder.prefix);
+            range.spelled = Some(folder.spelled).filter(|spelled| *spelled != folder.prefix);
             self.ranges.push(range);
         }
         inlet.put(objects.collect())?;
@@ -248,8 +261,13 @@ impl Listing {
         Range::new(self.begun, Query::of(&self.prefix, cursor), inlet)
     }
 
-    fn at(&self, id: usize) -> usize {
-        self.ranges.iter().position(|range| range.id == id).unwrap_or(0)
+    fn at(&self, id: usize) -> Result<usize> {
+        self.ranges.iter().position(|range| range.id == id).ok_or_else(|| self.confused())
+    }
+
+    fn confused(&self) -> Error {
+        let what = format!("a listing of s3://{}/{} lost a range of its own", self.s3.name(), self.prefix);
+        Error::Local { what, cause: None }
     }
 
     /// The range whose next page is asked for now: the first that waits, or a new one.
@@ -274,7 +292,6 @@ impl Listing {
         Some(at + 1)
     }
 
-    /// Takes a page in.
     fn take(&mut self, at: usize, page: Page) -> Result<()> {
         let outcome = self.ranges[at].take(page);
         let tells = outcome.out_of_order || (outcome.shows_bytes && self.order == Order::Unknown);
@@ -289,7 +306,10 @@ impl Listing {
             self.learn(if outcome.out_of_order { Order::Other } else { Order::Bytes });
         }
         if self.ranges[at].is_done() {
-            self.put += self.ranges[at].finish()?;
+            let objects = self.ranges[at].finish();
+            self.put += objects;
+            // A folder that is empty may have been emptied just now; or it is called otherwise.
+            self.doubtful.extend(self.ranges[at].spelled.take().filter(|_| objects == 0));
         }
         self.join(at)
     }
@@ -308,7 +328,7 @@ impl Listing {
         let from = at.saturating_sub(1);
         for left in (from..=at).rev() {
             let Some(right) = self.ranges.get(left).and_then(|range| range.right) else { continue };
-            let right = self.at(right);
+            let right = self.at(right)?;
             if self.ranges[right].is_empty_at_first() {
                 self.ranges[left].split_failed();
             } else if self.ranges[right].first != Met::NotYet {
@@ -343,8 +363,17 @@ impl Listing {
 
     fn count(&mut self, objects: &[Object]) {
         let bytes = objects.iter().map(|object| object.side.size).sum();
-        self.totals.files += objects.len() as u64;
-        self.totals.bytes += bytes;
         self.events.advanced(Stage::ListFiles, objects.len() as u64, bytes);
     }
+}
+
+/// Whether these are what lies one level below a prefix, each once and as itself. What is named otherwise would be listed twice,
+/// for ever, or not at all if each folder were a range.
+fn is_one_level(prefix: &str, objects: &[Object], folders: &[Named]) -> bool {
+    let rest = |name: &str| name.strip_prefix(prefix).map(str::to_owned);
+    let is_folder =
+        |folder: &Named| rest(&folder.prefix).is_some_and(|rest| rest.find('/').is_some_and(|at| at + 1 == rest.len()));
+    let is_object = |object: &Object| rest(&object.key).is_some_and(|rest| !rest.contains('/'));
+    let once = folders.windows(2).all(|pair| pair[0].prefix != pair[1].prefix);
+    once && folders.iter().all(is_folder) && objects.iter().all(is_object)
 }

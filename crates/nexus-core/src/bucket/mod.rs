@@ -6,6 +6,7 @@ pub mod address;
 mod blank;
 mod climb;
 pub mod create;
+mod ended;
 pub(crate) mod failure;
 pub mod folder;
 pub mod hashes;
@@ -111,7 +112,7 @@ impl Feed {
     /// Lists to the end.
     pub(crate) async fn run(self) -> Result<()> {
         match self.0 {
-            Some(listing) => listing.run().await.map(|_| ()),
+            Some(listing) => listing.run().await,
             None => Ok(()),
         }
     }

@@ -23,6 +23,7 @@ use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
 use super::blank::{Unmarked, marked};
+use super::ended::Ended;
 use super::failure::{Failure, FailureKind, failure};
 use super::hashes::{Hasher, Hashes};
 use super::lean::{self, Lean, Signer};
@@ -75,6 +76,7 @@ impl Service {
         let mut config = config
             .http_client(http)
             .interceptor(Unmarked)
+            .interceptor(Ended)
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).build());
         if let Some(url) = &endpoint {

@@ -25,27 +25,15 @@ pub(crate) struct Sorter {
     folder: PathBuf,
     held: Vec<Object>,
     runs: Vec<File>,
-    totals: Totals,
-}
-
-/// What a whole listing adds up to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Objects.
-    pub files: u64,
-    /// Their bytes.
-    pub bytes: u64,
 }
 
 impl Sorter {
     /// Runs go into `folder` as files without a name, so that nothing is left behind.
     pub(crate) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), held: Vec::new(), runs: Vec::new(), totals: Totals::default() }
+        Self { folder: folder.to_owned(), held: Vec::new(), runs: Vec::new() }
     }
 
     pub(crate) fn push(&mut self, object: Object) -> Result<()> {
-        self.totals.files += 1;
-        self.totals.bytes += object.side.size;
         self.held.push(object);
         if self.held.len() >= RUN { self.spill() } else { Ok(()) }
     }
@@ -64,8 +52,7 @@ impl Sorter {
 
     /// Ends the listing; what was pushed comes back in byte order, equal keys once.
     pub(crate) fn finish(self) -> Result<Sorted> {
-        let totals = self.totals;
-        Ok(Sorted { from: From::Runs(self.merged()?), last: None, totals })
+        Ok(Sorted { from: From::Runs(self.merged()?), last: None })
     }
 
     /// The same, with equal keys as often as they came.
@@ -92,7 +79,7 @@ fn write_run(objects: impl Iterator<Item = Result<Object>>, folder: &Path) -> Re
     while objects.peek().is_some() {
         let mut packer = Packer::default();
         for object in objects.by_ref().take(BLOCK) {
-            packer.put(&object?, &mut block);
+            packer.put(&object?, &mut block).map_err(broken)?;
         }
         packed::write_block(&block, &mut writer).map_err(broken)?;
         block.clear();
@@ -196,7 +183,6 @@ impl Iterator for Merge {
 pub struct Sorted {
     from: From,
     last: Option<String>,
-    totals: Totals,
 }
 
 enum From {
@@ -206,19 +192,9 @@ enum From {
 }
 
 impl Sorted {
-    /// Objects that come in order already; what they add up to is known when the listing has ended.
+    /// Objects that come in order already.
     pub(crate) fn spooled(outlet: Outlet) -> Self {
-        Self { from: From::Spool(outlet), last: None, totals: Totals::default() }
-    }
-
-    /// The same, knowing what it adds up to.
-    pub(crate) fn with(self, totals: Totals) -> Self {
-        Self { totals, ..self }
-    }
-
-    /// What the whole listing adds up to.
-    pub fn totals(&self) -> Totals {
-        self.totals
+        Self { from: From::Spool(outlet), last: None }
     }
 
     fn pop(&mut self) -> Result<Option<Object>> {

@@ -51,6 +51,8 @@ struct State {
     /// Nothing is handed out before it has ended: it may have to be sorted.
     kept_back: bool,
     end: Option<End>,
+    /// It came out of order: whoever reads it sorts it first, on the thread that may wait.
+    unsorted: bool,
     /// What was out of order, sorted.
     sorted: Option<Merge>,
     /// Where it goes on.
@@ -80,9 +82,9 @@ impl Disk {
         let mut block = vec![0; 4];
         let mut packer = Packer::default();
         for object in objects {
-            packer.put(object, &mut block);
+            packer.put(object, &mut block).map_err(broken)?;
         }
-        let length = u32::try_from(block.len() - 4).unwrap_or(u32::MAX);
+        let length = u32::try_from(block.len() - 4).map_err(|_| broken(std::io::ErrorKind::InvalidInput.into()))?;
         block[..4].copy_from_slice(&length.to_le_bytes());
         if self.file.is_none() {
             self.file = Some(tempfile::tempfile_in(folder).map_err(broken)?);
@@ -103,7 +105,7 @@ impl Disk {
         let mut length = [0; 4];
         file.read_exact_at(&mut length, self.read).map_err(broken)?;
         let length = u32::from_le_bytes(length);
-        let mut block = vec![0; usize::try_from(length).unwrap_or(0)];
+        let mut block = vec![0; usize::try_from(length).map_err(|_| broken(std::io::ErrorKind::InvalidData.into()))?];
         file.read_exact_at(&mut block, self.read + 4).map_err(broken)?;
         self.read += 4 + u64::from(length);
         let (mut unpacker, mut rest, mut objects) = (Unpacker::default(), &block[..], Vec::new());
@@ -130,6 +132,9 @@ impl Spool {
         let mut state = self.state();
         loop {
             let may = !state.kept_back || state.end.is_some();
+            if state.end == Some(End::Whole) && std::mem::take(&mut state.unsorted) {
+                state.sorted = Some(self.sort(&mut state)?);
+            }
             if may && let Some(sorted) = &mut state.sorted {
                 let some: Vec<Object> = sorted.by_ref().take(SORTED_AT_ONCE).collect::<Result<_>>()?;
                 return Ok((!some.is_empty()).then_some(some));
@@ -143,11 +148,33 @@ impl Spool {
             }
             match state.end {
                 Some(End::Whole) => return Ok(None),
-                Some(End::Broken) => return Err(Error::damaged("a listing broke off")),
+                Some(End::Broken) => return Err(broke_off()),
                 None => state = self.came.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         }
     }
+
+    fn sort(&self, state: &mut State) -> Result<Merge> {
+        let mut sorter = Sorter::new(&self.folder);
+        loop {
+            let some = match state.memory.pop_front() {
+                Some(objects) => {
+                    self.held.give(objects.len());
+                    Some(objects)
+                }
+                None => state.disk.take()?,
+            };
+            let Some(objects) = some else { break };
+            objects.into_iter().try_for_each(|object| sorter.push(object))?;
+        }
+        state.disk = Disk::default();
+        sorter.merged()
+    }
+}
+
+/// Whoever listed says why, and that is what is told; this is for whoever reads, so that no end is taken for one.
+fn broke_off() -> Error {
+    Error::Local { what: "cannot read a listing to its end: it broke off".into(), cause: None }
 }
 
 impl Drop for Spool {
@@ -171,15 +198,22 @@ pub(crate) struct Outlet {
 /// How many objects there are in all: only when that is said, and they are as many, has a reader come to the end.
 #[derive(Default)]
 struct Whole {
-    told: Mutex<Option<std::result::Result<u64, End>>>,
+    told: Mutex<Option<Told>>,
     came: Condvar,
+}
+
+/// What the one who listed says at the end.
+#[derive(Clone, Copy)]
+enum Told {
+    Objects(u64),
+    BrokeOff,
 }
 
 /// Says at the end how many objects there were in all. Dropped before, it tells the reader that the listing broke off.
 pub(crate) struct Sum(Arc<Whole>);
 
 impl Whole {
-    fn tell(&self, told: std::result::Result<u64, End>) {
+    fn tell(&self, told: Told) {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(told);
         self.came.notify_one();
     }
@@ -187,20 +221,23 @@ impl Whole {
     fn wait(&self) -> Result<u64> {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let told = self.came.wait_while(told, |told| told.is_none()).unwrap_or_else(PoisonError::into_inner);
-        told.and_then(std::result::Result::ok).ok_or_else(|| Error::damaged("a listing broke off"))
+        match *told {
+            Some(Told::Objects(objects)) => Ok(objects),
+            _ => Err(broke_off()),
+        }
     }
 }
 
 impl Sum {
     /// So many were put in.
     pub(crate) fn tell(&self, objects: u64) {
-        self.0.tell(Ok(objects));
+        self.0.tell(Told::Objects(objects));
     }
 }
 
 impl Drop for Sum {
     fn drop(&mut self) {
-        self.0.tell(Err(End::Broken));
+        self.0.tell(Told::BrokeOff);
     }
 }
 
@@ -256,24 +293,9 @@ impl Inlet {
         self.0.came.notify_one();
     }
 
-    /// Sorts what was put in, none of which was handed out yet.
-    pub(crate) fn sort(&self) -> Result<()> {
-        let mut state = self.0.state();
-        let mut sorter = Sorter::new(&self.0.folder);
-        loop {
-            let some = match state.memory.pop_front() {
-                Some(objects) => {
-                    self.0.held.give(objects.len());
-                    Some(objects)
-                }
-                None => state.disk.take()?,
-            };
-            let Some(objects) = some else { break };
-            objects.into_iter().try_for_each(|object| sorter.push(object))?;
-        }
-        state.disk = Disk::default();
-        state.sorted = Some(sorter.merged()?);
-        Ok(())
+    /// What was put in, none of which was handed out yet, is to be sorted when it is read.
+    pub(crate) fn sort(&self) {
+        self.0.state().unsorted = true;
     }
 
     /// Everything was put in.
@@ -306,7 +328,10 @@ impl Outlet {
             match next {
                 Some(next) => self.spool = next,
                 None if self.whole.wait()? == self.taken => return Ok(None),
-                None => return Err(Error::damaged("parts of a listing were lost on this machine")),
+                None => {
+                    let what = format!("cannot read a listing to its end: {} objects of it came", self.taken);
+                    return Err(Error::Local { what, cause: None });
+                }
             }
         }
     }
@@ -406,7 +431,7 @@ mod tests {
         for start in [70_000, 0, 35_000] {
             inlet.put(page(start..start + 35_000)).expect("room");
         }
-        inlet.sort().expect("room");
+        inlet.sort();
         inlet.end();
         sum.tell(105_000);
         assert_eq!(rest(outlet).expect("all of it"), page(0..105_000));

@@ -14,7 +14,7 @@ use crate::bucket::sorted::Sorted;
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::listing::{FileEntry, ListingReader, Side};
-use crate::local::blocking;
+use crate::local::waiting;
 use crate::point::{Count, Finding, FindingKind, Part};
 use crate::vault::{Vault, layout};
 
@@ -83,7 +83,7 @@ async fn compare_once(
     }
     let list = stream::iter(feeds).buffer_unordered(AT_ONCE).try_collect::<()>();
     let (prefix, folder, told) = (vault.full(""), vault.scratch().to_owned(), events.clone());
-    let walk = blocking(move || {
+    let walk = waiting(move || {
         let mut aside = Aside::new(&folder)?;
         let compared = walk(listing, groups, &prefix, &mut aside, &told)?;
         Ok((compared, aside.back()?))

@@ -83,7 +83,7 @@ async fn decide_once(
             None => Ok(()),
         }
     };
-    let sort = local::blocking(move || {
+    let sort = local::waiting(move || {
         let mut tally = Tally::of(findings);
         let to_copy = sort_out(listed, (base, left), &rules, &work, &mut tally)?;
         Ok(Decided { work, tally, to_copy })

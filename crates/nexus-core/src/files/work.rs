@@ -57,7 +57,7 @@ impl WorkWriter {
     }
 
     pub(super) fn push(&mut self, job: &Job) -> Result<()> {
-        self.packer.put(&job.object, &mut self.block);
+        self.packer.put(&job.object, &mut self.block).map_err(|cause| Error::local(&self.what, cause))?;
         put_bytes(job.category.as_bytes(), &mut self.block);
         match &job.reuse {
             None => self.block.push(COPY),

@@ -6,7 +6,7 @@ use std::path::Path;
 use nexus_core::bucket::{Bucket, Reader};
 use nexus_core::error::Error;
 use nexus_core::event::Events;
-use nexus_sandbox::{NewObject, Quirks, Service, ServiceOptions};
+use nexus_sandbox::{Fault, FaultAt, NewObject, Quirks, Service, ServiceOptions};
 use nexus_testkit::services::Endpoint;
 use nexus_testkit::synthetic::{Oddity, Options, SOURCE, Synthetic};
 
@@ -125,4 +125,46 @@ async fn a_service_that_repeats_its_tokens_ends_with_an_error() {
     let error = reader.list("", scratch.path(), &Events::none()).await.err();
     assert!(matches!(&error, Some(Error::Unsupported { what }) if what.contains("repeats its pages")), "{error:?}");
     assert!(requests(&synthetic) < 200, "{}", requests(&synthetic));
+}
+
+/// A service with 60 keys below three folders, in pages of seven.
+fn of_three_folders(quirks: Quirks, folders: [&str; 3]) -> (Service, Reader, Vec<String>) {
+    let service = Service::start(ServiceOptions { page_size: 7, quirks, ..ServiceOptions::default() });
+    let service = service.expect("a free port");
+    service.store().create_bucket("files");
+    let mut all: Vec<_> =
+        folders.iter().flat_map(|folder| (0..20).map(move |number| format!("{folder}/{number:02}"))).collect();
+    for key in &all {
+        service.store().put("files", key, NewObject::new(b"x".to_vec())).expect("a bucket");
+    }
+    all.sort();
+    let reader = Bucket::S3(client(&service, hasty(3)).bucket("files")).reader();
+    (service, reader, all)
+}
+
+#[tokio::test]
+async fn a_page_that_was_cut_without_a_word_is_asked_for_again() {
+    let scratch = tempfile::tempdir().expect("a temporary folder");
+    for nth in 1..=6 {
+        let (service, reader, all) = of_three_folders(Quirks::default(), ["a", "b", "c"]);
+        service.inject(Fault::ShortBody, FaultAt::Operation { name: "ListObjectsV2".to_owned(), nth });
+        assert_eq!(keys(&reader, "", scratch.path()).await, all, "the page {nth} was cut");
+        assert_eq!(service.faults_fired(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_a_service_calls_otherwise_than_its_keys_is_not_taken_for_an_empty_one() {
+    let scratch = tempfile::tempdir().expect("a temporary folder");
+    let quirks = Quirks { plain_folders: true, ..Quirks::default() };
+    let (_service, reader, all) = of_three_folders(quirks, ["a b", "b", "c"]);
+    assert_eq!(keys(&reader, "", scratch.path()).await, all);
+    for folder in ["a+b", "100%41"] {
+        let (_service, reader, _) = of_three_folders(quirks, [folder, "b", "c"]);
+        let error = reader.list("", scratch.path(), &Events::none()).await.err();
+        assert!(matches!(&error, Some(Error::Unsupported { what }) if what.contains(folder)), "{error:?}");
+    }
+    // Two that are read as one: nothing of it is relied on.
+    let (_service, reader, all) = of_three_folders(quirks, ["a b", "a+b", "c"]);
+    assert_eq!(keys(&reader, "", scratch.path()).await, all);
 }

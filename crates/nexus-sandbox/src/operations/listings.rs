@@ -54,7 +54,7 @@ impl Operations {
             continuation_token: input.continuation_token,
             is_truncated: Some(next.is_some()),
             next_continuation_token: next,
-            common_prefixes: spelling.prefixes(&found),
+            common_prefixes: self.spelling_of_folders(spelling).prefixes(&found),
             contents: Some(spelling.contents(&found, with_owner)),
             encoding_type: input.encoding_type.filter(|_| !self.options.quirks.no_url_encoding),
             request_charged: None,
@@ -86,7 +86,7 @@ impl Operations {
             is_truncated: Some(found.next.is_some()),
             // Amazon S3 names the next marker only when a delimiter was given.
             next_marker: found.next.as_ref().filter(|_| delimiter.is_some()).map(|next| spelling.of(&next.after)),
-            common_prefixes: spelling.prefixes(&found),
+            common_prefixes: self.spelling_of_folders(spelling).prefixes(&found),
             contents: Some(spelling.contents(&found, true)),
             encoding_type: input.encoding_type.filter(|_| !self.options.quirks.no_url_encoding),
             request_charged: None,
@@ -101,6 +101,11 @@ impl Operations {
     /// How this service spells keys, given what `encoding-type` asks for.
     pub(super) fn spelling(&self, asked: Option<&EncodingType>) -> S3Result<Spelling> {
         Spelling::new(asked.filter(|_| !self.options.quirks.no_url_encoding))
+    }
+
+    /// How it spells folders, given how it spells keys.
+    fn spelling_of_folders(&self, keys: Spelling) -> Spelling {
+        if self.options.quirks.plain_folders { Spelling::Plain } else { keys }
     }
 
     /// The order in which this service lists keys.

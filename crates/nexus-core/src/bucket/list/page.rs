@@ -17,7 +17,9 @@ pub(super) struct Query {
     pub(super) prefix: String,
     pub(super) cursor: Cursor,
     delimiter: Option<&'static str>,
-    circle: Circle,
+    places: Circle,
+    /// The same of what the pages hold: a service may give another place each time and the same page.
+    pages: Circle,
 }
 
 /// Where a page begins.
@@ -31,13 +33,22 @@ pub(super) enum Cursor {
     Marker(String),
 }
 
-/// A page.
+/// What a page holds.
 #[derive(Debug, Default)]
 pub(super) struct Page {
     pub(super) objects: Vec<Object>,
-    pub(super) folders: Vec<String>,
+    pub(super) folders: Vec<Named>,
     /// Where the next one begins, if there is one.
     pub(super) next: Option<Cursor>,
+}
+
+/// A folder as a page names it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Named {
+    /// Its whole prefix, up to and with the slash.
+    pub(super) prefix: String,
+    /// The same before it was read as an URL's: what it is called where a service spells only keys so.
+    pub(super) spelled: String,
 }
 
 /// Tells that places come again, however many there are, by one of them: it is kept for as long as twice as many pages as
@@ -65,7 +76,7 @@ impl Circle {
 
 impl Query {
     pub(super) fn of(prefix: &str, cursor: Cursor) -> Self {
-        Self { prefix: prefix.to_owned(), cursor, delimiter: None, circle: Circle::default() }
+        Self { prefix: prefix.to_owned(), cursor, delimiter: None, places: Circle::default(), pages: Circle::default() }
     }
 
     pub(super) fn by_folder(self) -> Self {
@@ -78,29 +89,28 @@ impl S3 {
     pub(super) async fn page(&self, query: &mut Query) -> Result<Page> {
         let _turn = self.shown().pages.acquire().await.expect("this semaphore is never closed");
         let first_version = &self.shown().first_version;
-        let mut page = None;
         // A token is the second version's own.
         let second = match query.cursor {
             Cursor::Token(_) => true,
             Cursor::Marker(_) => false,
             Cursor::Start(_) => !first_version.load(Ordering::Relaxed),
         };
-        if second {
-            page = self.second_version(query).await?;
-        }
-        let page = if let Some(page) = page {
+        let answered = if second { self.second_version(query).await? } else { None };
+        let page = if let Some(page) = answered {
             page
         } else {
             let page = self.first_version(query).await?;
             first_version.store(true, Ordering::Relaxed);
             page
         };
-        if let Some(Cursor::Token(place) | Cursor::Marker(place)) = &page.next
-            && (query.circle.closes(place)
-                || matches!(&query.cursor, Cursor::Token(before) | Cursor::Marker(before) if before == place))
-        {
-            let what = format!("cannot list s3://{}/{}: the service repeats its pages", self.name(), query.prefix);
-            return Err(Error::Unsupported { what });
+        if let Some(Cursor::Token(place) | Cursor::Marker(place)) = &page.next {
+            let back = matches!(&query.cursor, Cursor::Token(before) | Cursor::Marker(before) if before == place);
+            // Two pages with something between them do not begin and end alike.
+            let held = page.objects.first().zip(page.objects.last());
+            let same = held.is_some_and(|(first, last)| query.pages.closes(&format!("{}\0{}", first.key, last.key)));
+            if back || query.places.closes(place) || same {
+                return Err(self.unlistable(query, "the service repeats its pages"));
+            }
         }
         Ok(page)
     }
@@ -149,9 +159,10 @@ impl S3 {
     fn read_second(&self, query: &Query, page: &ListObjectsV2Output) -> Result<Page> {
         let encoded = page.encoding_type() == Some(&EncodingType::Url);
         let mut read = self.read_lines(query, page.contents(), page.common_prefixes(), encoded)?;
-        if page.is_truncated() == Some(true) {
+        if self.goes_on(query, page.is_truncated())? {
             // Services that know only the first version answer as if it had been asked for.
-            let token = page.next_continuation_token().map(|token| Cursor::Token(token.to_owned()));
+            let token = page.next_continuation_token().filter(|token| !token.is_empty());
+            let token = token.map(|token| Cursor::Token(token.to_owned()));
             read.next = Some(token.or_else(|| last(&read)).ok_or_else(|| self.nowhere(query))?);
         }
         Ok(read)
@@ -162,41 +173,51 @@ impl S3 {
     fn read_first(&self, query: &Query, page: &ListObjectsOutput) -> Result<Page> {
         let encoded = page.encoding_type() == Some(&EncodingType::Url);
         let mut read = self.read_lines(query, page.contents(), page.common_prefixes(), encoded)?;
-        if page.is_truncated() == Some(true) {
+        if self.goes_on(query, page.is_truncated())? {
             let said = page.next_marker().filter(|text| !text.is_empty()).and_then(|text| decode(text, encoded));
-            read.next = Some(said.map(Cursor::Marker).or_else(|| last(&read)).ok_or_else(|| self.nowhere(query))?);
+            let said = said.map(Cursor::Marker);
+            // Without folders the last key says the same, and it is certain how that is spelled.
+            let next = if query.delimiter.is_some() { said.or(last(&read)) } else { last(&read).or(said) };
+            read.next = Some(next.ok_or_else(|| self.nowhere(query))?);
         }
         Ok(read)
     }
 
     fn read_lines(&self, query: &Query, keys: &[Listed], folders: &[CommonPrefix], encoded: bool) -> Result<Page> {
-        let unusable = || Error::Unsupported {
-            what: format!("{}: the service lists an object without a usable key", self.at(query)),
-        };
         let mut read = Page { objects: Vec::with_capacity(keys.len()), ..Page::default() };
         for object in keys {
-            let object = listed(object, encoded).ok_or_else(unusable)?;
-            if !object.key.starts_with(&query.prefix) {
-                return Err(Error::Unsupported {
-                    what: format!("{}: the service lists {:?}, which lies elsewhere", self.at(query), object.key),
-                });
-            }
-            // What XML cannot carry comes as this where keys are not spelled for URLs.
-            if !encoded && object.key.contains('\u{fffd}') {
-                return Err(Error::Unsupported {
-                    what: format!(
-                        "{}: the service does not spell keys for URLs, and so cannot say what {:?} is called",
-                        self.at(query),
-                        object.key
-                    ),
-                });
-            }
+            let object = listed(object, encoded)
+                .ok_or_else(|| self.unlistable(query, "the service lists an object without a usable key"))?;
+            self.check_name(query, &object.key, encoded)?;
             read.objects.push(object);
         }
         for folder in folders {
-            read.folders.extend(folder.prefix().and_then(|text| decode(text, encoded)));
+            let spelled = folder.prefix().unwrap_or_default();
+            let prefix = decode(spelled, encoded)
+                .filter(|prefix| !prefix.is_empty())
+                .ok_or_else(|| self.unlistable(query, "the service lists a folder without a usable name"))?;
+            self.check_name(query, &prefix, encoded)?;
+            read.folders.push(Named { prefix, spelled: spelled.to_owned() });
         }
         Ok(read)
+    }
+
+    fn check_name(&self, query: &Query, name: &str, encoded: bool) -> Result<()> {
+        if !name.starts_with(&query.prefix) {
+            return Err(self.unlistable(query, &format!("the service lists {name:?}, which lies elsewhere")));
+        }
+        // What XML cannot carry comes as this where keys are not spelled for URLs.
+        if !encoded && name.contains('\u{fffd}') {
+            let why = format!("the service does not spell keys for URLs, and so cannot say what {name:?} is called");
+            return Err(self.unlistable(query, &why));
+        }
+        Ok(())
+    }
+
+    /// Whether there is anything under a prefix, by one page.
+    pub(super) async fn has_any(&self, prefix: &str) -> Result<bool> {
+        let page = self.page(&mut Query::of(prefix, Cursor::Start(None))).await?;
+        Ok(!page.objects.is_empty() || page.next.is_some())
     }
 
     /// What was attempted.
@@ -208,16 +229,31 @@ impl S3 {
         }
     }
 
+    /// Whether there are more pages. One that does not say so is not taken for the last.
+    fn goes_on(&self, query: &Query, said: Option<bool>) -> Result<bool> {
+        said.ok_or_else(|| self.unlistable(query, "the service does not say whether there is more"))
+    }
+
     fn nowhere(&self, query: &Query) -> Error {
-        let what = format!("{}: the service says there is more and does not say where to go on", self.at(query));
-        Error::Unsupported { what }
+        self.unlistable(query, "the service says there is more and does not say where to go on")
+    }
+
+    /// What the service answers cannot be relied on.
+    pub(super) fn unlistable(&self, query: &Query, why: &str) -> Error {
+        Error::Unsupported {
+            what: format!(
+                "{}: {why}; see what `aws s3api list-objects-v2 --bucket {}` makes of it, and ask the service's maker",
+                self.at(query),
+                self.name()
+            ),
+        }
     }
 }
 
 /// The last thing on a page; where it has folders, too, the last in byte order.
 fn last(page: &Page) -> Option<Cursor> {
     let key = page.objects.last().map(|object| &object.key);
-    key.into_iter().chain(&page.folders).max().cloned().map(Cursor::Marker)
+    key.into_iter().chain(page.folders.iter().map(|folder| &folder.prefix)).max().cloned().map(Cursor::Marker)
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use super::page::{Cursor, Page, Query};
 use super::split::tells_bytes_from_walk;
 use crate::bucket::Object;
 use crate::bucket::spool::{Inlet, When};
-use crate::error::Result;
 
 /// Pages of a range before another one is begun in its middle: the ends of ranges cost a request each, and a bucket that is
 /// listed in so many pages is listed in seconds.
@@ -57,6 +56,8 @@ pub(super) struct Range {
     in_order: bool,
     /// Objects that were its own.
     objects: u64,
+    /// A whole folder's: what the folder is called if the service does not spell folders for URLs.
+    pub(super) spelled: Option<String>,
 }
 
 /// What a page holds of a range, and what it shows.
@@ -85,6 +86,7 @@ impl Range {
             splitting: false,
             in_order: true,
             objects: 0,
+            spelled: None,
         }
     }
 
@@ -148,13 +150,13 @@ impl Range {
         self.standing == Standing::Done
     }
 
-    /// Hands on that all is there, in order, and says how much that is.
-    pub(super) fn finish(&self) -> Result<u64> {
+    /// Hands on that all is there, and says how much that is.
+    pub(super) fn finish(&self) -> u64 {
         if !self.in_order {
-            self.inlet.sort()?;
+            self.inlet.sort();
         }
         self.inlet.end();
-        Ok(self.objects)
+        self.objects
     }
 
     pub(super) fn may_be_split(&self) -> bool {
