@@ -9,6 +9,7 @@ use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_types::service_config::ServiceConfigKey;
 use nexus_core::bucket::folder::Folder;
 use nexus_core::bucket::lean::Signer;
 use nexus_core::bucket::pace::Limits;
@@ -104,7 +105,7 @@ async fn found(settings: &S3Settings) -> Result<(SdkConfig, Option<String>)> {
         return Ok((given_config(given), named));
     }
     let config = load(settings, named.is_some()).await;
-    let endpoint = named.or_else(|| config.endpoint_url().filter(|_| !settings.aws).map(str::to_owned));
+    let endpoint = named.or_else(|| configured_endpoint(&config).filter(|_| !settings.aws));
     let mut changed = config.clone().into_builder();
     if config.region().is_none() {
         if endpoint.is_none() {
@@ -122,6 +123,15 @@ async fn found(settings: &S3Settings) -> Result<(SdkConfig, Option<String>)> {
         changed = changed.credentials_provider(SharedCredentialsProvider::new(credentials));
     }
     Ok((changed.build(), endpoint))
+}
+
+/// Where requests would go by the profile: what it says of S3 stands over what it says of all services
+/// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>). The client would go there unasked, and another
+/// maker's service must not be held for Amazon's.
+fn configured_endpoint(config: &SdkConfig) -> Option<String> {
+    let of_s3 = ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
+    let of_s3 = config.service_config().zip(of_s3.ok()).and_then(|(known, key)| known.load_config(key));
+    of_s3.or_else(|| config.endpoint_url().map(str::to_owned))
 }
 
 async fn load(settings: &S3Settings, elsewhere: bool) -> SdkConfig {

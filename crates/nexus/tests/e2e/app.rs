@@ -137,6 +137,11 @@ impl App {
         self.variables.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Takes a variable from every later run.
+    pub fn unset(&mut self, name: &str) {
+        self.variables.retain(|(known, _)| known != name);
+    }
+
     pub fn sql(&self, text: &str) {
         sql(&self.database, text);
     }

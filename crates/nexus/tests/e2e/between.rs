@@ -158,3 +158,18 @@ async fn limits_that_make_no_sense_are_refused_and_those_that_do_are_kept_to() {
     app.back_up(&["--bandwidth", "50M", "--requests-in-flight", "1"]);
     app.run(&["verify", "--full"]).ends_with(0);
 }
+
+#[tokio::test]
+async fn a_service_that_the_profile_names_for_s3_alone_is_the_one_that_is_used() {
+    let (_service, endpoint) = sandbox();
+    let mut app = App::clinic(endpoint.clone()).await;
+    app.unset("AWS_ENDPOINT_URL_S3");
+    // Where the host has a name, the client would put the bucket's before it, as Amazon has it.
+    let url = endpoint.url.replace("127.0.0.1", "localhost");
+    app.write("aws", &format!("[profile here]\nservices = ours\n[services ours]\ns3 =\n  endpoint_url = {url}\n"));
+    let config = app.path("aws").to_str().expect("a plain path").to_owned();
+    app.set("AWS_CONFIG_FILE", &config);
+    app.set("AWS_PROFILE", "here");
+    app.run(&["backup"]).ends_with(0);
+    app.run(&["verify", "latest"]).ends_with(0);
+}
