@@ -172,7 +172,7 @@ pub struct VaultArgs {
     /// Where points are kept: s3://bucket/prefix or a folder [env: NEXUS_VAULT]
     #[arg(long, value_name = "URL")]
     pub vault: Option<String>,
-    /// The S3 endpoint, when it is not AWS [env: AWS_ENDPOINT_URL_S3]
+    /// The S3 endpoint; `aws` for AWS itself, whatever the environment names [env: AWS_ENDPOINT_URL_S3]
     #[arg(long, value_name = "URL", alias = "endpoint-url")]
     pub endpoint: Option<String>,
     /// The region [env: AWS_REGION]
@@ -254,7 +254,7 @@ pub struct InitArgs {
     /// Where points shall be kept: s3://bucket/prefix or a folder [env: NEXUS_VAULT]
     #[arg(long, value_name = "URL")]
     pub vault: Option<String>,
-    /// The S3 endpoint, when it is not AWS [env: AWS_ENDPOINT_URL_S3]
+    /// The S3 endpoint; `aws` for AWS itself, whatever the environment names [env: AWS_ENDPOINT_URL_S3]
     #[arg(long, value_name = "URL", alias = "endpoint-url")]
     pub endpoint: Option<String>,
     /// The region [env: AWS_REGION]

@@ -107,7 +107,7 @@ impl Run {
     pub async fn reader_on(&self, address: &Address, endpoint: Option<&str>) -> Result<Reader> {
         match endpoint {
             _ if self.files_connections.is_some() => self.files_reader(address).await,
-            Some(endpoint) if self.settings.s3.endpoint.is_none() => {
+            Some(endpoint) if self.settings.s3.endpoint.is_none() && !self.settings.s3.aws => {
                 let origin = Origin::Flag("the point");
                 let named = Setting { value: endpoint.to_owned(), origin };
                 let settings = S3Settings { endpoint: Some(named), ..self.settings.s3.clone() };
@@ -240,8 +240,8 @@ fn reach(settings: &Settings) -> Vec<String> {
     if !matches!(vault.value, Address::S3 { .. }) {
         return words;
     }
-    if let Some(endpoint) = &settings.s3.endpoint {
-        words.extend(["--endpoint".to_owned(), endpoint.value.clone()]);
+    if let Some(endpoint) = settings.s3.named_endpoint() {
+        words.extend(["--endpoint".to_owned(), endpoint]);
     }
     let lasting = |setting: &&Setting<String>| !matches!(setting.origin, Origin::Variable(_));
     if let Some(region) = settings.s3.region.as_ref().filter(lasting) {
@@ -257,11 +257,10 @@ fn reach(settings: &Settings) -> Vec<String> {
 fn reach_files(settings: &Settings) -> Vec<String> {
     let Some(files) = &settings.files_s3 else { return Vec::new() };
     let lasting = |setting: &&Setting<String>| !matches!(setting.origin, Origin::Variable(_));
-    let endpoint =
-        if files.aws { Some("aws".to_owned()) } else { files.endpoint.as_ref().map(|url| url.value.clone()) };
     let region = files.region.as_ref().filter(lasting).map(|region| region.value.clone());
     let profile = files.profile.as_ref().filter(lasting).map(|profile| profile.value.clone());
-    let flags = [("--files-endpoint", endpoint), ("--files-region", region), ("--files-profile", profile)];
+    let flags =
+        [("--files-endpoint", files.named_endpoint()), ("--files-region", region), ("--files-profile", profile)];
     let named = flags.into_iter().filter_map(|(flag, value)| Some([flag.to_owned(), value?]));
     named.flatten().collect()
 }

@@ -125,6 +125,11 @@ pub struct S3Settings {
 }
 
 impl S3Settings {
+    /// The endpoint as a flag names it, when anything but AWS is meant or AWS in so many words.
+    pub fn named_endpoint(&self) -> Option<String> {
+        if self.aws { Some(AWS.to_owned()) } else { self.endpoint.as_ref().map(|endpoint| endpoint.value.clone()) }
+    }
+
     /// Another service, or another account there, when anything names one; what is not named is as it is here.
     pub fn other(
         &self,
@@ -135,7 +140,7 @@ impl S3Settings {
         if endpoint.is_none() && region.is_none() && profile.is_none() {
             return None;
         }
-        let aws = endpoint.as_ref().is_some_and(|endpoint| endpoint.value == AWS);
+        let aws = endpoint.as_ref().map_or(self.aws, |endpoint| endpoint.value == AWS);
         Some(Self {
             endpoint: endpoint.or_else(|| self.endpoint.clone()).filter(|_| !aws),
             aws,
@@ -264,7 +269,7 @@ const LOCK_WAIT: Span = Span::of_seconds(60);
 /// How long a hook may take by default.
 const HOOK_PATIENCE: Span = Span::of_seconds(300);
 /// Names AWS itself where an endpoint is named.
-const AWS: &str = "aws";
+pub(crate) const AWS: &str = "aws";
 /// The default label.
 const LABEL: &str = "backup";
 /// The default storage class of database objects.
@@ -435,6 +440,7 @@ impl Ladder<'_> {
         let endpoint = self
             .pick(flags.endpoint.clone(), "--endpoint", None, file.endpoint)
             .or_else(|| if ignored { None } else { configured() });
+        let aws = endpoint.as_ref().is_some_and(|endpoint| endpoint.value == AWS);
         let region = self
             .pick(flags.region.clone(), "--region", None, file.region)
             .or_else(|| self.variable("AWS_REGION"))
@@ -442,10 +448,10 @@ impl Ladder<'_> {
         let profile =
             self.pick(flags.profile.clone(), "--profile", None, file.profile).or_else(|| self.variable("AWS_PROFILE"));
         S3Settings {
-            endpoint,
+            endpoint: endpoint.filter(|_| !aws),
             region,
             profile,
-            aws: false,
+            aws,
             in_flight: flags.services.requests_in_flight.or(file.requests_in_flight).map(|n| usize::from(n.get())),
             bandwidth: flags.services.bandwidth.or(file.bandwidth).map(Rate::bytes),
             copy_cutoff: file.copy_cutoff.map(std::num::NonZeroU64::get),
@@ -569,6 +575,15 @@ mod tests {
         let files = settings.files.expect("files").value;
         assert_eq!(files, Address::Folder(there.join("media")));
         assert_eq!(settings.vault.expect("a vault").value, Address::Folder(here.path().join("v")));
+    }
+
+    #[test]
+    fn aws_in_so_many_words_wins_over_an_endpoint_of_the_environment() {
+        let variables = [("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")];
+        let named = |settings: &Settings| settings.s3.named_endpoint();
+        assert_eq!(named(&load("", &variables, &SourceArgs::default())).as_deref(), Some("http://127.0.0.1:1"));
+        let aws = load("[s3]\nendpoint = \"aws\"\n", &variables, &SourceArgs::default());
+        assert_eq!((named(&aws).as_deref(), aws.s3.endpoint), (Some("aws"), None));
     }
 
     #[test]

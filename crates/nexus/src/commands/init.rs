@@ -113,7 +113,7 @@ impl Found {
             files,
             records: settings.records.as_ref().map(|folder| folder.value.display().to_string()),
             vault: settings.vault.as_ref().map(|vault| vault.value.to_string()),
-            endpoint: settings.s3.endpoint.map(|setting| setting.value),
+            endpoint: settings.s3.named_endpoint(),
             region: settings.s3.region.map(|setting| setting.value),
             profile: settings.s3.profile.map(|setting| setting.value),
             notes,

@@ -364,6 +364,9 @@ fn stock_files(run: &Run, point: &RecoveryPoint, source: &str) -> Vec<String> {
     };
     let target = source.strip_prefix("file://").unwrap_or(source);
     let mut restore = String::new();
+    if run.settings.s3.aws {
+        restore.push_str("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true ");
+    }
     if let Some(endpoint) = run.settings.s3.endpoint.as_ref() {
         let _ = write!(restore, "AWS_ENDPOINT_URL_S3={} ", shell_quoted(&endpoint.value));
     }
