@@ -11,7 +11,7 @@
 # the object itself in the bucket that the files came from, which must be reached with the same credentials then.
 # Credentials, region and AWS_ENDPOINT_URL_S3 come from the environment, as always with aws-cli. JOBS is how many
 # copies run at once (default 8); COPY_LIMIT the most bytes that one copy request takes (default 5 GiB, as on AWS):
-# larger objects go by `aws s3 cp`, without their tags, and so do empty ones that the service does not copy. What the point does not have stays as it is.
+# larger objects go by `aws s3 cp`, and their tags after them. What the point does not have stays as it is.
 #
 # The last line is "N of N files restored". Status: 0 all is there; 1 something is not, and was named; 2 not begun.
 
@@ -46,6 +46,7 @@ if [ -n "$(jq -r 'select(.at.version) | 1' "$work/files" | head -n 1)" ]; then
     *) cp -- "$vault/$point/manifest.json" "$work/manifest" ;;
   esac || stop "cannot read the manifest of $point in $vault"
   source=$(jq -er .parts.files.source "$work/manifest") || stop "the manifest of $point is damaged"
+  case $source in s3://?*) ;; *) stop "the manifest of $point names no bucket that its files are versions in" ;; esac
   command -v aws > /dev/null || stop "aws is not installed"
 fi
 
@@ -90,6 +91,36 @@ in_parts() {
   aws s3 cp --only-show-errors "$@" "$from" "${to%x}"
 }
 
+# Tags, which neither a copy in parts nor a put of an empty object carries: read where they lie, and set on the new object.
+tags_of() {
+  local has words=$work/tags.$BASHPID
+  if has=$(aws s3api get-object-tagging --output json --cli-input-json "$(made '{Bucket: $from, Key: $copy}
+    + (if $version == "" then {} else {VersionId: $version} end)')" 2> "$words"); then
+    jq -c '{TagSet}' <<< "$has"
+  elif grep -q 'NotImplemented\|MethodNotAllowed\|UnsupportedOperation' "$words"; then
+    echo '{"TagSet": []}'
+  else
+    cat "$words" >&2
+    return 1
+  fi
+}
+
+# The same of a folder vault's listing, which has them as a header says them: `a=b&c=d`, percent-encoded.
+tags_in() {
+  local pairs pair
+  IFS='&' read -r -a pairs <<< "$1"
+  for pair in ${pairs[@]+"${pairs[@]}"}; do
+    jq -n --arg key "$(decoded "${pair%%=*}")" --arg value "$(decoded "${pair#*=}")" '{Key: $key, Value: $value}'
+  done | jq -c -s '{TagSet: .}'
+}
+decoded() { local text=${1//+/ }; printf %b "${text//%/\\x}"; }
+
+set_tags() {
+  [ "$(jq '.TagSet | length' <<< "$1")" = 0 ] ||
+    aws s3api put-object-tagging --cli-input-json "$(made '{Bucket: $to, Key: $new}' |
+      jq -c --argjson tags "$1" '. + {Tagging: $tags}')" > /dev/null
+}
+
 # What the service says of what is copied.
 head_of() {
   aws s3api head-object --output json --cli-input-json "$(made '{Bucket: $from, Key: $copy}
@@ -98,13 +129,13 @@ head_of() {
 
 # Some services list a `dir/` marker and do not copy it: an object without content can be written anew.
 empty() {
-  local has
-  has=$(head_of) &&
+  local has tags
+  grep -q NoSuchKey "$work/words.$BASHPID" && has=$(head_of) && tags=$(tags_of) &&
     [ "$(jq .ContentLength <<< "$has")" = 0 ] && [ "$(made .source.size)" = 0 ] || return
   aws s3api put-object --cli-input-json "$(made '{Bucket: $to, Key: $new}
     + (if .source.class then {StorageClass: .source.class} else {} end)' | jq -c --argjson has "$has" '
     . + ($has | {ContentType, CacheControl, ContentDisposition, ContentEncoding, ContentLanguage, Expires, Metadata}
-      | with_entries(select(.value)))')" > /dev/null
+      | with_entries(select(.value)))')" > /dev/null && set_tags "$tags"
 }
 
 # Reads one version of an object into a file. aws-cli takes no JSON for that, and reads a file in place of such keys.
@@ -115,7 +146,7 @@ fetch_version() {
 
 # aws-cli percent-encodes the source itself.
 bucket_to_bucket() {
-  local from properties
+  local from properties tags
   if is_simple; then
     aws s3api copy-object --cli-input-json "$(made '
       {Bucket: $to, Key: $new, MetadataDirective: "COPY",
@@ -124,15 +155,15 @@ bucket_to_bucket() {
       empty || { cat "$work/words.$BASHPID" >&2; return 1; }
   elif is_version; then
     # Without its properties it would be another object.
-    properties=$(head_of) && from=$(mktemp "$work/version.XXXXXX") || return
-    if fetch_version "$from"; then in_parts "$from" "$properties"; else false; fi
+    properties=$(head_of) && tags=$(tags_of) && from=$(mktemp "$work/version.XXXXXX") || return
+    if fetch_version "$from"; then in_parts "$from" "$properties" && set_tags "$tags"; else false; fi
     set -- "$?"
     rm -f -- "$from"
     return "$1"
   else
-    properties=$(head_of) || return
+    properties=$(head_of) && tags=$(tags_of) || return
     from=$(made '"s3://" + $from + "/" + $copy, "x"')
-    in_parts "${from%x}" "$properties"
+    in_parts "${from%x}" "$properties" && set_tags "$tags"
   fi
 }
 
@@ -152,7 +183,7 @@ folder_to_bucket() {
       --cli-input-json "$(jq -c --argjson where "$(made '{Bucket: $to, Key: $new}')" '. + $where' <<< "$properties")" \
       > /dev/null
   else
-    in_parts "$copy" "$properties"
+    in_parts "$copy" "$properties" && set_tags "$(tags_in "$(jq -r '.Tagging // ""' <<< "$properties")")"
   fi
 }
 
@@ -218,7 +249,8 @@ restore_kind() {
   return "$failed"
 }
 
-export -f place below refuse made is_version fetch_version head_of is_simple in_parts empty bucket_to_bucket folder_to_bucket enter settle to_folder restore
+export -f place below refuse made is_version fetch_version head_of is_simple in_parts empty
+export -f tags_of tags_in decoded set_tags bucket_to_bucket folder_to_bucket enter settle to_folder restore
 case $target in s3://*) ;; *) mkdir -p -- "$target" && target=$(cd -P -- "$target" && pwd) ;; esac
 export work vault target source
 total=$(wc -l < "$work/files")

@@ -35,7 +35,8 @@ async fn stock_tools_alone(endpoint: Endpoint, odd: &[&str]) {
     app.back_up(&["--label", "reimport"]);
     app.delete("notes").await;
     app.put(&longest, b"under the longest key that there is").await;
-    app.put("images/large.png", &[7; 3_000]).await;
+    let large = app.client.put_object().bucket(&app.bucket).key("images/large.png").body(vec![7; 3_000].into());
+    large.tagging("stage=final%20draft&sum=1%2B2").send().await.expect("room in the bucket");
     app.sql("INSERT INTO visit (patient, note) VALUES (3, 'third')");
     let typed = app.client.put_object().bucket(&app.bucket).key("documents/typed").content_type("text/x-report");
     typed.metadata("ward", "3").send().await.expect("room in the bucket");
@@ -67,7 +68,18 @@ async fn stock_tools_alone(endpoint: Endpoint, odd: &[&str]) {
     let typed = app.client.head_object().bucket(&app.bucket).key("documents/typed").send().await.expect("it is there");
     assert_eq!(typed.content_type(), Some("text/x-report"));
     assert_eq!(typed.metadata().and_then(|kept| kept.get("ward")).map(String::as_str), Some("3"));
+    let tagged = app.client.get_object_tagging().bucket(&app.bucket).key("images/large.png").send().await;
+    let tags: BTreeMap<_, _> = tagged.expect("its tags").tag_set.into_iter().map(|tag| (tag.key, tag.value)).collect();
+    assert_eq!(tags, [("stage".to_owned(), "final draft".to_owned()), ("sum".to_owned(), "1+2".to_owned())].into());
     every_row_is_in_the_records(&app);
+}
+
+/// The tags of an object, each as one text.
+async fn tags(app: &App, key: &str) -> Vec<String> {
+    let answer = app.client.get_object_tagging().bucket(&app.bucket).key(key).send().await.expect("its tags");
+    let mut tags: Vec<_> = answer.tag_set.iter().map(|tag| format!("{}: {}", tag.key, tag.value)).collect();
+    tags.sort();
+    tags
 }
 
 fn every_row_is_in_the_records(app: &App) {
@@ -159,17 +171,20 @@ async fn the_script_restores_from_a_folder_vault_into_a_bucket_and_into_a_folder
     app.put("a/b", b"below a").await;
     let typed = app.client.put_object().bucket(&app.bucket).key("typed").content_type("text/x-report");
     typed.metadata("ward", "3").cache_control("no-store").send().await.expect("room in the bucket");
+    let large = app.client.put_object().bucket(&app.bucket).key("large").body(vec![7; 3_000].into());
+    large.tagging("stage=final%20draft&sum=1%2B2&none=").send().await.expect("room in the bucket");
     let id = app.back_up(&["--vault", "vault"]);
     let mut before = app.files().await;
     before.remove("tmp/left-out");
     delete_all(&app.client, &app.bucket).await;
-    let script = format!("bash vault/{id}/restore-files.sh vault {id} s3://{}", app.bucket);
+    let script = format!("COPY_LIMIT=2000 bash vault/{id}/restore-files.sh vault {id} s3://{}", app.bucket);
     let count = before.len();
     assert_eq!(app.shell(&script).ends_with(0).out, format!("{count} of {count} files restored\n"));
     assert_eq!(all_objects(&app.client, &app.bucket).await, before);
     let typed = app.client.head_object().bucket(&app.bucket).key("typed").send().await.expect("it is there");
     assert_eq!((typed.content_type(), typed.cache_control()), (Some("text/x-report"), Some("no-store")));
     assert_eq!(typed.metadata().and_then(|kept| kept.get("ward")).map(String::as_str), Some("3"));
+    assert_eq!(tags(&app, "large").await, ["none: ", "stage: final draft", "sum: 1+2"]);
 }
 
 #[tokio::test]
