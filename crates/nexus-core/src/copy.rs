@@ -9,11 +9,12 @@ use std::sync::{Arc, OnceLock};
 use futures::future::{self, Either};
 use serde::Serialize;
 
-use crate::bucket::StoreOptions;
+use crate::bucket::{Address, Reader, StoreOptions};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::files::carry;
+use crate::files::rules::Rules;
 use crate::local::{Given, Scratch};
 use crate::point::{
     CopyOf, Count, DatabaseKind, DatabasePart, FORMAT, JournalEvent, Manifest, PINNED_LABEL, Part, Parts, RecordsPart,
@@ -108,14 +109,8 @@ pub struct CopyReport {
 /// [`Error::Usage`] when the other vault is the point's own, or another app's, or for a part that the point does not have;
 /// [`Error::Exists`] when the other vault holds another point of this second.
 pub async fn plan(point: RecoveryPoint, to: &Vault, request: CopyRequest) -> Result<CopyPlan> {
+    require_elsewhere(&point, to.reader(), to.address())?;
     let from = point.vault();
-    let one_place = from.reader().place() == to.reader().place() && from.reader().endpoint() == to.reader().endpoint();
-    if one_place && from.address() == to.address() {
-        return Err(Error::usage_hint(
-            format!("{} lies in {} already", point.id(), to.address()),
-            "name another vault with --to-vault, best with another account or provider",
-        ));
-    }
     if from.app() != to.app() {
         return Err(Error::usage(format!(
             "the vault at {} is of {:?}, the point of {:?}",
@@ -184,6 +179,34 @@ pub async fn plan_beside(point: RecoveryPoint, scratch: PathBuf) -> Result<CopyP
     })
 }
 
+/// Refuses a place for the copy that is the point's own vault, or lies among the files that are backed up: those there would be
+/// backed up with them, copy after copy. To be asked before a vault is made there.
+///
+/// # Errors
+///
+/// [`Error::Usage`] saying which of the two it is.
+pub fn require_elsewhere(point: &RecoveryPoint, to: &Reader, address: &Address) -> Result<()> {
+    let from = point.vault();
+    let one_place = from.reader().place() == to.place() && from.reader().endpoint() == to.endpoint();
+    if one_place && from.address() == address {
+        return Err(Error::usage_hint(
+            format!("{} lies in {address} already", point.id()),
+            "name another vault with --to-vault, best with another account or provider",
+        ));
+    }
+    let Some(part) = &point.manifest().parts.files else { return Ok(()) };
+    let source = Address::parse(&part.source, Path::new("/"))?;
+    let near = matches!(source, Address::Folder(_)) || to.endpoint() == part.endpoint.as_deref();
+    let Some(place) = source.prefix_of(address).filter(|_| near) else { return Ok(()) };
+    if !Rules::new(&part.rules)?.takes(&format!("{place}{}", layout::DESCRIPTOR)) {
+        return Ok(());
+    }
+    Err(Error::usage_hint(
+        format!("{address} lies among the files of {}, so that every backup would take the copies too", point.id()),
+        format!("name a vault outside {}, best with another account or provider", part.source),
+    ))
+}
+
 fn without_records(parts: &[Part]) -> String {
     let rest: Vec<&str> = parts.iter().filter(|part| **part != Part::Records).map(|part| part.name()).collect();
     format!("--only {}", rest.join(","))
@@ -193,9 +216,8 @@ async fn there(point: &RecoveryPoint, to: &Vault, parts: &[Part]) -> Result<Ther
     let of = |copy: Option<&CopyOf>| copy.is_some_and(|copy| copy.nonce == original(point.manifest()).nonce);
     let Some(state) = to.state(point.id().clone()).await? else { return Ok(There::Absent) };
     let going = state.journal.going();
-    match Some(state.standing) {
-        None => Ok(There::Absent),
-        Some(Standing::Committed(manifest)) if of(manifest.copy_of.as_ref()) => {
+    match state.standing {
+        Standing::Committed(manifest) if of(manifest.copy_of.as_ref()) => {
             let lacks = |part: &&Part| !manifest.has(**part) || going.contains(*part);
             match parts.iter().find(lacks) {
                 None => Ok(There::Whole),
@@ -209,15 +231,15 @@ async fn there(point: &RecoveryPoint, to: &Vault, parts: &[Part]) -> Result<Ther
                 )),
             }
         }
-        Some(Standing::Unfinished(claim)) if of(claim.copy_of.as_ref()) && claim.parts != parts => {
+        Standing::Unfinished(claim) if of(claim.copy_of.as_ref()) && claim.parts != parts => {
             let names: Vec<&str> = claim.parts.iter().map(|part| part.name()).collect();
             Err(Error::usage_hint(
                 format!("a copy of {} in {} was begun with other parts", point.id(), to.address()),
                 format!("go on with it: --only {}", names.join(",")),
             ))
         }
-        Some(Standing::Unfinished(claim)) if of(claim.copy_of.as_ref()) => Ok(There::Begun),
-        Some(Standing::Abandoned(given_up)) => Err(Error::Exists {
+        Standing::Unfinished(claim) if of(claim.copy_of.as_ref()) => Ok(There::Begun),
+        Standing::Abandoned(given_up) => Err(Error::Exists {
             what: format!(
                 "a copy of {} in {} was given up ({}): a prune there removes what is left of it two days later",
                 point.id(),
@@ -225,7 +247,7 @@ async fn there(point: &RecoveryPoint, to: &Vault, parts: &[Part]) -> Result<Ther
                 given_up.reason
             ),
         }),
-        Some(_) => Err(Error::Exists { what: format!("{} holds another point {}", to.address(), point.id()) }),
+        _ => Err(Error::Exists { what: format!("{} holds another point {}", to.address(), point.id()) }),
     }
 }
 
@@ -327,19 +349,19 @@ async fn fill(
     let work = async {
         let database = async {
             match manifest.parts.database.as_ref().filter(|_| of(Part::Database)) {
-                Some(part) => database(plan, part, draft, events).await.map(Some),
+                Some(part) => database(plan, part, draft, (clock, events)).await.map(Some),
                 None => Ok(None),
             }
         };
         let records = async {
             match manifest.parts.records.as_ref().filter(|_| of(Part::Records)) {
-                Some(part) => records(plan, part, draft, events).await.map(Some),
+                Some(part) => records(plan, part, draft, (clock, events)).await.map(Some),
                 None => Ok(None),
             }
         };
         let files = async {
             match manifest.parts.files.as_ref().filter(|_| of(Part::Files)) {
-                Some(_) => carry::carry(&plan.point, draft, scratch, events).await.map(Some),
+                Some(_) => carry::carry(&plan.point, draft, (clock, scratch), events).await.map(Some),
                 None => Ok(None),
             }
         };
@@ -376,7 +398,12 @@ fn stored_as(draft: &Draft, class: Option<&String>, content_type: &str) -> Store
     }
 }
 
-async fn database(plan: &CopyPlan, part: &DatabasePart, draft: &Draft, events: &Events) -> Result<DatabasePart> {
+async fn database(
+    plan: &CopyPlan,
+    part: &DatabasePart,
+    draft: &Draft,
+    (clock, events): (&Clock, &Events),
+) -> Result<DatabasePart> {
     let (app, id) = (draft.vault().app(), draft.id());
     let class = draft.vault().rules().database_class.clone();
     let stage = Stage::UploadDatabase;
@@ -386,12 +413,14 @@ async fn database(plan: &CopyPlan, part: &DatabasePart, draft: &Draft, events: &
         DatabaseKind::Postgres { .. } => (layout::postgres(app, id), "application/octet-stream"),
     };
     let options = stored_as(draft, class.as_ref(), content_type);
+    draft.require_lively(clock)?;
     let object = carry::object(&plan.point, &part.object, draft, (key, options), (stage, events)).await?;
     let mut kind = part.kind.clone();
     if let DatabaseKind::Postgres { postgres } = &mut kind
         && let Some(globals) = &mut postgres.globals
     {
         let options = stored_as(draft, None, "application/sql");
+        draft.require_lively(clock)?;
         *globals =
             carry::object(&plan.point, globals, draft, (layout::globals(app, id), options), (stage, events)).await?;
     }
@@ -399,7 +428,12 @@ async fn database(plan: &CopyPlan, part: &DatabasePart, draft: &Draft, events: &
     Ok(DatabasePart { kind, object, ..part.clone() })
 }
 
-async fn records(plan: &CopyPlan, part: &RecordsPart, draft: &Draft, events: &Events) -> Result<RecordsPart> {
+async fn records(
+    plan: &CopyPlan,
+    part: &RecordsPart,
+    draft: &Draft,
+    (clock, events): (&Clock, &Events),
+) -> Result<RecordsPart> {
     let stage = Stage::UploadRecords;
     let files: Vec<(&str, StoredObject)> = part
         .tables
@@ -413,6 +447,7 @@ async fn records(plan: &CopyPlan, part: &RecordsPart, draft: &Draft, events: &Ev
     events.started(stage, Some(files.len() as u64), Some(files.iter().map(|(_, object)| object.bytes).sum()));
     for (file, object) in files {
         let key = layout::record(draft.id(), file);
+        draft.require_lively(clock)?;
         if part.in_vault {
             let options = stored_as(draft, None, "application/json");
             carry::object(&plan.point, &object, draft, (key, options), (stage, events)).await?;

@@ -154,6 +154,13 @@ fn remedy(error: &Error, at: &Situation) -> (u8, Option<String>) {
                 at.nexus(&["list", "--all"])
             )),
         ),
+        Error::Exists { .. } if at.verb == "copy" => (
+            NOT_DONE,
+            Some(
+                "name another vault with --to-vault, or let a prune of that one remove what was given up there"
+                    .to_owned(),
+            ),
+        ),
         Error::Exists { .. } => {
             (NOT_DONE, Some("give it another name, or put what is there out of the way first".to_owned()))
         }

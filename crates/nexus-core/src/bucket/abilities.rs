@@ -106,17 +106,19 @@ impl S3 {
         let part = PartCopy { upload: &upload, number: 1, source: &source, range: None, bytes: 0 };
         let mut copied =
             self.copy_part_once(key, &part, Some(NO_ETAG.to_owned())).await.map(|_| PartCopies::Regardless);
-        if copied.as_ref().is_err_and(|failure| failure.kind == FailureKind::Unsupported) {
+        let of_condition =
+            |failure: &Failure| failure.kind == FailureKind::Unsupported || failure.mentions("x-amz-copy-source-if");
+        if copied.as_ref().is_err_and(of_condition) {
             copied = self.copy_part_once(key, &part, None).await.map(|_| PartCopies::Regardless);
         }
         self.abort(key, &upload).await;
         match copied {
             Ok(found) => Ok(Some(found)),
             Err(failure) => match failure.kind {
-                FailureKind::Precondition | FailureKind::Gone => Ok(Some(PartCopies::Conditional)),
+                FailureKind::Precondition => Ok(Some(PartCopies::Conditional)),
                 FailureKind::Unsupported => Ok(Some(PartCopies::None)),
-                // Some refuse a source that is too small for a part.
-                FailureKind::Fatal | FailureKind::Denied => Ok(None),
+                // Some refuse a source that is too small for a part, and a gateway that knows no such request may answer anything.
+                FailureKind::Fatal | FailureKind::Denied | FailureKind::Gone => Ok(None),
                 _ => Err::<_, Error>(failure.into_error(what())),
             },
         }

@@ -18,7 +18,7 @@ use super::blank::marked;
 use super::failure::{Failure, failure};
 use super::hashes::{Hasher, Hashes};
 use super::kept::confirm_kept;
-use super::s3::{Headed, S3, bare, checksum, headers_of};
+use super::s3::{Headed, S3, bare, checksum, headers_of, require_all_metadata};
 use super::tags::tags;
 use super::transfer::{Done, Once, Target, begin, conditional, put_content};
 use super::upload::{SINGLE, part_size, sent_part};
@@ -59,7 +59,8 @@ pub(super) async fn across(from: &S3, object: &Object, into: &S3, target: &Targe
     let source = Side { checksum: Some(format!("sha256:{}", passed.hashes.hash.sha256)), ..object.side.clone() };
     let class = target.options.class.clone().filter(|class| class != "STANDARD");
     let copy = Side { size: source.size, etag: Some(passed.etag), class, ..Side::default() };
-    Ok(Done { source, copy, key: target.key.clone(), proof, headers: BTreeMap::new() })
+    let md5 = Some(passed.hashes.md5);
+    Ok(Done { source, copy, key: target.key.clone(), proof, headers: BTreeMap::new(), md5 })
 }
 
 /// A small object: one request that reads it, one for its tags, one that writes it.
@@ -73,7 +74,7 @@ async fn whole(from: &S3, object: &Object, into: &S3, target: &Target) -> std::r
     let hashes = passing.finish();
     let vouched = checksum.as_deref().and_then(|checksum| hashes.have(checksum));
     if vouched == Some(false) {
-        return Err(Failure::transient("what was read has another checksum than the service says"));
+        return Err(Failure::rotten());
     }
     let check = BASE64.encode(Md5::digest(&content));
     into.service.pace.through(size).await;
@@ -92,7 +93,7 @@ async fn in_parts(from: &S3, object: &Object, into: &S3, target: &Target) -> std
         let Sent { hashes, expected, parts } = send_parts(from, object, into, (&target.key, &upload)).await?;
         let vouched = headed.checksummed.as_deref().and_then(|checksum| hashes.have(checksum));
         if vouched == Some(false) {
-            return Err(Failure::transient("what was read has another checksum than the service says"));
+            return Err(Failure::rotten());
         }
         let completed = into.complete(&target.key, &upload, parts, false).await?;
         confirm_kept(into, &target.key, &headed.headers, &tags).await?;
@@ -208,15 +209,13 @@ async fn read(from: &S3, object: &Object, range: Option<(u64, u64)>) -> std::res
         if object.side.etag.is_some() && answer.e_tag().map(bare) != object.side.etag {
             return Err(Failure::changed("the source has another ETag than in the listing"));
         }
-        if let Some(missing) = answer.missing_meta().filter(|missing| *missing > 0) {
-            return Err(Failure::fatal(format!("{missing} of its metadata entries cannot be read over HTTP")));
-        }
+        require_all_metadata(answer.missing_meta())?;
         let full = answer.checksum_type() == Some(&ChecksumType::FullObject) && range.is_none();
         let checksum = checksum(full, answer.checksum_crc64_nvme(), answer.checksum_sha256());
         let headers = headers_of(&answer);
         let mut content = BytesMut::with_capacity(usize::try_from(length).unwrap_or(0));
         while let Some(chunk) = answer.body.next().await {
-            let chunk = chunk.map_err(Failure::transient)?;
+            let chunk = chunk.map_err(Failure::reading)?;
             if content.len() as u64 + chunk.len() as u64 > length {
                 return Err(Failure::changed("the source is longer than in the listing"));
             }

@@ -1,6 +1,6 @@
 //! Small documents that are stored only where none is, also where a service overwrites what is there all the same.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
@@ -12,11 +12,13 @@ use super::hashes::content_md5;
 use super::learned::Conditions;
 use super::s3::{S3, stored};
 use super::{Bucket, StoreOptions, Writer};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// How long it is waited before a document is looked at again where nothing holds two writers apart: whoever found nothing
-/// there when we did has written by then.
+/// there when we did has written by then, or took longer than [`WRITES_WITHIN`] and gives up.
 const SETTLE: Duration = Duration::from_millis(500);
+/// How long after its look a writer may have written there.
+const WRITES_WITHIN: Duration = Duration::from_millis(400);
 
 /// What a put under a condition came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,7 @@ impl S3 {
         let learned = &self.service.learned;
         // That of Amazon S3 is documented: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
         let known = self.endpoint().is_none() || learned.conditions() == Conditions::Kept;
+        let looked = Instant::now();
         if !known && let Some(there) = self.read(key).await? {
             return Ok(there == bytes);
         }
@@ -68,16 +71,23 @@ impl S3 {
             return Ok(self.read(key).await?.is_some_and(|there| there == bytes));
         }
         if !known && learned.conditions() == Conditions::Unknown {
-            // The same once more: a service that holds to the condition refuses it, on any other it changes nothing.
-            let again = match self.put_new(key, &bytes, options).await {
-                // What it refuses for another reason it has not overwritten either.
-                Err(failure) if matches!(failure.kind, FailureKind::Denied | FailureKind::Fatal) => Put::Refused,
-                again => again.map_err(what)?,
-            };
-            learned.has_conditions(if again == Put::Stored { Conditions::Ignored } else { Conditions::Kept });
+            // The same once more: a service that holds to the condition refuses it. What came of it is seen by looking, below: it
+            // may have been stored though no answer came, and a refusal for another reason says nothing about conditions.
+            match self.put_new(key, &bytes, options).await {
+                Ok(Put::Refused) => learned.has_conditions(Conditions::Kept),
+                Ok(Put::Stored) => learned.has_conditions(Conditions::Ignored),
+                Err(_) => {}
+            }
         }
         if known || learned.conditions() == Conditions::Kept {
             return Ok(true);
+        }
+        if looked.elapsed() > WRITES_WITHIN {
+            let what = format!(
+                "cannot tell whether another run wrote s3://{}/{key} as well: the service holds no two writers apart and was slow",
+                self.name()
+            );
+            return Err(Error::Busy { what });
         }
         tokio::time::sleep(SETTLE).await;
         Ok(self.read(key).await?.is_some_and(|there| there == bytes))

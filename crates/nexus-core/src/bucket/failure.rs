@@ -25,6 +25,8 @@ pub(crate) enum FailureKind {
     Transient,
     /// Try again, with less at once.
     Throttled,
+    /// What arrived has not the checksum that the service keeps: try again, and if it stays so, it is damaged where it lies.
+    Rotten,
     /// The object is not there.
     Gone,
     /// The bucket is not there.
@@ -50,6 +52,23 @@ impl Failure {
 
     pub(crate) fn transient(cause: impl Into<Cause>) -> Self {
         Self { kind: FailureKind::Transient, cause: cause.into() }
+    }
+
+    /// What arrived has another checksum than the service says.
+    pub(crate) fn rotten() -> Self {
+        Self { kind: FailureKind::Rotten, cause: "what was read has another checksum than the service says".into() }
+    }
+
+    /// An answer that broke off while it was read, or was found by the client not to have its checksum.
+    pub(crate) fn reading(error: aws_sdk_s3::primitives::ByteStreamError) -> Self {
+        let mut next: Option<&dyn std::error::Error> = Some(&error);
+        while let Some(cause) = next {
+            if cause.to_string().contains("checksum mismatch") {
+                return Self::rotten();
+            }
+            next = cause.source();
+        }
+        Self::transient(error)
     }
 
     pub(crate) fn fatal(cause: impl Into<Cause>) -> Self {
@@ -101,6 +120,7 @@ impl Failure {
         let cause = Some(self.cause);
         match self.kind {
             FailureKind::Transient | FailureKind::Throttled => Error::Unreachable { what, cause },
+            FailureKind::Rotten => Error::Damaged { what, cause },
             FailureKind::Gone | FailureKind::NoBucket | FailureKind::NoUpload => Error::Missing { what, cause },
             FailureKind::Denied | FailureKind::NoCredentials => Error::Denied { what, cause },
             FailureKind::Unsupported => Error::Unsupported {

@@ -134,6 +134,8 @@ impl Lean {
                 let said = format!("the service asks for less (HTTP {})", head.status.as_u16());
                 Err(Failure::throttled(said))
             }
+            // The SDK reads what it is that the service cannot do.
+            StatusCode::NOT_IMPLEMENTED => Ok(None),
             status if status.is_server_error() => {
                 Err(Failure::transient(format!("the service answered HTTP {}", status.as_u16())))
             }

@@ -45,9 +45,10 @@ impl S3 {
     ///
     /// What keeps the service from removing anything.
     pub(super) async fn remove_named(&self, all: &[Named<'_>]) -> Result<Vec<Refused>> {
-        // XML 1.0 cannot carry control characters, so such keys go one by one.
+        // XML 1.0 cannot carry control characters, and some readers take the blanks off the ends of a text: what is left of such a key
+        // may be that of another object. They go one by one.
         let (odd, plain): (Vec<_>, Vec<_>) =
-            all.iter().copied().partition(|(key, _)| key.chars().any(char::is_control));
+            all.iter().copied().partition(|(key, _)| key.chars().any(is_no_xml) || key.trim() != *key);
         let mut refused = Vec::new();
         for batch in plain.chunks(BATCH) {
             if self.service.learned.knows_batches() {
@@ -139,6 +140,10 @@ impl S3 {
         }
         Ok(refused)
     }
+}
+
+fn is_no_xml(letter: char) -> bool {
+    letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}')
 }
 
 /// Sends `Content-MD5` in the place of the checksum that the SDK adds to a removal of many objects.

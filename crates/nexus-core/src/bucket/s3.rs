@@ -178,6 +178,8 @@ pub struct S3 {
 pub(crate) struct Headed {
     pub(crate) object: Object,
     pub(crate) headers: BTreeMap<String, String>,
+    /// How many entries of its metadata cannot be said in headers.
+    pub(crate) missing_meta: Option<i32>,
     /// How it is encrypted where it lies, as the service says.
     pub(crate) encryption: Option<String>,
     /// `sha256:<hex>` or `crc64nvme:<base64>` over the whole content, where the service was asked and has one.
@@ -328,7 +330,7 @@ impl S3 {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
-            if !throttled && failure.kind != FailureKind::Transient {
+            if !throttled && !matches!(failure.kind, FailureKind::Transient | FailureKind::Rotten) {
                 return Err(failure);
             }
             tried += 1;
@@ -413,7 +415,8 @@ impl S3 {
         let full = answer.checksum_type() == Some(&ChecksumType::FullObject);
         let checksummed = checksum(full, answer.checksum_crc64_nvme(), answer.checksum_sha256());
         let object = Object { key: key.to_owned(), side, kind: FileKind::File };
-        Ok(Some(Headed { object, headers, encryption, checksummed }))
+        let missing_meta = answer.missing_meta();
+        Ok(Some(Headed { object, headers, missing_meta, encryption, checksummed }))
     }
 
     pub(crate) async fn read(&self, key: &str) -> Result<Option<Bytes>> {
@@ -425,7 +428,7 @@ impl S3 {
                 let length = answer.content_length();
                 let mut bytes = BytesMut::new();
                 while let Some(chunk) = answer.body.next().await {
-                    bytes.extend_from_slice(&chunk.map_err(Failure::transient)?);
+                    bytes.extend_from_slice(&chunk.map_err(Failure::reading)?);
                     if bytes.len() as u64 > SMALL {
                         return Err(Failure::fatal("the object is far larger than such a document may be"));
                     }
@@ -472,13 +475,14 @@ impl S3 {
                 let mut answer = sent.map_err(failure)?;
                 let expected = answer.content_length().map(|length| length + i64::try_from(offset).unwrap_or(0));
                 if offset == 0 {
+                    require_all_metadata(answer.missing_meta())?;
                     etag = answer.e_tag().map(str::to_owned);
                     headers = headers_of(&answer);
                 }
                 loop {
                     let next = tokio::time::timeout(patience, answer.body.next()).await;
                     let Some(chunk) = next.map_err(|_| Failure::transient("the answer stalled"))? else { break };
-                    let chunk = chunk.map_err(Failure::transient)?;
+                    let chunk = chunk.map_err(Failure::reading)?;
                     self.service.pace.through(chunk.len() as u64).await;
                     match &mut all {
                         Some(all) => all.update(&chunk),
@@ -583,6 +587,17 @@ pub(super) fn checksum(full: bool, crc64: Option<&str>, sha256: Option<&str>) ->
     let sha256 = sha256.and_then(|text| base64::engine::general_purpose::STANDARD.decode(text).ok());
     let named = sha256.filter(|bytes| bytes.len() == 32).map(|bytes| format!("sha256:{}", hex(&bytes)));
     named.or_else(|| crc64.map(|text| format!("crc64nvme:{text}"))).filter(|_| full)
+}
+
+/// Fails where metadata has what cannot be said in headers: a copy that is made of what is read would be without it.
+pub(super) fn require_all_metadata(missing: Option<i32>) -> std::result::Result<(), Failure> {
+    match missing.filter(|missing| *missing > 0) {
+        None => Ok(()),
+        Some(missing) => Err(Failure::fatal(format!(
+            "{missing} of its metadata entries cannot be read over HTTP; write them in ASCII, or leave it out with `exclude` under \
+             [files]"
+        ))),
+    }
 }
 
 /// What travels with an object: its headers and user metadata.

@@ -18,8 +18,8 @@ use super::hashes::content_md5;
 use super::kept::confirm_kept;
 use super::lean;
 use super::part_copy::PartCopy;
-use super::s3::{Digests, Headed, S3, bare, expiring, stored, timestamp};
-use super::tags::{Tags, confirm_tags, tags};
+use super::s3::{Digests, Headed, S3, bare, expiring, require_all_metadata, stored, timestamp};
+use super::tags::{Tags, tags};
 use super::upload::{part_size, read_range, sent_part};
 use super::{Bucket, Object, Reader, StoreOptions, Writer};
 use crate::error::{Error, Result};
@@ -57,6 +57,17 @@ pub(crate) struct Done {
     pub(crate) proof: ProofKind,
     /// Headers that the target cannot hold.
     pub(crate) headers: BTreeMap<String, String>,
+    /// The MD5 (hex) of what passed through this machine, where it was computed.
+    pub(crate) md5: Option<String>,
+}
+
+impl Done {
+    /// True when the bytes that were read are not those that an ETag stands for. That it is an MD5 was proven when the copy was
+    /// made: the ETag of the original, which was another object, was the same.
+    pub(crate) fn is_rotten(&self, etag: Option<&String>, proof: Option<ProofKind>) -> bool {
+        let md5 = etag.filter(|etag| proof == Some(ProofKind::Etag) && is_md5_shaped(etag));
+        md5.zip(self.md5.as_ref()).is_some_and(|(etag, md5)| etag != md5)
+    }
 }
 
 /// Where a copy goes and how it is stored there.
@@ -134,6 +145,7 @@ async fn empty(source: &Reader, now: &Object, to: &Writer, target: &Target) -> R
     let Some(headed) = from.head(&now.key).await? else { return Ok(Copied::Vanished) };
     let headers = &headed.headers;
     let put = async {
+        require_all_metadata(headed.missing_meta)?;
         let tags = tags(from, now).await?;
         let check = content_md5(b"");
         let put = async || put_content(into, target, headers, (&tags, &check), bytes::Bytes::new()).await;
@@ -145,7 +157,8 @@ async fn empty(source: &Reader, now: &Object, to: &Writer, target: &Target) -> R
     let class = target.options.class.clone().filter(|class| class != "STANDARD");
     let copy = Side { size: 0, etag: Some(etag), class, ..Side::default() };
     let Some(proof) = proof_of(&now.side, &copy) else { return Err(Error::Changed { what: what() }) };
-    let done = Done { source: now.side.clone(), copy, key: target.key.clone(), proof, headers: BTreeMap::new() };
+    let done =
+        Done { source: now.side.clone(), copy, key: target.key.clone(), proof, headers: BTreeMap::new(), md5: None };
     Ok(Copied::Done(Box::new(done)))
 }
 
@@ -247,7 +260,7 @@ async fn within(from: &S3, object: &Object, into: &S3, target: &Target) -> std::
             proof = proof_of(&source, &copy).ok_or(Once::Changed)?;
         }
     }
-    Ok(Done { source, copy, key: target.key.clone(), proof, headers: BTreeMap::new() })
+    Ok(Done { source, copy, key: target.key.clone(), proof, headers: BTreeMap::new(), md5: None })
 }
 
 /// The checksums over the whole content that the service keeps of an object and of its copy, when both are of one kind.
@@ -360,6 +373,7 @@ pub(super) async fn begin(
     tags: &Tags,
     target: &Target,
 ) -> std::result::Result<String, Failure> {
+    require_all_metadata(headed.missing_meta)?;
     into.attempt(0, async || {
         let known = |name: &str| headed.headers.get(name).cloned();
         let request = into.client().create_multipart_upload();
@@ -408,6 +422,25 @@ async fn copy_parts(
         .await
 }
 
+/// Fails unless an object that lies in the target already has the tags and metadata that it would have been copied with: a run that
+/// was to confirm that of it may have ended before. What one service copies by itself is taken at its word.
+pub(crate) async fn confirm(source: &Reader, object: &Object, to: &Reader, target: &Target) -> Result<()> {
+    let Bucket::S3(into) = to.bucket() else { return Ok(()) };
+    // What Amazon S3 does with them is documented.
+    if into.endpoint().is_none() {
+        return Ok(());
+    }
+    let confirmed = async {
+        let (headers, tags) = match source.bucket() {
+            Bucket::Folder(_) => (target.options.headers.clone(), Tags::read(target.options.headers.get(TAGS))),
+            Bucket::S3(from) if from.shares_service_with(into) => return Ok(()),
+            Bucket::S3(from) => (from.head_of(object).await?.headers, tags(from, object).await?),
+        };
+        confirm_kept(into, &target.key, &headers, &tags).await
+    };
+    confirmed.await.map_err(|failure| failure.into_error(format!("cannot store s3://{}/{}", into.name(), target.key)))
+}
+
 fn user_metadata(headers: &BTreeMap<String, String>) -> Option<std::collections::HashMap<String, String>> {
     let user: std::collections::HashMap<_, _> = headers
         .iter()
@@ -440,7 +473,7 @@ async fn upload(from: &Folder, object: &Object, into: &S3, target: &Target) -> s
         into.attempt(size, async || put_content(into, target, headers, (&tags, &check), content.clone()).await).await;
     let failed = |failure: Failure| Once::Failed(failure.into_error(what()));
     let etag = put.map_err(|failure| failed(tags.refused(failure, into)))?;
-    confirm_tags(into, &target.key, &tags).await.map_err(failed)?;
+    confirm_kept(into, &target.key, headers, &tags).await.map_err(failed)?;
     let proof = if etag == hex(&md5) { ProofKind::Etag } else { ProofKind::Size };
     Ok(uploaded(source, &hash.sha256, etag, proof, target))
 }
@@ -454,14 +487,19 @@ fn uploaded(source: Side, sha256: &str, etag: String, proof: ProofKind, target: 
         ..Side::default()
     };
     let source = Side { checksum, ..source };
-    Done { source, copy, key: target.key.clone(), proof, headers: BTreeMap::new() }
+    Done { source, copy, key: target.key.clone(), proof, headers: BTreeMap::new(), md5: None }
 }
 
 async fn upload_parts(from: &Folder, object: &Object, into: &S3, target: &Target) -> std::result::Result<Done, Once> {
     let what =
         || format!("cannot store `{}` as s3://{}/{}", from.root().join(&object.key).display(), into.name(), target.key);
-    let headed =
-        Headed { object: object.clone(), headers: target.options.headers.clone(), encryption: None, checksummed: None };
+    let headed = Headed {
+        object: object.clone(),
+        headers: target.options.headers.clone(),
+        missing_meta: None,
+        encryption: None,
+        checksummed: None,
+    };
     let failed = |failure: Failure| Once::Failed(failure.into_error(what()));
     let tags = Tags::read(headed.headers.get(TAGS));
     let id = begin(into, &headed, &tags, target).await.map_err(failed)?;
@@ -475,7 +513,7 @@ async fn upload_parts(from: &Folder, object: &Object, into: &S3, target: &Target
     };
     let completed = async {
         let completed = into.complete(&target.key, &id, parts, false).await?;
-        confirm_tags(into, &target.key, &tags).await?;
+        confirm_kept(into, &target.key, &headed.headers, &tags).await?;
         Ok(completed)
     };
     match completed.await {
@@ -577,7 +615,7 @@ async fn download(from: &S3, object: &Object, into: &Folder, target: &Target) ->
     if let Some(tags) = conditional(tags(from, object).await, what)?.header() {
         headers.insert(TAGS.to_owned(), tags);
     }
-    Ok(Done { source: object.side.clone(), copy, key, proof, headers })
+    Ok(Done { source: object.side.clone(), copy, key, proof, headers, md5 })
 }
 
 fn duplicate(from: &Folder, object: &Object, into: &Folder, target: &Target) -> std::result::Result<Done, Once> {
@@ -597,7 +635,7 @@ fn duplicate(from: &Folder, object: &Object, into: &Folder, target: &Target) -> 
     let checksum = Some(format!("sha256:{}", hash.sha256));
     let copy = Side { size: hash.bytes, checksum: checksum.clone(), ..placed(into, &key)? };
     let source = Side { checksum, ..source };
-    Ok(Done { source, copy, key, proof: ProofKind::Checksum, headers: BTreeMap::new() })
+    Ok(Done { source, copy, key, proof: ProofKind::Checksum, headers: BTreeMap::new(), md5: None })
 }
 
 /// Puts a file under its key, or under the fallback where the folder cannot hold the key.

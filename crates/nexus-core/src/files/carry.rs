@@ -1,7 +1,6 @@
 //! The objects of a point carried into another vault: each lies there by itself, whatever it was reused from.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use futures::stream::{self, StreamExt};
@@ -13,6 +12,7 @@ use super::versions::version_of;
 use crate::bucket::folder::Folder;
 use crate::bucket::transfer::{self, Copied, Done, Target};
 use crate::bucket::{Bucket, Object, Reader, StoreOptions};
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::listing::{
@@ -64,11 +64,11 @@ pub(crate) async fn object(
 /// # Errors
 ///
 /// [`Error::Damaged`] when a copy is not there or not as it was recorded; [`Error::Changed`] when what was copied does not stay as
-/// it was written.
+/// it was written; [`Error::Busy`] when another run may have gone on with this copy meanwhile.
 pub(crate) async fn carry(
     point: &RecoveryPoint,
     draft: &Draft,
-    scratch: &Scratch,
+    (clock, scratch): (&Clock, &Scratch),
     events: &Events,
 ) -> Result<FilesPart> {
     let Some(part) = &point.manifest().parts.files else {
@@ -77,7 +77,7 @@ pub(crate) async fn carry(
     events.started(Stage::CopyFiles, Some(part.total.files), Some(part.total.bytes));
     let path = scratch.file("carried.jsonl.zst");
     let mut tally = Tally::default();
-    let written = copy_all(point, draft, (&path, scratch), &mut tally, events).await?;
+    let written = copy_all(point, draft, (&path, scratch), &mut tally, (clock, events)).await?;
     events.ended(Stage::CopyFiles);
     check(draft, &path, events).await?;
     let (bytes, sha256) = (written.bytes, written.sha256.clone());
@@ -85,7 +85,7 @@ pub(crate) async fn carry(
         // That of an earlier run, which came so far: it says the same in other words.
         Err(Error::Exists { .. }) => {
             let object = StoredObject { key: layout::listing(draft.id()), bytes, sha256 };
-            replace(draft, &path, object, "application/zstd").await?
+            replace(draft, (&path, object), "application/zstd", clock).await?
         }
         stored => stored?,
     };
@@ -93,7 +93,7 @@ pub(crate) async fn carry(
         Err(Error::Exists { .. }) => {
             let (bytes, sha256) = (SCRIPT.len() as u64, hex(&Sha256::digest(SCRIPT.as_bytes())));
             let object = StoredObject { key: layout::script(draft.id()), bytes, sha256 };
-            replace(draft, &scratch.file("restore-files.sh"), object, "text/x-shellscript").await?
+            replace(draft, (&scratch.file("restore-files.sh"), object), "text/x-shellscript", clock).await?
         }
         stored => stored?,
     };
@@ -110,8 +110,14 @@ pub(crate) async fn carry(
     })
 }
 
-/// Stores a file of a claim of ours over what an earlier run of it has stored.
-async fn replace(draft: &Draft, path: &Path, object: StoredObject, content_type: &str) -> Result<StoredObject> {
+/// Stores a file of a claim of ours over what an earlier run of it has stored; what a later one has committed is not touched.
+async fn replace(
+    draft: &Draft,
+    (path, object): (&Path, StoredObject),
+    content_type: &str,
+    clock: &Clock,
+) -> Result<StoredObject> {
+    draft.require_own(clock).await?;
     let (vault, name) = (draft.vault(), path.file_name().and_then(|name| name.to_str()).unwrap_or_default());
     let folder = Bucket::Folder(Folder::new(path.parent().unwrap_or(path).to_owned())).reader();
     let what = || Error::damaged(format!("`{}` is gone before it was stored", path.display()));
@@ -153,7 +159,7 @@ async fn copy_all(
     draft: &Draft,
     (path, scratch): (&Path, &Scratch),
     tally: &mut Tally,
-    events: &Events,
+    (clock, events): (&Clock, &Events),
 ) -> Result<Written> {
     let mut there = already_there(point, draft, scratch).await?;
     let mut listing = ListingWriter::create(path)?;
@@ -165,6 +171,7 @@ async fn copy_all(
     let mut done = stream::iter(entries)
         .map(async |work: Result<(FileEntry, Option<Object>)>| {
             let (entry, present) = work?;
+            draft.require_lively(clock)?;
             carry_one(point, draft, entry, present, events).await
         })
         .buffered(WINDOW);
@@ -220,12 +227,6 @@ async fn carry_one(
         _ => return Ok(entry),
     };
     let recorded = entry.copy.clone().unwrap_or_else(|| entry.source.clone());
-    if let Some(present) = present.filter(|present| serves(&recorded, &present.side)) {
-        (entry.copy, entry.at) = (Some(present.side), Some(at(draft.id(), key)));
-        entry.proof = entry.proof.map(|proof| if proof == ProofKind::Version { ProofKind::Etag } else { proof });
-        events.advanced(Stage::CopyFiles, 1, entry.source.size);
-        return Ok(entry);
-    }
     let target = Target {
         key: format!("{prefix}{key}"),
         fallback: Some(format!("{prefix}{}", layout::long(draft.id(), &entry.key))),
@@ -236,9 +237,16 @@ async fn carry_one(
         },
         like: None,
     };
+    if let Some(present) = present.filter(|present| serves(&recorded, &present.side)) {
+        transfer::confirm(&from, &object, draft.vault().reader(), &target).await?;
+        (entry.copy, entry.at) = (Some(present.side), Some(at(draft.id(), key)));
+        entry.proof = entry.proof.map(|proof| if proof == ProofKind::Version { ProofKind::Etag } else { proof });
+        events.advanced(Stage::CopyFiles, 1, entry.source.size);
+        return Ok(entry);
+    }
     match transfer::copy(&from, &object, &draft.copies(), &target).await? {
         Copied::Vanished => Err(Error::damaged(format!("{name} is not there"))),
-        Copied::Done(done) if differs(&recorded, &done) => {
+        Copied::Done(done) if differs(&recorded, &done) || done.is_rotten(object.side.etag.as_ref(), entry.proof) => {
             Err(Error::damaged(format!("{name} is not as it was written")))
         }
         Copied::Done(done) => {

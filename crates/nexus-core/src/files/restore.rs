@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use futures::stream::{self, StreamExt};
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::rules::{Rules, Selection};
@@ -23,6 +24,8 @@ use crate::vault::{RecoveryPoint, layout};
 const WINDOW: usize = 1_024;
 /// The most files that are named as not being as they were.
 const NAMED: usize = 10;
+/// How far a service's clock may be behind this machine's.
+const CLOCKS_APART: SignedDuration = SignedDuration::from_mins(15);
 /// Keys removed at once.
 const BATCH: usize = 1_000;
 
@@ -83,6 +86,7 @@ pub struct FilesRestored {
 #[derive(Serialize, Deserialize)]
 enum Job {
     Put(Box<FileEntry>),
+    Confirm(Box<FileEntry>),
     Remove(String),
 }
 
@@ -170,7 +174,12 @@ async fn compare(
             continue;
         }
         match object {
-            Some(object) if is_same(&entry, &object, ours.as_ref(), target).await? => planned.same.add(size),
+            Some(object) if is_same(&entry, &object, ours.as_ref(), target).await? => {
+                planned.same.add(size);
+                if written.is_none() && may_lack_properties(point, &object, target) {
+                    job(&Job::Confirm(Box::new(entry)))?;
+                }
+            }
             Some(_) => {
                 planned.different.add(size);
                 job(&Job::Put(Box::new(entry)))?;
@@ -214,16 +223,15 @@ pub async fn carry_out(
     let again = Scratch::create(scratch.path())?;
     let mut written = Sorter::new(again.path());
     {
-        let puts = jobs(&planned.work)?.filter_map(|job| match job {
-            Ok(Job::Put(entry)) => Some(Ok(entry)),
-            Ok(Job::Remove(_)) => None,
-            Err(error) => Some(Err(error)),
-        });
-        let mut done = stream::iter(puts)
-            .map(async |entry| put(point, entry?.as_ref(), &mapping, &writer, events).await)
+        let mut done = stream::iter(jobs(&planned.work)?)
+            .map(async |job| match job? {
+                Job::Put(entry) => put(point, &entry, &mapping, &writer, events).await.map(Some),
+                Job::Confirm(entry) => confirm(point, &entry, &mapping, &writer).await.map(|()| None),
+                Job::Remove(_) => Ok(None),
+            })
             .buffer_unordered(WINDOW);
         while let Some(outcome) = done.next().await {
-            let object = outcome?;
+            let Some(object) = outcome? else { continue };
             if object.kind != FileKind::Folder {
                 restored.copied.add(object.side.size);
             }
@@ -291,26 +299,41 @@ async fn put(
     if let Some(version) = version_of(entry) {
         return put_version(point, entry, &version, (key, writer), events).await;
     }
-    let (Some(copy), Some(place)) = (&entry.copy, entry.at.as_ref().and_then(|at| at.vault_key())) else {
+    let Some((vault, object)) = lies(point, entry)? else {
         writer.make(&key, &entry.kind, &entry.source)?;
         return Ok(Object { key: entry.key.clone(), side: Side::default(), kind: entry.kind.clone() });
     };
-    let vault = point.vault();
-    let object = Object { key: vault.full(place), side: Side { checksum: None, ..copy.clone() }, kind: FileKind::File };
-    let target = Target {
-        key,
-        fallback: None,
-        options: StoreOptions { class: entry.source.class.clone(), encryption: None, headers: entry.headers.clone() },
-        like: Some(entry.source.clone()),
-    };
-    match transfer::copy(vault.reader(), &object, writer, &target).await? {
-        Copied::Done(done) if done.copy.size == entry.source.size => {
+    let name = || point.vault().name(entry.at.as_ref().and_then(|at| at.vault_key()).unwrap_or_default());
+    match transfer::copy(&vault, &object, writer, &as_it_was(entry, key)).await? {
+        Copied::Done(done)
+            if done.copy.size == entry.source.size && !done.is_rotten(object.side.etag.as_ref(), entry.proof) =>
+        {
             events.advanced(Stage::RestoreFiles, 1, entry.source.size);
             Ok(Object { key: entry.key.clone(), side: done.copy, kind: FileKind::File })
         }
-        Copied::Done(_) => Err(Error::damaged(format!("the copy {} is not as it was written", vault.name(place)))),
-        Copied::Vanished => Err(Error::damaged(format!("the copy {} is not there", vault.name(place)))),
+        Copied::Done(_) => Err(Error::damaged(format!("the copy {} is not as it was written", name()))),
+        Copied::Vanished => Err(Error::damaged(format!("the copy {} is not there", name()))),
     }
+}
+
+/// The copy of a file: as a version of its source, or in the vault. `None` for what is made, not copied.
+fn lies(point: &RecoveryPoint, entry: &FileEntry) -> Result<Option<(Reader, Object)>> {
+    if let Some(version) = version_of(entry) {
+        return Ok(Some((point.source()?, version)));
+    }
+    let (Some(copy), Some(place)) = (&entry.copy, entry.at.as_ref().and_then(|at| at.vault_key())) else {
+        return Ok(None);
+    };
+    let vault = point.vault();
+    let object = Object { key: vault.full(place), side: Side { checksum: None, ..copy.clone() }, kind: FileKind::File };
+    Ok(Some((vault.reader().clone(), object)))
+}
+
+/// A file with all that it had, under `key`.
+fn as_it_was(entry: &FileEntry, key: String) -> Target {
+    let class = entry.source.class.clone();
+    let options = StoreOptions { class, encryption: None, headers: entry.headers.clone() };
+    Target { key, fallback: None, options, like: Some(entry.source.clone()) }
 }
 
 /// Brings a version of the source back: made current again where it came from, when nothing but delete markers lies over it;
@@ -330,10 +353,7 @@ async fn put_version(
         events.advanced(Stage::RestoreFiles, 1, entry.source.size);
         return Ok(Object { key: entry.key.clone(), side: entry.source.clone(), kind: FileKind::File });
     }
-    let class = entry.source.class.clone();
-    let options = StoreOptions { class, encryption: None, headers: entry.headers.clone() };
-    let target = Target { key, fallback: None, options, like: Some(entry.source.clone()) };
-    match transfer::copy(&source, version, writer, &target).await? {
+    match transfer::copy(&source, version, writer, &as_it_was(entry, key)).await? {
         Copied::Done(done) => {
             events.advanced(Stage::RestoreFiles, 1, entry.source.size);
             Ok(Object { key: entry.key.clone(), side: done.copy, kind: FileKind::File })
@@ -342,6 +362,20 @@ async fn put_version(
             Err(Error::damaged(format!("the version {id} of {:?} is not in {} any more", entry.key, source.place())))
         }
     }
+}
+
+/// True for an object that an earlier restore may have written and not confirmed, because the service did not keep all of it.
+fn may_lack_properties(point: &RecoveryPoint, object: &Object, target: &FilesTarget) -> bool {
+    let since = point.manifest().committed - CLOCKS_APART;
+    let later = object.side.modified.is_none_or(|modified| modified > since);
+    later && !target.reader.is_folder() && object.kind == FileKind::File
+}
+
+/// Fails unless an object that is there already has the tags and metadata that it would have been put with.
+async fn confirm(point: &RecoveryPoint, entry: &FileEntry, mapping: &Mapping, writer: &Writer) -> Result<()> {
+    let Some((from, object)) = lies(point, entry)? else { return Ok(()) };
+    let target = as_it_was(entry, mapping.target(&entry.key));
+    transfer::confirm(&from, &object, writer.reader(), &target).await
 }
 
 impl FilesPlanned {

@@ -116,12 +116,14 @@ impl Vault {
         let nonce = copy_of.nonce.clone();
         let claim = Claim { copy_of: Some(copy_of), ..self.claim(id, parts, clock) };
         if self.create(&layout::claim(id), document(&claim)).await? {
-            return Ok(Draft {
-                vault: self.clone(),
-                alive: Arc::new(Mutex::new(claim.started)),
-                claim,
-                within: COPY_COMMITS_WITHIN,
-            });
+            let alive = Arc::new(Mutex::new(claim.started));
+            let draft = Draft { vault: self.clone(), claim, alive, within: COPY_COMMITS_WITHIN };
+            // A copy from another vault may have claimed the same second between the look and the claim.
+            if self.is_free(id, true).await? {
+                return Ok(draft);
+            }
+            draft.abandon("another run claimed the same second", clock).await?;
+            return Err(exists());
         }
         let state = self.state(id.clone()).await?;
         let Some((Standing::Unfinished(claim), journal)) = state.map(|state| (state.standing, state.journal)) else {
@@ -149,10 +151,10 @@ impl Vault {
                 ),
             });
         }
-        let alive = Arc::new(Mutex::new(clock.now()));
-        let draft = Draft { vault: self.clone(), claim: *claim, alive, within: COPY_COMMITS_WITHIN };
         // Said first, then looked: of two that take it over at one time at least one sees the other, and steps back.
         let mine = Journal::new(self.clone(), id.clone()).add(JournalEvent::Alive, clock).await?;
+        let alive = Arc::new(Mutex::new(mine.at));
+        let draft = Draft { vault: self.clone(), claim: *claim, alive, within: COPY_COMMITS_WITHIN };
         let others = self.state(id.clone()).await?.is_some_and(|state| {
             let newer =
                 |entry: &&JournalEntry| entry.event == JournalEvent::Alive && last.is_none_or(|last| entry.at > last);
@@ -231,7 +233,7 @@ impl Draft {
 
     /// Fails when this backup has said nothing for so long, because its machine slept, that a prune may have given its
     /// claim up and removed what it stored.
-    fn require_lively(&self, clock: &Clock) -> Result<()> {
+    pub(crate) fn require_lively(&self, clock: &Clock) -> Result<()> {
         let last = *self.alive.lock().unwrap_or_else(PoisonError::into_inner);
         let silent = clock.now().duration_since(last);
         if silent < self.within {
@@ -244,6 +246,21 @@ impl Draft {
                 silent.as_hours()
             ),
         })
+    }
+
+    /// Fails unless the claim is this run's still: not ended, and nobody has gone on with it since this run said last that it lives.
+    pub(crate) async fn require_own(&self, clock: &Clock) -> Result<()> {
+        self.require_lively(clock)?;
+        let mine = *self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.vault.state(self.id().clone()).await?;
+        let own = state.is_some_and(|state| {
+            let unfinished = matches!(&state.standing, Standing::Unfinished(claim) if claim.nonce == self.claim.nonce);
+            unfinished && state.journal.last_alive().is_none_or(|last| last <= mine)
+        });
+        if own {
+            return Ok(());
+        }
+        Err(Error::Busy { what: format!("another run goes on with {} in {}", self.id(), self.vault.address()) })
     }
 
     /// The right to write copies below the point.

@@ -19,7 +19,7 @@ const ARROWS: [(&str, &[&str]); 23] = [
     ("vault", &["bucket", "clock", "error", "event", "listing", "local", "point"]),
     ("database", &["error", "event", "local", "point"]),
     ("records", &["clock", "database", "error", "event", "local", "point"]),
-    ("files", &["bucket", "error", "event", "listing", "local", "point", "vault"]),
+    ("files", &["bucket", "clock", "error", "event", "listing", "local", "point", "vault"]),
     ("verify", &["clock", "error", "event", "files", "listing", "local", "point", "records", "vault"]),
     ("backup", &["clock", "database", "error", "event", "files", "local", "point", "records", "vault", "verify"]),
     ("drill", &["clock", "database", "error", "event", "listing", "local", "point", "records", "vault", "verify"]),

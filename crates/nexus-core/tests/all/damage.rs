@@ -86,8 +86,9 @@ async fn a_rotten_copy_is_not_restored_into_a_folder_as_if_it_were_the_file() {
     let id = world.backup().await.expect("a backup").point.id().to_string();
     world.restore_into_folder(&id).await.expect("a restore of what is whole");
     world.store().tamper(crate::world::BUCKET, &format!("backup/{id}/images/images/a.jpg"), b"b picture".to_vec());
+    std::fs::remove_file(world.folder_target().join("images/a.jpg")).expect("it was restored");
     let error = world.restore_into_folder(&id).await.expect_err("a rotten copy");
-    assert!(matches!(error, nexus_core::error::Error::Changed { .. }), "{error:?}");
+    assert!(matches!(error, nexus_core::error::Error::Damaged { .. }), "{error:?}");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::cli::CopyArgs;
 use crate::failure::Outcome;
 use crate::page::Page;
 use crate::run::Run;
-use crate::settings::{Origin, S3Settings, Setting};
+use crate::settings::{AWS, Origin, S3Settings, Setting};
 use crate::wording::{command_line, counted, size};
 
 /// What was copied or would be, for programs.
@@ -117,6 +117,7 @@ async fn other(run: &Run, args: &CopyArgs, point: &RecoveryPoint) -> Result<Othe
         Some(settings) => run.other_reader(settings.clone(), &address).await?,
         None => run.reader(&address).await?,
     };
+    copy::require_elsewhere(point, &reader, &address)?;
     let scratch = run.scratch.path().to_path_buf();
     let vault = if args.dry_run {
         Vault::open_or_imagine(&reader, &address, app, run.store_rules(), scratch, &run.clock).await?
@@ -141,7 +142,7 @@ fn reach_files(run: &Run, point: &RecoveryPoint, (other, s3): (&Vault, &S3Settin
     if other.reader().is_folder() || !is_bucket || same {
         return Vec::new();
     }
-    let mut words = vec!["--files-endpoint".to_owned(), part.endpoint.clone().unwrap_or_else(|| "aws".to_owned())];
+    let mut words = vec!["--files-endpoint".to_owned(), part.endpoint.clone().unwrap_or_else(|| AWS.to_owned())];
     let lasting = |setting: &&Setting<String>| !matches!(setting.origin, Origin::Variable(_));
     if let Some(profile) = mine.profile.as_ref().filter(lasting) {
         words.extend(["--files-profile".to_owned(), profile.value.clone()]);
@@ -154,12 +155,11 @@ fn reach(s3: &S3Settings, address: &Address) -> Vec<String> {
     if matches!(address, Address::Folder(_)) {
         return words;
     }
+    if let Some(endpoint) = s3.named_endpoint() {
+        words.extend(["--endpoint".to_owned(), endpoint]);
+    }
     let lasting = |setting: &&Setting<String>| !matches!(setting.origin, Origin::Variable(_));
-    let flags = [
-        ("--endpoint", s3.endpoint.as_ref()),
-        ("--region", s3.region.as_ref().filter(lasting)),
-        ("--profile", s3.profile.as_ref().filter(lasting)),
-    ];
+    let flags = [("--region", s3.region.as_ref().filter(lasting)), ("--profile", s3.profile.as_ref().filter(lasting))];
     for (flag, setting) in flags {
         words.extend(setting.into_iter().flat_map(|setting| [flag.to_owned(), setting.value.clone()]));
     }

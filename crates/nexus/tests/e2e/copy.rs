@@ -94,9 +94,23 @@ async fn a_copy_that_is_there_is_proven_again_and_another_point_in_its_place_is_
     clinic.there.store().put("offsite", &name(&second), nexus_sandbox::NewObject::new(theirs)).expect("a bucket");
     let refused = other.run(&["copy", "--to-vault", "s3://offsite/clinic", "--to-endpoint", &clinic.endpoint.url]);
     refused.ends_with(2).says("holds another point");
-    for wrong in [format!("s3://{}/backup", app.bucket), format!("s3://{}/nothing-here", "absent")] {
-        app.run(&["copy", &clinic.point, "--to-vault", &wrong]).ends_with(2);
+    let wrong = [
+        (format!("s3://{}/backup", app.bucket), "already"),
+        (format!("s3://{}/second", app.bucket), "lies among the files"),
+        ("s3://absent/nothing-here".to_owned(), "absent"),
+    ];
+    for (wrong, words) in wrong {
+        app.run(&["copy", &clinic.point, "--to-vault", &wrong]).refuses(2, words);
     }
+    assert!(
+        app.client
+            .list_objects_v2()
+            .bucket(&app.bucket)
+            .prefix("second")
+            .send()
+            .await
+            .is_ok_and(|all| all.contents().is_empty())
+    );
 }
 
 #[tokio::test]
@@ -164,4 +178,15 @@ async fn a_damaged_point_is_not_copied() {
     app.run(&clinic.words(&[])).ends_with(1).says("not whole where it lies");
     let keys = clinic.there.store().keys("offsite", "clinic/");
     assert_eq!(keys, ["clinic/vault.json"]);
+}
+
+/// The service says that nothing has changed; what it hands out is something else.
+#[tokio::test]
+async fn a_copy_whose_bytes_rotted_under_an_unchanged_etag_is_not_copied_as_if_it_were_whole() {
+    let clinic = clinic().await;
+    let key = format!("backup/{}/images/images/c.jpg", clinic.point);
+    assert!(clinic.service.store().tamper(&clinic.app.bucket, &key, "a third pictuRe"));
+    clinic.app.run(&clinic.words(&[])).ends_with(1).says("images/c.jpg").says("another checksum");
+    let keys = clinic.there.store().keys("offsite", "clinic/");
+    assert!(!keys.iter().any(|key| key.ends_with("manifest.json")), "{keys:?}");
 }

@@ -227,6 +227,35 @@ async fn tags_come_along_where_the_vault_keeps_them() {
     }
 }
 
+/// A restore that was refused leaves an object behind that has all but the tags: the next run must not take it for restored.
+#[tokio::test]
+async fn an_object_whose_tags_were_dropped_is_refused_by_the_next_restore_too() {
+    let (files, endpoint) = sandbox();
+    let (elsewhere, there) = like(Personality::Garage);
+    let app = App::clinic(endpoint).await;
+    make_bucket(&client(&there), "offsite").await;
+    tagged(&files, &app);
+    app.back_up(&["--vault", "vault"]);
+    app.back_up(&["--records", "others"]);
+    for vault in [&["--vault", "vault"][..], &[]] {
+        let to = [
+            "restore",
+            "latest",
+            "--only",
+            "files",
+            "--to-files",
+            "s3://offsite",
+            "--yes",
+            "--files-endpoint",
+            &there.url,
+        ];
+        for _ in 0..2 {
+            app.run(&[&to[..], vault].concat()).ends_with(2).says("images/tagged.jpg");
+            assert_eq!(elsewhere.store().get("offsite", "images/tagged.jpg").expect("without tags").tags.len(), 0);
+        }
+    }
+}
+
 /// Google Cloud Storage does not know the request, which is asked for once in a run.
 #[tokio::test]
 async fn where_no_batch_is_taken_each_object_is_removed_on_its_own() {
