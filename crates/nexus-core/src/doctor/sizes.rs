@@ -41,7 +41,7 @@ pub(super) struct Sizes {
 
 /// The newest point that has a database and records: its sizes are the best guess.
 pub(super) async fn newest(vault: &Vault) -> Result<Option<Manifest>> {
-    for id in vault.ids().await?.into_iter().rev().filter(|id| !id.label().is_safety()) {
+    for id in vault.ids().await?.into_iter().rev().filter(|id| !id.label().is_aside()) {
         let state = vault.state(id).await?;
         let manifest = state.as_ref().and_then(|state| state.manifest());
         if let Some(manifest) =

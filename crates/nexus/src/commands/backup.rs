@@ -83,7 +83,7 @@ pub async fn preview(run: &Run, choices: &Choices) -> Result<Outcome> {
 pub async fn make(run: &Run, choices: &Choices) -> Result<BackupReport> {
     if choices.label.is_aside() {
         return Err(Error::usage_hint(
-            format!("the label {:?} is for the points that restore makes", choices.label.as_str()),
+            format!("the label {:?} is for points that `nexus restore` or `nexus pin` makes", choices.label.as_str()),
             "choose another with --label",
         ));
     }
