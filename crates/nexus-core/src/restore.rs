@@ -242,13 +242,19 @@ pub async fn plan(
         return Err(Error::usage("nothing was asked to be restored"));
     }
     point.require_kept(&parts).await?;
-    look_at_point(&point, &parts, &request, &scratch, events).await?;
+    // Both read only, and each waits for another listing.
+    let plan_files = async {
+        match &request.files {
+            Some(target) => files::plan(&point, target, &scratch, events).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    let looked = Box::pin(look_at_point(&point, &parts, &request, &scratch, events));
+    let (looked, files) = futures::join!(looked, Box::pin(plan_files));
+    looked?;
+    let files = files?;
     let database = match &request.database {
         Some(target) => Some(plan_database(&point, target, &request, &scratch).await?),
-        None => None,
-    };
-    let files = match &request.files {
-        Some(target) => Some(files::plan(&point, target, &scratch, events).await?),
         None => None,
     };
     let tables = match &request.records {

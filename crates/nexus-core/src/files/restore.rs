@@ -1,13 +1,19 @@
 //! The files of a point put back: one listing of the target against the point's, and only what differs is copied.
 
+mod jobs;
+mod same;
+mod surplus;
+
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use futures::stream::{self, StreamExt};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
+use self::jobs::{Jobs, jobs};
+use self::same::is_same;
+use self::surplus::{Mapping, Surplus};
 use super::rules::{Rules, Selection};
 use super::versions::{uncover, version_of};
 use crate::bucket::sorted::{Sorted, Sorter};
@@ -16,9 +22,9 @@ use crate::bucket::{Address, Object, Reader, StoreOptions, Writer};
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::listing::{FileEntry, FileKind, Side};
-use crate::local::{Scratch, create_private};
+use crate::local::Scratch;
 use crate::point::{Count, FilesPart};
-use crate::vault::{RecoveryPoint, layout};
+use crate::vault::RecoveryPoint;
 
 /// Files between the first whose copy is not done and the last that was begun.
 const WINDOW: usize = 1_024;
@@ -119,23 +125,19 @@ async fn compare(
         target.reader.check().await?;
     }
     let mapping = Mapping::new(&part.rules.prefix, &target.address);
-    let spared = if present { spared(target, &mapping, scratch, events).await? } else { Vec::new() };
-    let work = scratch.file("restore.work");
-    let mut out = BufWriter::new(create_private(&work)?);
     let mut planned = FilesPlanned {
         same: Count::default(),
         missing: Count::default(),
         different: Count::default(),
         extra: Count::default(),
         folders: 0,
-        spared,
-        work,
+        spared: Vec::new(),
+        work: scratch.file("restore.work"),
     };
     let mut unholdable = Vec::new();
-    let mut job = |job: &Job| -> Result<()> {
-        serde_json::to_writer(&mut out, job).map_err(|cause| Error::local("cannot write the plan", cause.into()))?;
-        out.write_all(b"\n").map_err(|cause| Error::local("cannot write the plan", cause))
-    };
+    let mut work = Jobs::create(&planned.work)?;
+    let beside = scratch.file("restore.extra");
+    let mut surplus = Surplus { extra: Jobs::create(&beside)?, spared: BTreeSet::new() };
     let there = if present {
         target.reader.list(&mapping.to, scratch.path(), events).await?
     } else {
@@ -145,9 +147,12 @@ async fn compare(
     for entry in point.listing(scratch).await? {
         let entry = entry?;
         while let Some(object) = before(&mut there, &mapping, Some(&entry.key))? {
-            planned.surplus(&object, &rules, &mapping, target, &mut job)?;
+            surplus.meet(object, &rules, &mapping, target)?;
         }
         let object = at(&mut there, &mapping, &entry.key)?;
+        if let Some(object) = &object {
+            surplus.look(&object.key);
+        }
         let ours = written.as_mut().map(|written| pass_to(written, &entry.key)).transpose()?.flatten();
         if !target.selection.takes(&entry.category, &entry.key) {
             continue;
@@ -169,7 +174,7 @@ async fn compare(
             };
             if !there {
                 planned.folders += 1;
-                job(&Job::Put(Box::new(entry)))?;
+                work.push(&Job::Put(Box::new(entry)))?;
             }
             continue;
         }
@@ -177,23 +182,26 @@ async fn compare(
             Some(object) if is_same(&entry, &object, ours.as_ref(), target).await? => {
                 planned.same.add(size);
                 if written.is_none() && may_lack_properties(point, &object, target) {
-                    job(&Job::Confirm(Box::new(entry)))?;
+                    work.push(&Job::Confirm(Box::new(entry)))?;
                 }
             }
             Some(_) => {
                 planned.different.add(size);
-                job(&Job::Put(Box::new(entry)))?;
+                work.push(&Job::Put(Box::new(entry)))?;
             }
             None => {
                 planned.missing.add(size);
-                job(&Job::Put(Box::new(entry)))?;
+                work.push(&Job::Put(Box::new(entry)))?;
             }
         }
     }
     while let Some(object) = before(&mut there, &mapping, None)? {
-        planned.surplus(&object, &rules, &mapping, target, &mut job)?;
+        surplus.meet(object, &rules, &mapping, target)?;
     }
-    out.flush().map_err(|cause| Error::local("cannot write the plan", cause))?;
+    planned.spared = surplus.spared.into_iter().collect();
+    surplus.extra.finish()?;
+    planned.decide_on(jobs(&beside)?, &mapping, target.extra, &mut work)?;
+    work.finish()?;
     if let Some(first) = unholdable.first() {
         let place = &target.address;
         return Err(Error::usage_hint(
@@ -379,24 +387,28 @@ async fn confirm(point: &RecoveryPoint, entry: &FileEntry, mapping: &Mapping, wr
 }
 
 impl FilesPlanned {
-    fn surplus(
+    /// Counts what is extra, now that it is known which prefixes are spared, and plans its removal where that was asked for.
+    fn decide_on(
         &mut self,
-        object: &Object,
-        rules: &Rules,
+        extra: impl Iterator<Item = Result<(String, Option<u64>)>>,
         mapping: &Mapping,
-        target: &FilesTarget,
-        job: &mut impl FnMut(&Job) -> Result<()>,
+        wish: Extra,
+        work: &mut Jobs,
     ) -> Result<()> {
-        let key = mapping.source(&object.key);
-        let spared = self.spared.iter().any(|prefix| object.key.starts_with(prefix.as_str()));
-        let ours = rules.takes(&key) && target.selection.takes(rules.category(&key), &key);
-        if spared || !ours || matches!(object.kind, FileKind::Special(_)) {
-            return Ok(());
+        for met in extra {
+            let (key, size) = met?;
+            let target = mapping.target(&key);
+            if self.spared.iter().any(|prefix| target.starts_with(prefix.as_str())) {
+                continue;
+            }
+            if let Some(size) = size {
+                self.extra.add(size);
+            }
+            if wish == Extra::Delete {
+                work.push(&Job::Remove(key))?;
+            }
         }
-        if object.kind != FileKind::Folder {
-            self.extra.add(object.side.size);
-        }
-        if target.extra == Extra::Delete { job(&Job::Remove(key)) } else { Ok(()) }
+        Ok(())
     }
 }
 
@@ -410,76 +422,6 @@ fn is_holdable(entry: &FileEntry, mapping: &Mapping, target: &FilesTarget) -> bo
     let key = mapping.target(&entry.key);
     let folder = is_marker(entry, &target.reader) || entry.kind == FileKind::Folder;
     target.reader.can_hold(key.strip_suffix('/').filter(|_| folder).unwrap_or(&key))
-}
-
-/// True when the target holds the file as it was.
-async fn is_same(entry: &FileEntry, object: &Object, ours: Option<&Object>, target: &FilesTarget) -> Result<bool> {
-    if is_marker(entry, &target.reader) {
-        return Ok(object.kind == FileKind::Folder);
-    }
-    if entry.kind != object.kind {
-        return Ok(false);
-    }
-    if entry.kind != FileKind::File {
-        let mode = |side: &Side| side.unix.as_ref().map(|unix| unix.mode);
-        return Ok(entry.kind != FileKind::Folder || mode(&entry.source) == mode(&object.side));
-    }
-    if entry.source.size != object.side.size {
-        return Ok(false);
-    }
-    if ours.is_some_and(|ours| ours.side.etag.is_some() && ours.side.etag == object.side.etag) {
-        return Ok(true);
-    }
-    if let Some(etag) = &object.side.etag {
-        let copy = entry.copy.as_ref().and_then(|copy| copy.etag.as_ref());
-        let known = entry.source.etag.as_ref() == Some(etag) || copy == Some(etag);
-        let known_whole = [Some(&entry.source), entry.copy.as_ref()].into_iter().flatten();
-        let checksummed = known_whole.into_iter().any(|side| side.checksum.is_some());
-        if known || !checksummed {
-            return Ok(known);
-        }
-    }
-    // Without an ETag to go by the bytes are read: a time of change proves nothing about content.
-    let recorded = entry.source.checksum.as_ref().or(entry.copy.as_ref().and_then(|copy| copy.checksum.as_ref()));
-    // An MD5 that was recorded outweighs what this run wrote itself: the copy it read may have been rotten.
-    let recorded = match recorded {
-        Some(recorded) => recorded,
-        None => match (matches_md5(entry, object, target).await?, ours.and_then(|ours| ours.side.checksum.as_ref())) {
-            (Some(same), _) => return Ok(same),
-            (None, Some(written)) => written,
-            (None, None) => return Ok(false),
-        },
-    };
-    let hashes = target.reader.hashes(&object.key).await?;
-    Ok(hashes.is_some_and(|hashes| hashes.have(recorded) == Some(true)))
-}
-
-/// Compares a folder's file with an MD5-shaped ETag; `None` when there is none to compare with.
-async fn matches_md5(entry: &FileEntry, object: &Object, target: &FilesTarget) -> Result<Option<bool>> {
-    let etag = entry.source.etag.as_deref().filter(|etag| crate::listing::is_md5_shaped(etag));
-    let Some(etag) = etag else { return Ok(None) };
-    let read = target.reader.hashes(&object.key).await?;
-    Ok(read.map(|hashes| hashes.md5 == etag))
-}
-
-/// The source's keys and the target's: one prefix for another.
-struct Mapping {
-    from: String,
-    to: String,
-}
-
-impl Mapping {
-    fn new(source_prefix: &str, target: &Address) -> Self {
-        Self { from: source_prefix.to_owned(), to: target.prefix().to_owned() }
-    }
-
-    fn target(&self, key: &str) -> String {
-        format!("{}{}", self.to, key.strip_prefix(&self.from).unwrap_or(key))
-    }
-
-    fn source(&self, key: &str) -> String {
-        format!("{}{}", self.from, key.strip_prefix(&self.to).unwrap_or(key))
-    }
 }
 
 type There = std::iter::Peekable<Sorted>;
@@ -510,34 +452,6 @@ fn pass_to(written: &mut There, key: &str) -> Result<Option<Object>> {
 fn at(there: &mut There, mapping: &Mapping, key: &str) -> Result<Option<Object>> {
     let same = there.peek().is_some_and(|next| next.as_ref().is_ok_and(|object| mapping.source(&object.key) == key));
     if same { there.next().transpose() } else { Ok(None) }
-}
-
-/// Prefixes of the target that hold vaults, ours or another app's, or backups of older scripts.
-async fn spared(target: &FilesTarget, mapping: &Mapping, scratch: &Scratch, events: &Events) -> Result<Vec<String>> {
-    let mut prefixes = BTreeSet::new();
-    for object in target.reader.list(&mapping.to, scratch.path(), events).await? {
-        let key = object?.key;
-        if let Some(prefix) =
-            key.strip_suffix(layout::DESCRIPTOR).filter(|prefix| prefix.is_empty() || prefix.ends_with('/'))
-        {
-            prefixes.insert(prefix.to_owned());
-        }
-        if layout::stamp_of_database(&key).is_some_and(|stamp| stamp.bytes().filter(u8::is_ascii_digit).count() == 14)
-            && let Some(at) = key.find(layout::DATABASE)
-        {
-            // The scripts' folder beside theirs holds the rest of a backup; at the bucket's root only the copies are known.
-            prefixes.insert(if at == 0 { layout::DATABASE.to_owned() } else { key[..at].to_owned() });
-        }
-    }
-    Ok(prefixes.into_iter().collect())
-}
-
-fn jobs(work: &Path) -> Result<impl Iterator<Item = Result<Job>> + use<>> {
-    let broken = |cause: std::io::Error| Error::local("cannot read the plan back", cause);
-    let file = std::fs::File::open(work).map_err(broken)?;
-    Ok(BufReader::new(file)
-        .lines()
-        .map(move |line| serde_json::from_str(&line.map_err(broken)?).map_err(|cause| broken(cause.into()))))
 }
 
 fn files(point: &RecoveryPoint) -> Result<&FilesPart> {
