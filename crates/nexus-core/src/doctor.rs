@@ -7,6 +7,7 @@ mod database;
 mod drill;
 mod estimate;
 mod files;
+mod inventory;
 mod line;
 mod machine;
 mod prices;
@@ -18,6 +19,7 @@ mod sizes;
 mod vault;
 
 use crate::backup::BackupPlan;
+use crate::bucket::inventory::InventoryAt;
 use crate::bucket::{Address, Reader};
 use crate::clock::Clock;
 use crate::error::{Error, Result, chain};
@@ -47,6 +49,8 @@ pub struct DoctorPlan {
     pub retention: Rules,
     /// Whether anything is tried.
     pub trying: Trying,
+    /// What tells which files to expect, in place of a listing.
+    pub inventory: Option<InventoryAt>,
 }
 
 /// Whether rights are tried out, on objects of their own that go again, or nothing is written at all.
@@ -116,7 +120,11 @@ pub async fn examine(
     }
     // What cannot be reached is not waited for again.
     let lost = lines.iter().any(|line| line.standing == Standing::Failed && ["vault", "files"].contains(&line.name));
-    let estimated = if lost { None } else { Some(estimate::estimate(plan, prices, &scratch, clock, events).await) };
+    let (line, inventory) = if lost { (None, None) } else { inventory::look(plan, &scratch, clock).await };
+    let lost = lost || line.as_ref().is_some_and(|line| line.standing == Standing::Failed);
+    lines.extend(line);
+    let estimated =
+        if lost { None } else { Some(estimate::estimate(plan, prices, (&scratch, inventory), clock, events).await) };
     let estimate = match estimated {
         Some(Ok(estimate)) => Some(estimate),
         Some(Err(error)) if lines.iter().all(|line| line.standing != Standing::Failed) => {

@@ -277,6 +277,9 @@ pub struct DoctorArgs {
     /// Prices to reckon with, as TOML, instead of Amazon's list prices
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub prices: Option<PathBuf>,
+    /// Estimate from an S3 Inventory (CSV) instead of a listing of the bucket: s3://bucket/…/manifest.json
+    #[arg(long, value_name = "URL")]
+    pub inventory: Option<String>,
     /// Write nothing at all: what the role may do in the vault is then not tried
     #[arg(long)]
     pub dry_run: bool,

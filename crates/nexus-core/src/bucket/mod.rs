@@ -11,6 +11,7 @@ pub(crate) mod failure;
 pub mod folder;
 pub mod hashes;
 pub mod history;
+pub mod inventory;
 mod kept;
 pub mod lean;
 mod learned;

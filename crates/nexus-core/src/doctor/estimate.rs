@@ -9,12 +9,13 @@ use serde::Serialize;
 use super::sizes::{Sizes, newest, sizes};
 use super::{DoctorPlan, Prices};
 use crate::backup;
+use crate::bucket::inventory::Inventory;
 use crate::bucket::upload;
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::event::Events;
-use crate::files::foresee::{Foreseen, foresee};
+use crate::files::foresee::{Expected, Foreseen, foresee};
 use crate::local::Scratch;
 use crate::point::Copies;
 use crate::point::Part;
@@ -104,11 +105,11 @@ pub enum Basis {
     Rough,
 }
 
-/// Estimates the backup of the plan.
+/// Estimates the backup of the plan, from an inventory of the files where one was read.
 pub(super) async fn estimate(
     plan: &DoctorPlan,
     prices: &Prices,
-    scratch: &Scratch,
+    (scratch, inventory): (&Scratch, Option<Inventory>),
     clock: &Clock,
     events: &Events,
 ) -> Result<Estimate> {
@@ -125,7 +126,11 @@ pub(super) async fn estimate(
     let sizes = sizes(plan, newest.as_ref(), scratch, clock, events).await?;
     let foreseen = match plan.backup.files.as_ref().filter(|_| plan.backup.parts.contains(&Part::Files)) {
         Some(files) => {
-            Some(foresee(files, base.as_ref(), (&plan.vault, plan.address.prefix()), scratch, events).await?)
+            let expected = match inventory {
+                Some(inventory) => Expected::of_inventory(inventory),
+                None => Expected::now(files, scratch, events).await?,
+            };
+            Some(foresee(files, base.as_ref(), (&plan.vault, plan.address.prefix()), expected, scratch).await?)
         }
         None => None,
     };

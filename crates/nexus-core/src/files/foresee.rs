@@ -8,6 +8,8 @@ use super::left::Left;
 use super::rules::Rules;
 use super::work::{Job, WorkReader};
 use crate::bucket::Reader;
+use crate::bucket::inventory::Inventory;
+use crate::bucket::sorted::Sorted;
 use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::listing::{FileEntry, FileKind, ListingWriter, Place, Side, hex, proof_of};
@@ -47,7 +49,33 @@ pub struct Foreseen {
     pub script_bytes: u64,
 }
 
-/// Lists the files and the base point's, and says what would be done.
+/// The files, as they are foreseen to be.
+pub struct Expected {
+    /// In the order of their keys' bytes.
+    pub listed: Sorted,
+    /// How many requests list them.
+    pub requests: u64,
+}
+
+impl Expected {
+    /// Lists them.
+    ///
+    /// # Errors
+    ///
+    /// As a capture would fail before it copies anything.
+    pub async fn now(plan: &FilesPlan, scratch: &Scratch, events: &Events) -> Result<Self> {
+        let before = plan.source.requests();
+        let listed = plan.source.list(Rules::new(&plan.rules)?.prefix(), scratch.path(), events).await?;
+        Ok(Self { listed, requests: plan.source.requests() - before })
+    }
+
+    /// Takes an inventory's word for them.
+    pub fn of_inventory(inventory: Inventory) -> Self {
+        Self { listed: inventory.listed, requests: 1 + inventory.objects.div_ceil(PAGE) }
+    }
+}
+
+/// Compares the files with the base point's, and says what would be done.
 ///
 /// # Errors
 ///
@@ -56,13 +84,12 @@ pub async fn foresee(
     plan: &FilesPlan,
     base: Option<&RecoveryPoint>,
     (vault, vault_prefix): (&Reader, &str),
+    expected: Expected,
     scratch: &Scratch,
-    events: &Events,
 ) -> Result<Foreseen> {
     let rules = Rules::new(&plan.rules)?;
-    let before = plan.source.requests();
-    let listed = plan.source.list(rules.prefix(), scratch.path(), events).await?;
-    let mut foreseen = Foreseen { listing_requests: plan.source.requests() - before, ..Foreseen::default() };
+    let listed = expected.listed;
+    let mut foreseen = Foreseen { listing_requests: expected.requests, ..Foreseen::default() };
     let mut shapes = Shapes::default();
     let earlier = match base {
         Some(point) => Some(point.listing(scratch).await?),

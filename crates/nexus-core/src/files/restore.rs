@@ -147,7 +147,7 @@ async fn compare(
     for entry in point.listing(scratch).await? {
         let entry = entry?;
         while let Some(object) = before(&mut there, &mapping, Some(&entry.key))? {
-            surplus.meet(object, &rules, &mapping, target)?;
+            surplus.meet(&object, &rules, &mapping, target)?;
         }
         let object = at(&mut there, &mapping, &entry.key)?;
         if let Some(object) = &object {
@@ -196,7 +196,7 @@ async fn compare(
         }
     }
     while let Some(object) = before(&mut there, &mapping, None)? {
-        surplus.meet(object, &rules, &mapping, target)?;
+        surplus.meet(&object, &rules, &mapping, target)?;
     }
     planned.spared = surplus.spared.into_iter().collect();
     surplus.extra.finish()?;

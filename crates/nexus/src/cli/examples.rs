@@ -42,6 +42,7 @@ Examples:
   nexus doctor --json | jq -r '.lines[] | select(.standing == \"failed\") | .next[].run // empty'
   nexus doctor --prices our-provider.toml           another table of prices
   nexus doctor --dry-run                            without trying what the role may do
+  nexus doctor --inventory s3://inventories/clinic/daily/2026-01-31T01-00Z/manifest.json
 
 It writes small objects into the vault, one of them a copy of a small file, to try what the role may do and what the \
 service keeps, and removes them again; where it may not remove, it writes none. The files' bucket is only read: an upload into it is begun and given up.

@@ -6,6 +6,8 @@ mod steps;
 use std::path::Path;
 
 use nexus_core::backup::BackupPlan;
+use nexus_core::bucket::Address;
+use nexus_core::bucket::inventory::InventoryAt;
 use nexus_core::doctor::{
     Basis, Checklist, DoctorPlan, Estimate, Line, Prices, Standing, Trying, Unfinished, examine, glance,
 };
@@ -45,7 +47,7 @@ pub async fn run(run: &Run, args: &DoctorArgs, unfinished: &mut Option<Unfinishe
     };
     let mut list = Checklist::default();
     let trying = if args.dry_run { Trying::Nothing } else { Trying::Rights };
-    match plan(run, trying).await {
+    match plan(run, (args, trying)).await {
         Ok(plan) => {
             list.lines.push(configuration(run, &plan.backup));
             let looked = Box::pin(examine(&plan, &prices, &run.clock, &run.events, unfinished)).await?;
@@ -96,7 +98,7 @@ pub async fn before_backup(run: &Run, backup: &BackupPlan) -> Result<()> {
     Ok(())
 }
 
-async fn plan(run: &Run, trying: Trying) -> Result<DoctorPlan> {
+async fn plan(run: &Run, (args, trying): (&DoctorArgs, Trying)) -> Result<DoctorPlan> {
     let choices = backup::Choices {
         label: run.settings.label.clone(),
         only: Vec::new(),
@@ -104,14 +106,31 @@ async fn plan(run: &Run, trying: Trying) -> Result<DoctorPlan> {
         vanished: nexus_core::files::capture::Vanished::Fail,
     };
     let backup = backup::plan(run, &choices).await?;
-    around(run, backup, trying).await
+    let inventory = match &args.inventory {
+        Some(url) => Some(inventory(run, url).await?),
+        None => None,
+    };
+    Ok(DoctorPlan { inventory, ..around(run, backup, trying).await? })
+}
+
+/// It is read on the files' service: S3 Inventory delivers into buckets of the same region.
+async fn inventory(run: &Run, url: &str) -> Result<InventoryAt> {
+    let named = url.strip_prefix("s3://").and_then(|rest| rest.split_once('/')).filter(|(_, key)| !key.is_empty());
+    let Some((bucket, key)) = named else {
+        return Err(Error::usage_hint(
+            format!("{url:?} names no inventory"),
+            "name its manifest: --inventory s3://bucket/…/manifest.json",
+        ));
+    };
+    let address = Address::parse(&format!("s3://{bucket}"), &run.folder)?;
+    Ok(InventoryAt { reader: run.files_reader(&address).await?, key: key.to_owned() })
 }
 
 async fn around(run: &Run, backup: BackupPlan, trying: Trying) -> Result<DoctorPlan> {
     let address = run.settings.vault()?.clone();
     let app = backup::app(run)?;
     let (vault, retention) = (run.reader(&address).await?, run.settings.rules());
-    Ok(DoctorPlan { backup, app, vault, address, rules: run.store_rules(), retention, trying })
+    Ok(DoctorPlan { backup, app, vault, address, rules: run.store_rules(), retention, trying, inventory: None })
 }
 
 fn configuration(run: &Run, backup: &BackupPlan) -> Line {

@@ -20,6 +20,7 @@ mod guard;
 mod guard_signals;
 mod holder;
 mod hooks;
+mod inventory;
 mod keys;
 mod kills;
 mod postgres;

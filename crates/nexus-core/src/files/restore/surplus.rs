@@ -42,7 +42,7 @@ pub(super) struct Surplus {
 impl Surplus {
     pub(super) fn meet(
         &mut self,
-        object: Object,
+        object: &Object,
         rules: &Rules,
         mapping: &Mapping,
         target: &FilesTarget,
