@@ -142,6 +142,7 @@ async fn look_before(vault: &Vault, plan: &BackupPlan) -> Result<()> {
                 format!("give the vault a place of its own, for example --vault {}/backup", files.address),
             ));
         }
+        files.require_properties()?;
         files.source.check().await?;
         moment::require_versions(files, plan.kept_for.get(&Part::Files).copied()).await?;
     }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::Path;
 
 use nexus_core::error::{Error, Result};
+use nexus_core::files::capture::Properties;
 use nexus_core::point::{CategoryRule, Copies, Label};
 use nexus_core::vault::layout;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
@@ -71,6 +72,9 @@ pub struct FilesTable {
     /// Whether unchanged files are reused.
     #[serde(deserialize_with = "copies")]
     pub copies: Option<Copies>,
+    /// What is kept of each object.
+    #[serde(deserialize_with = "properties")]
+    pub properties: Option<Properties>,
     /// Ordered rules; absent: by extension.
     pub categories: Option<Categories>,
     /// The encryption of copies; absent: the bucket's own.
@@ -330,6 +334,14 @@ fn copies<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Opt
         other => Err(de::Error::custom(format!(
             "{other:?} is not a way to copy: write \"incremental\", \"full\" or \"versions\""
         ))),
+    }
+}
+
+fn properties<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Properties>, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "copied" => Ok(Some(Properties::Copied)),
+        "all" => Ok(Some(Properties::All)),
+        other => Err(de::Error::custom(format!("{other:?} is not what can be kept: write \"copied\" or \"all\""))),
     }
 }
 

@@ -8,6 +8,7 @@ use nexus_core::bucket::Address;
 use nexus_core::database::Database;
 use nexus_core::database::postgres::Surroundings;
 use nexus_core::error::{Error, Result};
+use nexus_core::files::capture::Properties;
 use nexus_core::point::{CategoryRule, Copies, Label, Part};
 use nexus_core::retention::{Keep, Rules, SafetyRules};
 use serde::{Serialize, Serializer};
@@ -258,6 +259,8 @@ pub struct FileSettings {
     pub exclude: Vec<String>,
     /// Whether unchanged files are reused.
     pub copies: Copies,
+    /// What is kept of each object.
+    pub properties: Properties,
     /// The categories in order.
     pub categories: Vec<CategoryRule>,
     /// The encryption of copies; none: the bucket's own.
@@ -387,6 +390,7 @@ impl Ladder<'_> {
             rules: FileSettings {
                 exclude: file.files.exclude,
                 copies: file.files.copies.unwrap_or_default(),
+                properties: file.files.properties.unwrap_or_default(),
                 categories: file.files.categories.unwrap_or_else(Categories::by_extension).0,
                 encryption: file.files.encryption,
             },

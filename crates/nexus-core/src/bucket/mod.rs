@@ -1,6 +1,7 @@
 //! Bytes outside: an S3 bucket or a folder, handed on as the right to read, to write, or to remove.
 
 pub mod abilities;
+pub(crate) mod access;
 mod across;
 pub mod address;
 mod blank;

@@ -441,7 +441,7 @@ pub(crate) async fn confirm(source: &Reader, object: &Object, to: &Reader, targe
     confirmed.await.map_err(|failure| failure.into_error(format!("cannot store s3://{}/{}", into.name(), target.key)))
 }
 
-fn user_metadata(headers: &BTreeMap<String, String>) -> Option<std::collections::HashMap<String, String>> {
+pub(super) fn user_metadata(headers: &BTreeMap<String, String>) -> Option<std::collections::HashMap<String, String>> {
     let user: std::collections::HashMap<_, _> = headers
         .iter()
         .filter_map(|(name, value)| Some((name.strip_prefix("x-amz-meta-")?.to_owned(), value.clone())))

@@ -13,6 +13,7 @@ use super::compare::{self, Compared, Groups};
 use super::decide::{Decided, decide, look};
 use super::moment;
 use super::work::{Job, WorkReader};
+use crate::bucket::access;
 use crate::bucket::history::Moment;
 use crate::bucket::transfer::{self, Copied, Target};
 use crate::bucket::{Address, Object, Reader, StoreOptions};
@@ -54,6 +55,8 @@ const KEPT_OF_OBJECTS: &[&str] = &[
     "tags",
     "storage class",
 ];
+/// What is asked for besides, object by object.
+const KEPT_OF_ALL: &[&str] = &["acl", "website redirect"];
 /// The script that brings the files back with stock tools.
 pub(crate) const SCRIPT: &str = include_str!("restore-files.sh");
 
@@ -70,9 +73,44 @@ pub struct FilesPlan {
     pub copies: Copies,
     /// What to do about files that were listed and are gone when they are copied.
     pub vanished: Vanished,
+    /// What is kept of each object.
+    pub properties: Properties,
+}
+
+/// What is kept of each object beside its bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Properties {
+    /// What a copy carries.
+    #[default]
+    Copied,
+    /// Also who may do what with it and where a website sends those who ask for it: a request more for each object in each run, two
+    /// for one that is copied.
+    All,
+}
+
+impl Properties {
+    /// Those that a point was made with.
+    pub fn of(part: &FilesPart) -> Self {
+        if part.properties.iter().any(|kept| kept == KEPT_OF_ALL[0]) { Self::All } else { Self::Copied }
+    }
 }
 
 impl FilesPlan {
+    /// Fails where more is asked for than a folder has.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] saying so.
+    pub fn require_properties(&self) -> Result<()> {
+        if self.properties == Properties::All && self.source.is_folder() {
+            return Err(Error::usage_hint(
+                format!("{} is a folder, whose files have no access control lists", self.address),
+                "leave out properties = \"all\" under [files]: modes and owners are kept",
+            ));
+        }
+        Ok(())
+    }
+
     /// Fails unless points without copies would last, where such are asked for.
     ///
     /// # Errors
@@ -209,6 +247,7 @@ pub async fn capture(
 
 fn part(plan: &FilesPlan, tally: Tally, listing: StoredObject, script: StoredObject) -> FilesPart {
     let kept = if plan.source.is_folder() { KEPT_OF_FILES } else { KEPT_OF_OBJECTS };
+    let beside = if plan.properties == Properties::All { KEPT_OF_ALL } else { &[] };
     FilesPart {
         source: plan.address.to_string(),
         endpoint: plan.source.endpoint().map(str::to_owned),
@@ -222,7 +261,7 @@ fn part(plan: &FilesPlan, tally: Tally, listing: StoredObject, script: StoredObj
         reused: tally.reused,
         excluded: tally.excluded,
         proofs: tally.proofs,
-        properties: kept.iter().map(ToString::to_string).collect(),
+        properties: kept.iter().chain(beside).map(ToString::to_string).collect(),
     }
 }
 
@@ -240,7 +279,9 @@ async fn copy_all(
     {
         let begun = jobs.map(|job| match job {
             // What is used again takes no work, and is too much to be carried around as if it did.
-            Ok(Job { reuse: Some(earlier), category, .. }) => {
+            Ok(Job { reuse: Some(earlier), category, .. }) if plan.properties == Properties::Copied => {
+                let headers = access::without(earlier.headers);
+                let earlier = FileEntry { headers, ..earlier };
                 let entry = Box::new(FileEntry { category, ..earlier });
                 Either::Right(future::ready(Ok(Outcome::Reused(entry))))
             }
@@ -305,8 +346,28 @@ enum Outcome {
     Vanished(String),
 }
 
-/// Copies a file, or takes over what has no bytes.
+/// Copies a file, or takes over what has no bytes or is used again, and asks for what no copy has where that is to be kept.
 async fn carry_out(plan: &FilesPlan, draft: &Draft, job: Job, events: &Events) -> Result<Outcome> {
+    let object = job.object.clone();
+    let mut outcome = match job {
+        Job { reuse: Some(earlier), category, .. } => Outcome::Reused(Box::new(FileEntry { category, ..earlier })),
+        job => copy_one(plan, draft, job, events).await?,
+    };
+    let entry = match &mut outcome {
+        Outcome::Kept(entry) | Outcome::Reused(entry) | Outcome::Copied(entry)
+            if plan.properties == Properties::All =>
+        {
+            entry
+        }
+        _ => return Ok(outcome),
+    };
+    if entry.kind == FileKind::File && !access::ask(&plan.source, &object, &mut entry.headers).await? {
+        return Ok(Outcome::Vanished(object.key));
+    }
+    Ok(outcome)
+}
+
+async fn copy_one(plan: &FilesPlan, draft: &Draft, job: Job, events: &Events) -> Result<Outcome> {
     let Job { object, category, .. } = job;
     if object.kind == FileKind::File
         && plan.copies == Copies::Versions

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::capture::{SCRIPT, WINDOW, store_listing, store_script};
 use super::compare::{self, Groups, list_groups};
 use super::versions::version_of;
+use crate::bucket::access;
 use crate::bucket::folder::Folder;
 use crate::bucket::transfer::{self, Copied, Done, Target};
 use crate::bucket::{Bucket, Object, Reader, StoreOptions};
@@ -275,12 +276,14 @@ fn carried(mut entry: FileEntry, done: Done, (id, prefix): (&PointId, &str), to:
     let checksum = done.copy.checksum.clone().or(done.source.checksum);
     entry.copy = Some(Side { checksum, ..done.copy });
     entry.at = Some(at(id, done.key[prefix.len()..].to_owned()));
+    let beside = access::only(&entry.headers);
     // A bucket has them beside the bytes.
     entry.headers = match (to.is_folder(), done.headers.is_empty()) {
         (true, false) => done.headers,
         (true, true) => entry.headers,
         (false, _) => BTreeMap::new(),
     };
+    entry.headers.extend(beside);
     entry
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::capture::{FilesPlan, SCRIPT, Tally};
+use super::capture::{FilesPlan, Properties, SCRIPT, Tally};
 use super::decide::sort_out;
 use super::left::Left;
 use super::rules::Rules;
 use super::work::{Job, WorkReader};
 use crate::bucket::Reader;
+use crate::bucket::access::GRANTS;
 use crate::bucket::inventory::Inventory;
 use crate::bucket::sorted::Sorted;
 use crate::error::{Error, Result};
@@ -130,6 +131,10 @@ impl Foreseen {
         let Job { object, category, reuse } = job;
         if object.kind != FileKind::Folder {
             self.total.add(object.side.size);
+        }
+        if plan.properties == Properties::All && object.kind == FileKind::File {
+            let asked_before = reuse.as_ref().is_some_and(|earlier| earlier.headers.contains_key(GRANTS));
+            self.look_requests += if asked_before { 1 } else { 2 };
         }
         if let Some(earlier) = reuse {
             return *earlier_as(earlier, category);

@@ -16,6 +16,7 @@ use self::same::is_same;
 use self::surplus::{Mapping, Surplus};
 use super::rules::{Rules, Selection};
 use super::versions::{uncover, version_of};
+use crate::bucket::access::{self, GRANTS};
 use crate::bucket::sorted::{Sorted, Sorter};
 use crate::bucket::transfer::{self, Copied, Target};
 use crate::bucket::{Address, Object, Reader, StoreOptions, Writer};
@@ -181,7 +182,9 @@ async fn compare(
         match object {
             Some(object) if is_same(&entry, &object, ours.as_ref(), target).await? => {
                 planned.same.add(size);
-                if written.is_none() && may_lack_properties(point, &object, target) {
+                if written.is_none()
+                    && (entry.headers.contains_key(GRANTS) || may_lack_properties(point, &object, target))
+                {
                     work.push(&Job::Confirm(Box::new(entry)))?;
                 }
             }
@@ -233,8 +236,11 @@ pub async fn carry_out(
     {
         let mut done = stream::iter(jobs(&planned.work)?)
             .map(async |job| match job? {
-                Job::Put(entry) => put(point, &entry, &mapping, &writer, events).await.map(Some),
-                Job::Confirm(entry) => confirm(point, &entry, &mapping, &writer).await.map(|()| None),
+                Job::Put(entry) => {
+                    let object = put(point, &entry, &mapping, &writer, events).await?;
+                    given(&entry, &mapping, &writer, object).await.map(Some)
+                }
+                Job::Confirm(entry) => confirm(point, &entry, &mapping, &writer).await,
                 Job::Remove(_) => Ok(None),
             })
             .buffer_unordered(WINDOW);
@@ -379,11 +385,29 @@ fn may_lack_properties(point: &RecoveryPoint, object: &Object, target: &FilesTar
     later && !target.reader.is_folder() && object.kind == FileKind::File
 }
 
-/// Fails unless an object that is there already has the tags and metadata that it would have been put with.
-async fn confirm(point: &RecoveryPoint, entry: &FileEntry, mapping: &Mapping, writer: &Writer) -> Result<()> {
-    let Some((from, object)) = lies(point, entry)? else { return Ok(()) };
+/// Fails unless an object that is there already has the tags and metadata that it would have been put with. Answers what it is, if
+/// it had to be written over itself.
+async fn confirm(
+    point: &RecoveryPoint,
+    entry: &FileEntry,
+    mapping: &Mapping,
+    writer: &Writer,
+) -> Result<Option<Object>> {
+    let Some((from, object)) = lies(point, entry)? else { return Ok(None) };
     let target = as_it_was(entry, mapping.target(&entry.key));
-    transfer::confirm(&from, &object, writer.reader(), &target).await
+    transfer::confirm(&from, &object, writer.reader(), &target).await?;
+    let etag = access::give(writer, &target.key, &entry.headers, entry.source.class.as_deref()).await?;
+    let side = etag.map(|etag| Side { size: entry.source.size, etag: Some(etag), ..Side::default() });
+    Ok(side.map(|side| Object { key: entry.key.clone(), side, kind: FileKind::File }))
+}
+
+/// The object that was put back, with who may do what with it, where the point knows that.
+async fn given(entry: &FileEntry, mapping: &Mapping, writer: &Writer, object: Object) -> Result<Object> {
+    let etag = access::give(writer, &mapping.target(&entry.key), &entry.headers, entry.source.class.as_deref()).await?;
+    Ok(match etag {
+        Some(etag) => Object { side: Side { etag: Some(etag), ..object.side }, ..object },
+        None => object,
+    })
 }
 
 impl FilesPlanned {

@@ -17,7 +17,7 @@ use nexus_core::database::Database;
 use nexus_core::database::postgres::{Liberties, Surroundings};
 use nexus_core::error::Result;
 use nexus_core::event::Events;
-use nexus_core::files::capture::{FilesPlan, Vanished};
+use nexus_core::files::capture::{FilesPlan, Properties, Vanished};
 use nexus_core::files::restore::{Extra, FilesTarget};
 use nexus_core::files::rules::Selection;
 use nexus_core::local;
@@ -279,6 +279,7 @@ impl World {
                 },
                 copies: Copies::Incremental,
                 vanished: Vanished::Fail,
+                properties: Properties::Copied,
             }),
             records: Some(RecordsPlan { folder: Some(self.records()), in_vault: true, names: BTreeMap::new() }),
             kept_for: [(Part::Database, 86_400)].into(),

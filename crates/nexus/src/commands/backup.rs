@@ -176,6 +176,7 @@ async fn files_plan(run: &Run, address: &Address, database: Option<&Database>, c
         },
         copies: choices.copies.unwrap_or(rules.copies),
         vanished: choices.vanished,
+        properties: rules.properties,
     })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Run through `./test`, which starts the services.
 
+mod access;
 mod adopt;
 mod adopt_postgres;
 mod app;

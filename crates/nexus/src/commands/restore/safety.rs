@@ -2,7 +2,7 @@
 
 use nexus_core::backup::{BackupPlan, RecordsPlan, backup};
 use nexus_core::error::{Error, Result};
-use nexus_core::files::capture::{FilesPlan, Vanished};
+use nexus_core::files::capture::{FilesPlan, Properties, Vanished};
 use nexus_core::point::{Copies, FileRules, Part, PointId, SAFETY_LABEL};
 use nexus_core::restore::RestorePlan;
 
@@ -89,5 +89,7 @@ fn files_plan(plan: &RestorePlan, files: &FilesGoal) -> Result<FilesPlan> {
             categories: recorded.categories,
         }
     };
-    Ok(FilesPlan { source: files.reader.clone(), address, rules, copies, vanished: Vanished::default() })
+    let properties = plan.point.manifest().parts.files.as_ref().map(Properties::of).unwrap_or_default();
+    let properties = if files.reader.is_folder() { Properties::default() } else { properties };
+    Ok(FilesPlan { source: files.reader.clone(), address, rules, copies, vanished: Vanished::default(), properties })
 }
