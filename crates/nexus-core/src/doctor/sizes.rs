@@ -12,7 +12,7 @@ use crate::database::sqlite::Condition;
 use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::local::{Scratch, blocking};
-use crate::point::{Manifest, Part};
+use crate::point::{Manifest, Part, RecordTable};
 use crate::records::export::Export;
 use crate::records::now::export_now;
 use crate::vault::Vault;
@@ -77,11 +77,11 @@ pub(super) async fn sizes(
     if let Some((part, records, then)) = last {
         let grown = |bytes: u64| scaled(bytes, live, then);
         let summary = records.summary.as_ref().map_or(0, |summary| summary.bytes);
-        let bytes = records.tables.iter().map(|table| table.bytes).sum::<u64>() + summary;
+        let bytes = records.tables.iter().map(RecordTable::stored_bytes).sum::<u64>() + summary;
         sizes.copy = if file { live } else { grown(part.object.bytes) };
         sizes.records = grown(bytes);
         sizes.tables = records.tables.len() as u64;
-        sizes.record_puts = records.tables.iter().map(|table| upload::requests(grown(table.bytes))).sum();
+        sizes.record_puts = puts(&records.tables, &grown);
         sizes.basis = Some(Basis::LastPoint);
     } else if live <= TRIED {
         try_out(plan, database, &mut sizes, live, scratch, (clock, events)).await?;
@@ -99,6 +99,11 @@ pub(super) async fn sizes(
         sizes.copy = 0;
     }
     Ok(sizes)
+}
+
+/// Requests that store the files of tables, each of them grown.
+fn puts(tables: &[RecordTable], grown: &dyn Fn(u64) -> u64) -> u64 {
+    tables.iter().flat_map(RecordTable::files).map(|(_, hash)| upload::requests(grown(hash.bytes))).sum()
 }
 
 /// `bytes` times `now` over `then`, without running over.
@@ -156,9 +161,9 @@ async fn try_out(
     };
     let wait = plan.backup.lock_wait;
     let exported = export_now(database, export, wait, scratch, (clock, &Events::none())).await?;
-    sizes.records = exported.tables.iter().map(|table| table.bytes).sum::<u64>() + exported.summary.bytes;
+    sizes.records = exported.tables.iter().map(RecordTable::stored_bytes).sum::<u64>() + exported.summary.bytes;
     sizes.tables = exported.tables.len() as u64;
-    sizes.record_puts = exported.tables.iter().map(|table| upload::requests(table.bytes)).sum();
+    sizes.record_puts = puts(&exported.tables, &|bytes| bytes);
     std::fs::remove_dir_all(&folder)
         .map_err(|cause| Error::local(format!("cannot remove `{}`", folder.display()), cause))
 }

@@ -1,0 +1,81 @@
+//! One thing of a point, without restoring anything: a file, a record, the records that fit conditions, a record over time.
+//!
+//! Nothing is answered that was not held against a checksum of the point: a piece of a record file against its index's, a whole
+//! one against the manifest's. Where an index is no use the whole file is read.
+
+mod condition;
+pub mod file;
+pub mod find;
+pub mod history;
+mod indexed;
+pub mod key;
+pub mod record;
+mod source;
+
+pub use condition::Condition;
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::point::{Part, RecordTable};
+use crate::records::names::like;
+use crate::vault::RecoveryPoint;
+
+/// What an answer cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Cost {
+    /// Requests for pieces of records and indexes, or for whole ones.
+    pub requests: u64,
+    /// Bytes that came from the vault.
+    pub bytes: u64,
+    /// Bytes that were read on this machine.
+    pub local_bytes: u64,
+}
+
+impl Cost {
+    /// Adds what another answer cost.
+    pub fn add(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.bytes += other.bytes;
+        self.local_bytes += other.local_bytes;
+    }
+}
+
+/// The table of a point that goes by a name: its records' or its own in the database.
+///
+/// # Errors
+///
+/// [`Error::Missing`] for a point without records, [`Error::Usage`] when they expired, or with names that are like one that is not
+/// there.
+pub async fn table<'a>(point: &'a RecoveryPoint, name: &str) -> Result<&'a RecordTable> {
+    let Some(records) = &point.manifest().parts.records else {
+        return Err(Error::missing(format!("{} has no records", point.id())));
+    };
+    point.require_kept(&[Part::Records]).await?;
+    // A record name counts before a table's own: one table may be called what another's records go by.
+    let by_name = records.tables.iter().find(|table| table.name == name);
+    by_name.or_else(|| records.tables.iter().find(|table| table.table == name)).ok_or_else(|| {
+        let known = records.tables.iter().flat_map(|table| [table.name.as_str(), table.table.as_str()]);
+        let mut close = like(name, known);
+        close.dedup();
+        let hint = match (close.as_slice(), records.skipped.get(name)) {
+            (_, Some(reason)) => format!("the database has it, its rows are not among the records: {reason}"),
+            ([], None) => format!("nexus show {} lists its tables", point.id()),
+            (close, None) => format!("the records are of {}", close.join(", ")),
+        };
+        Error::usage_hint(format!("{} has no records of a table {name:?}", point.id()), hint)
+    })
+}
+
+/// Says that a table has no such column, with those that are like it.
+fn no_such_column(table: &RecordTable, name: &str) -> Error {
+    let known = crate::records::fields(table);
+    let close = like(name, known.iter().map(String::as_str));
+    let hint = if close.is_empty() {
+        let some: Vec<String> = known.iter().take(12).map(|name| format!("`{name}`")).collect();
+        format!("its columns are {}{}", some.join(", "), if known.len() > 12 { ", …" } else { "" })
+    } else {
+        format!("it has {}", close.join(", "))
+    };
+    Error::usage_hint(format!("the records of {} have no column {name:?}", table.name), hint)
+}
