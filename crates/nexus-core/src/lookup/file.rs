@@ -1,12 +1,13 @@
 //! One file of a point, fetched and held against what the listing knows of it before it is anybody's.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::listing::{FileEntry, FileKind, Place};
-use crate::local::Scratch;
+use crate::local::{self, Scratch};
 use crate::point::Part;
 use crate::records::names::like;
 use crate::vault::RecoveryPoint;
@@ -101,6 +102,46 @@ async fn fetch_into(point: &RecoveryPoint, entry: &FileEntry, to: &Path) -> Resu
             from,
         }),
         None => Err(Error::damaged(format!("the copy of {:?}, {from}, has other bytes than it had", entry.key))),
+    }
+}
+
+/// Fetches a file to a place where nothing lies yet; it is there whole, with its own bytes, or not at all.
+///
+/// # Errors
+///
+/// As [`fetch`]; [`Error::Usage`] when something lies there.
+pub async fn fetch_to(point: &RecoveryPoint, entry: &FileEntry, to: &Path, clock: &Clock) -> Result<Fetched> {
+    let taken = || {
+        Error::usage_hint(
+            format!("`{}` is there already", to.display()),
+            "name a file that is not there yet with --output, or remove it first",
+        )
+    };
+    if to.symlink_metadata().is_ok() {
+        return Err(taken());
+    }
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // It goes when this work is dropped, as after a signal.
+    let beside = Unfinished(folder.join(format!(".nexus-{}-unfinished", clock.nonce())));
+    let fetched = fetch(point, entry, &beside.0).await?;
+    match std::fs::hard_link(&beside.0, to) {
+        Ok(()) => {}
+        Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => return Err(taken()),
+        // Some file systems have no links; then only a name that was free a moment ago can be asked for.
+        Err(_) => std::fs::rename(&beside.0, to)
+            .map_err(|cause| Error::local(format!("cannot write `{}`", to.display()), cause))?,
+    }
+    local::sync_folder(folder)?;
+    Ok(fetched)
+}
+
+/// A file that goes away again.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // After it was renamed there is none.
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::key::wanted;
 use super::record::record;
-use super::{Cost, table};
+use super::{Cost, LeftOut, points, table};
 use crate::database::source::Pairs;
 use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::local::Scratch;
 use crate::point::PointId;
-use crate::vault::{RecoveryPoint, Standing, Vault};
+use crate::vault::{RecoveryPoint, Vault};
 
 /// Points that are looked at at once.
 const AT_ONCE: usize = 8;
@@ -47,7 +48,7 @@ pub struct State {
 }
 
 /// A point, and the moment that its records show.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Seen {
     /// The point.
     pub point: PointId,
@@ -66,17 +67,6 @@ pub struct Change {
     pub after: Option<String>,
 }
 
-/// A point in which the record could not be looked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftOut {
-    /// The point.
-    pub point: PointId,
-    /// Why.
-    pub reason: String,
-    /// True for damage: what the point would have said is not known.
-    pub damaged: bool,
-}
-
 /// Looks for a record in every point of the vault, some at once.
 ///
 /// # Errors
@@ -89,18 +79,8 @@ pub async fn history(
     scratch: &Scratch,
     events: &Events,
 ) -> Result<History> {
-    let mut history = History::default();
-    let mut points = Vec::new();
-    for state in vault.points().await?.into_iter().rev() {
-        match &state.standing {
-            Standing::Committed(manifest) => points.push(vault.point_of(manifest, state.journal.clone())),
-            Standing::Unreadable(reason) => {
-                history.left_out.push(LeftOut { point: state.id, reason: reason.clone(), damaged: true });
-            }
-            Standing::Unfinished(_) | Standing::Abandoned(_) => {}
-        }
-    }
-    points.sort_by_key(|point| point.manifest().instant);
+    let (points, left_out) = points(vault).await?;
+    let mut history = History { left_out, ..History::default() };
     let looked = stream::iter(&points).map(async |point| (point, look(point, name, words, scratch, events).await));
     let mut looked = std::pin::pin!(looked.buffered(AT_ONCE));
     let mut refused = None;
@@ -112,14 +92,12 @@ pub async fn history(
                 history.add(point, found.0);
             }
             Err(error) => {
-                let damaged = matches!(error, Error::Damaged { .. } | Error::Newer { .. });
-                if !damaged && !matches!(error, Error::Usage { .. } | Error::Missing { .. }) {
-                    return Err(error);
+                let Some(left) = LeftOut::of(point.id(), &error) else { return Err(error) };
+                history.left_out.push(left);
+                // When no point can answer, a question that is wrong matters more than a point without records.
+                if matches!(error, Error::Usage { .. }) || refused.is_none() {
+                    refused = Some(error);
                 }
-                let reason = crate::error::chain(&error);
-                history.left_out.push(LeftOut { point: point.id().clone(), reason, damaged });
-                // The newest one's words are told when no point can answer.
-                refused = Some(error);
             }
         }
     }

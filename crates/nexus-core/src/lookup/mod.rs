@@ -17,9 +17,9 @@ pub use condition::Condition;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::point::{Part, RecordTable};
+use crate::point::{Part, PointId, RecordTable};
 use crate::records::names::like;
-use crate::vault::RecoveryPoint;
+use crate::vault::{RecoveryPoint, Standing, Vault};
 
 /// What an answer cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -39,6 +39,44 @@ impl Cost {
         self.bytes += other.bytes;
         self.local_bytes += other.local_bytes;
     }
+}
+
+/// A point that could not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// The point.
+    pub point: PointId,
+    /// Why.
+    pub reason: String,
+    /// True for damage: what the point would have said is not known.
+    pub damaged: bool,
+}
+
+impl LeftOut {
+    /// A point that failed to answer; none for a failure that is not the point's.
+    pub fn of(point: &PointId, error: &Error) -> Option<Self> {
+        let damaged = matches!(error, Error::Damaged { .. } | Error::Newer { .. });
+        let its_own = damaged || matches!(error, Error::Usage { .. } | Error::Missing { .. });
+        its_own.then(|| Self { point: point.clone(), reason: crate::error::chain(error), damaged })
+    }
+}
+
+/// All committed points, the oldest instant first, and those of which that cannot be said.
+///
+/// # Errors
+///
+/// What the vault could not be read for.
+pub async fn points(vault: &Vault) -> Result<(Vec<RecoveryPoint>, Vec<LeftOut>)> {
+    let (mut points, mut left_out) = (Vec::new(), Vec::new());
+    for state in vault.points().await? {
+        match state.standing {
+            Standing::Committed(manifest) => points.push(vault.point_of(&manifest, state.journal)),
+            Standing::Unreadable(reason) => left_out.push(LeftOut { point: state.id, reason, damaged: true }),
+            Standing::Unfinished(_) | Standing::Abandoned(_) => {}
+        }
+    }
+    points.sort_by_key(|point| point.manifest().instant);
+    Ok((points, left_out))
 }
 
 /// The table of a point that goes by a name: its records' or its own in the database.

@@ -7,7 +7,7 @@ use super::find::{Take, search};
 use super::indexed::{Led, look_up};
 use super::key::{Key, Wanted};
 use super::source::{Pieces, Source};
-use crate::database::source::RecordFile;
+use crate::database::source::{Pairs, RecordFile};
 use crate::database::sqlite::ROWID_FIELD;
 use crate::error::{Error, Result};
 use crate::event::Events;
@@ -108,6 +108,12 @@ async fn by_key(source: &mut Source<'_>, key: &Key, events: &Events) -> Result<V
         Ok(found)
     })
     .await
+}
+
+/// The fields of a record in their order, each value as it is written; none of what is no record.
+pub fn fields(record: &str) -> Vec<(String, String)> {
+    let pairs = serde_json::from_str::<Pairs<'_>>(record).map(|pairs| pairs.0).unwrap_or_default();
+    pairs.into_iter().map(|(name, value)| (name.into_owned(), value.get().to_owned())).collect()
 }
 
 /// The first two records that fit: more than one is one too many.

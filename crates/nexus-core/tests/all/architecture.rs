@@ -65,7 +65,10 @@ const ARROWS: [(&str, &[&str]); 24] = [
             "verify::hash_local",
         ],
     ),
-    ("lookup", &["bucket", "database", "error", "event", "listing", "local", "point", "records", "vault", "verify"]),
+    (
+        "lookup",
+        &["bucket", "clock", "database", "error", "event", "listing", "local", "point", "records", "vault", "verify"],
+    ),
     (
         "rehearse",
         &["bucket", "changes", "clock", "database", "error", "event", "files", "local", "point", "records", "vault"],

@@ -22,6 +22,7 @@ mod holder;
 mod hooks;
 mod keys;
 mod kills;
+mod lookup;
 mod postgres;
 mod postgres_backup;
 mod postgres_restore;
