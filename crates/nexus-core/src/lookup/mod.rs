@@ -3,6 +3,7 @@
 //! Nothing is answered that was not held against a checksum of the point: a piece of a record file against its index's, a whole
 //! one against the manifest's. Where an index is no use the whole file is read.
 
+pub mod beside;
 mod condition;
 pub mod file;
 pub mod find;

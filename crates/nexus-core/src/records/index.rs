@@ -25,6 +25,8 @@ use crate::point::{FileHash, RecordTable, hexadecimal};
 
 /// A record file of at most so many bytes has no index: it is read whole.
 pub(crate) const READ_WHOLE: u64 = 64 * 1024;
+/// What a row takes in it, bytes.
+pub(crate) const ENTRY: u64 = 8;
 /// The checksum at a page's end, bytes.
 const CHECK: u64 = 8;
 
@@ -40,7 +42,7 @@ pub(crate) enum Kind {
 impl Kind {
     const fn width(self) -> u64 {
         match self {
-            Self::Entries => 8,
+            Self::Entries => ENTRY,
             Self::Blocks => 16,
         }
     }

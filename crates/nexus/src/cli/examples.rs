@@ -244,6 +244,7 @@ Examples:
   nexus history patients 42
   nexus history patients 42 --json | jq '.states[] | [.first.point, .changes[].column]'
   nexus history visits patient=42,day=2025-11-15
+  nexus history documents 7 --files                 with the size and ETag of the file that it names, then and now
 
 Every point that has records is looked at, safety points included. A state is told once for all points in a row that show it.
 

@@ -64,6 +64,9 @@ pub struct HistoryArgs {
     /// The record's key: 42, id=42, or a=1,b=2 for a key of several columns, or one word for each column
     #[arg(value_name = "KEY", required = true, allow_negative_numbers = true)]
     pub pk: Vec<String>,
+    /// Also the files that it names: texts of it that are keys of files, as the points of each state have them
+    #[arg(long)]
+    pub files: bool,
     #[command(flatten)]
     pub vault: VaultArgs,
     #[command(flatten)]

@@ -1,6 +1,7 @@
 //! `history`: one record over all points.
 
 use nexus_core::error::{Error, Result};
+use nexus_core::lookup::beside::{FileBeside, files};
 use nexus_core::lookup::history::{Change, History, Seen, State, history};
 use nexus_core::lookup::{Cost, LeftOut};
 use serde::Serialize;
@@ -12,7 +13,7 @@ use crate::cli::HistoryArgs;
 use crate::failure::Outcome;
 use crate::page::{Cell, Page, Style};
 use crate::run::Run;
-use crate::wording::{counted, moment};
+use crate::wording::{counted, moment, size};
 
 /// A record over time, for programs.
 #[derive(Debug, Serialize)]
@@ -35,6 +36,9 @@ struct ShownState<'a> {
     /// `null` when it was gone.
     record: Option<Box<RawValue>>,
     changes: Vec<ShownChange<'a>>,
+    /// Absent unless they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<&'a [FileBeside]>,
 }
 
 /// A column that changed.
@@ -53,7 +57,11 @@ pub async fn run(run: &Run, args: &HistoryArgs) -> Result<Outcome> {
     let vault = run.vault().await?;
     let history = history(&vault, (&args.table, &args.pk), &run.scratch, &run.events).await?;
     let told = format!("{} of {}", args.pk.join(","), args.table);
-    run.terminal.answer(&page(&history, &told), &value(&history, args)?);
+    let mut beside = Vec::new();
+    for state in history.states.iter().filter(|_| args.files) {
+        beside.push(files(&vault, state, &run.scratch).await?);
+    }
+    run.terminal.answer(&page(&history, &beside, &told), &value(&history, &beside, args)?);
     if history.states.is_empty() {
         run.terminal.warn(&format!("no point has a record {told}"));
     }
@@ -63,17 +71,18 @@ pub async fn run(run: &Run, args: &HistoryArgs) -> Result<Outcome> {
     Ok(Outcome::of(!history.states.is_empty() && !damaged))
 }
 
-fn value<'a>(history: &'a History, args: &'a HistoryArgs) -> Result<Shown<'a>> {
+fn value<'a>(history: &'a History, beside: &'a [Vec<FileBeside>], args: &'a HistoryArgs) -> Result<Shown<'a>> {
     let raw = |text: &Option<String>| text.clone().map(RawValue::from_string).transpose();
     let change = |change: &'a Change| {
         Ok(ShownChange { column: &change.column, before: raw(&change.before)?, after: raw(&change.after)? })
     };
-    let state = |state: &'a State| {
+    let state = |(at, state): (usize, &'a State)| {
         Ok::<_, serde_json::Error>(ShownState {
             first: &state.first,
             last: &state.last,
             points: state.points,
             record: raw(&state.record)?,
+            files: beside.get(at).map(Vec::as_slice),
             changes: state.changes.iter().map(change).collect::<std::result::Result<_, serde_json::Error>>()?,
         })
     };
@@ -82,18 +91,18 @@ fn value<'a>(history: &'a History, args: &'a HistoryArgs) -> Result<Shown<'a>> {
     Ok(Shown {
         table: &args.table,
         key: &args.pk,
-        states: history.states.iter().map(state).collect::<std::result::Result<_, _>>().map_err(no_json)?,
+        states: history.states.iter().enumerate().map(state).collect::<std::result::Result<_, _>>().map_err(no_json)?,
         points: history.points,
         left_out: &history.left_out,
         cost: history.cost,
     })
 }
 
-fn page(history: &History, told: &str) -> Page {
+fn page(history: &History, beside: &[Vec<FileBeside>], told: &str) -> Page {
     let mut page = Page::new();
     page.heading(format!("{told}, over {}", counted(history.points, "point")));
     let mut was_there = false;
-    for state in &history.states {
+    for (at, state) in history.states.iter().enumerate() {
         page.line(span(state));
         match &state.record {
             None => page.line(Cell::styled("  gone", Style::Bad)),
@@ -110,6 +119,12 @@ fn page(history: &History, told: &str) -> Page {
                     page.row([format!("  {}", change.column).into(), format!("{before} → {after}").into()]);
                 }
             }
+        }
+        for file in beside.get(at).into_iter().flatten() {
+            let etag = file.etag.as_deref().map(|etag| format!(", ETag {etag}")).unwrap_or_default();
+            let modified = file.modified.map(|at| format!(", of {}", moment(at))).unwrap_or_default();
+            let what = format!("{}{etag}{modified}, in {}", size(file.bytes), file.point);
+            page.row([format!("  {}: file", file.column).into(), format!("{}, {what}", file.key).into()]);
         }
         was_there = state.record.is_some();
     }

@@ -185,13 +185,24 @@ async fn a_record_over_all_points_shows_what_changed_when() {
     assert_eq!(told["left_out"].as_array().map(Vec::len), Some(1), "{told}");
     let ranged = service.log().iter().filter(|line| line.contains("/records/")).count();
     assert!(ranged <= 12, "{ranged}: {told}");
+    // The files that a record names, as they were then.
+    app.sql("INSERT INTO document VALUES (60000, 'images/a.jpg', 'one with a file')");
+    let first = app.back_up(&[]);
+    app.put("images/a.jpg", b"another picture by now").await;
+    let last = app.back_up(&[]);
+    let told = app.run(&["history", "document", "60000", "--files", "--json"]).ends_with(0).json();
+    let files = told["states"][0]["files"].as_array().expect("files");
+    let seen: Vec<_> = files.iter().map(|file| (&file["point"], &file["bytes"], &file["column"])).collect();
+    let column = Value::from("file");
+    let (old, new) = ((Value::from(first), Value::from(9)), (Value::from(last), Value::from(22)));
+    assert_eq!(seen, [(&old.0, &old.1, &column), (&new.0, &new.1, &column)], "{told}");
     let shown = app.run(&["history", "document", "40000"]).ends_with(0);
     assert!(shown.out.contains("title  the title of document 40000 → another"), "{}", shown.out);
     app.run(&["history", "document", "0"]).ends_with(1).says("no point has a record");
     app.run(&["history", "docment", "1"]).refuses(2, "no records of a table");
     app.put(&format!("backup/{}/records/document.json", ids[1]), b"[\n]\n").await;
     let told = app.run(&["history", "document", "40000", "--json"]).ends_with(1).says("was left out").json();
-    assert_eq!((told["states"].as_array().map(Vec::len), &told["points"]), (Some(3), &Value::from(3)), "{told}");
+    assert_eq!((told["states"].as_array().map(Vec::len), &told["points"]), (Some(3), &Value::from(5)), "{told}");
 }
 
 #[tokio::test]
