@@ -87,7 +87,7 @@ class Bench:
     def theirs(self, kind, bucket, keys, test):
         copy = f"{self.aws} s3 cp --quiet --endpoint-url {self.storage.url} s3://{bucket}"
         script = "; ".join(f"{copy}/{key} - | jq -c {shlex.quote(f'.[] | select({test})')}" for key in keys)
-        printed = self.turns.measure(kind, "aws", 1, ["bash", "-ec", f"set -o pipefail; {script}"])
+        printed = self.turns.measure(kind, "aws", 1, [shutil.which("bash"), "-ec", f"set -o pipefail; {script}"])
         return [json.loads(line) for line in printed.splitlines()]
 
     def rounds(self, ways):
