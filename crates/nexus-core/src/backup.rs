@@ -19,8 +19,8 @@ use crate::files::capture::{self, Earlier, FilesCapture, FilesPlan, SeenCopies};
 use crate::files::moment;
 use crate::local::{self, Given, Scratch};
 use crate::point::{
-    Copies, DatabaseKind, DatabasePart, FORMAT, Finding, FindingKind, Label, Manifest, Part, Parts, PointId,
-    RecordsPart, StoredObject,
+    Copies, DatabaseKind, DatabasePart, FORMAT, FileHash, Finding, FindingKind, Label, Manifest, Part, Parts, PointId,
+    RecordTable, RecordsPart, StoredObject,
 };
 use crate::records::export::{RecordsExport, SUMMARY_FILE};
 use crate::vault::draft::Draft;
@@ -417,17 +417,19 @@ async fn store_records(
     (folder, given): (&Path, Given),
     events: &Events,
 ) -> Result<()> {
-    let file = |name: &str, bytes, sha256: &str| {
-        (folder.join(name), StoredObject { key: layout::record(draft.id(), name), bytes, sha256: sha256.to_owned() })
+    let file = |(name, hash): (String, FileHash)| {
+        let key = layout::record(draft.id(), &name);
+        (folder.join(name), StoredObject { key, bytes: hash.bytes, sha256: hash.sha256 })
     };
-    let tables = exported.tables.iter().map(|table| file(&table.file, table.bytes, &table.sha256));
-    let summary = file(SUMMARY_FILE, exported.summary.bytes, &exported.summary.sha256);
+    let tables = exported.tables.iter().flat_map(RecordTable::files).map(file);
+    let summary = file((SUMMARY_FILE.to_owned(), exported.summary.clone()));
     let files: Vec<_> = tables.chain([summary]).collect();
     let bytes = files.iter().map(|(_, object)| object.bytes).sum();
     events.started(Stage::UploadRecords, Some(files.len() as u64), Some(bytes));
     stream::iter(files)
         .map(async |(path, object)| {
-            draft.add_file(object, (&path, given), "application/json", Stage::UploadRecords, events).await
+            let kind = layout::content_type(&object.key);
+            draft.add_file(object, (&path, given), kind, Stage::UploadRecords, events).await
         })
         .buffer_unordered(AT_ONCE)
         .try_for_each(|_| future::ready(Ok(())))

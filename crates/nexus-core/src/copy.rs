@@ -17,14 +17,13 @@ use crate::files::carry;
 use crate::files::rules::Rules;
 use crate::local::{Given, Scratch};
 use crate::point::{
-    CopyOf, Count, DatabaseKind, DatabasePart, FORMAT, JournalEvent, Manifest, PINNED_LABEL, Part, Parts, RecordsPart,
-    StoredObject, Verdict,
+    CopyOf, Count, DatabaseKind, DatabasePart, FORMAT, JournalEvent, Manifest, PINNED_LABEL, Part, Parts, RecordTable,
+    RecordsPart, StoredObject, Verdict,
 };
-use crate::records::export::SUMMARY_FILE;
 use crate::vault::draft::Draft;
 use crate::vault::journal::Journal;
 use crate::vault::{RecoveryPoint, SOFTWARE, Standing, Vault, layout};
-use crate::verify::{self, LocalRecords, Verified, VerifyRequest, hash_local};
+use crate::verify::{self, LocalRecords, Verified, VerifyRequest, hash_local, record_files};
 
 /// What the hold in the point's journal says.
 const COPY: &str = "copy";
@@ -144,7 +143,7 @@ pub async fn plan(point: RecoveryPoint, to: &Vault, request: CopyRequest) -> Res
     let files = manifest.parts.files.as_ref().filter(|_| of(Part::Files)).map(|files| files.total).unwrap_or_default();
     let database = manifest.parts.database.as_ref().filter(|_| of(Part::Database)).map_or(0, |part| part.object.bytes);
     let records = manifest.parts.records.as_ref().filter(|_| of(Part::Records));
-    let records: u64 = records.map_or(0, |part| part.tables.iter().map(|table| table.bytes).sum());
+    let records: u64 = records.map_or(0, |part| part.tables.iter().map(RecordTable::stored_bytes).sum());
     Ok(CopyPlan {
         parts,
         left,
@@ -435,25 +434,19 @@ async fn records(
     (clock, events): (&Clock, &Events),
 ) -> Result<RecordsPart> {
     let stage = Stage::UploadRecords;
-    let files: Vec<(&str, StoredObject)> = part
-        .tables
-        .iter()
-        .map(|table| (table.file.as_str(), table.bytes, table.sha256.as_str()))
-        .chain(part.summary.iter().map(|summary| (SUMMARY_FILE, summary.bytes, summary.sha256.as_str())))
-        .map(|(file, bytes, sha256)| {
-            (file, StoredObject { key: layout::record(plan.point.id(), file), bytes, sha256: sha256.to_owned() })
-        })
+    let files: Vec<(String, StoredObject)> = record_files(&plan.point, part)
+        .map(|object| (object.key.rsplit('/').next().unwrap_or(&object.key).to_owned(), object))
         .collect();
     events.started(stage, Some(files.len() as u64), Some(files.iter().map(|(_, object)| object.bytes).sum()));
     for (file, object) in files {
-        let key = layout::record(draft.id(), file);
+        let key = layout::record(draft.id(), &file);
         draft.require_lively(clock)?;
         if part.in_vault {
-            let options = stored_as(draft, None, "application/json");
+            let options = stored_as(draft, None, layout::content_type(&file));
             carry::object(&plan.point, &object, draft, (key, options), (stage, events)).await?;
         } else {
             let local = part.folder.as_deref().unwrap_or_default();
-            local_record(plan, draft, (Path::new(local), file), StoredObject { key, ..object }, events).await?;
+            local_record(plan, draft, (Path::new(local), &file), StoredObject { key, ..object }, events).await?;
         }
     }
     events.ended(stage);
@@ -480,7 +473,8 @@ async fn local_record(
             format!("run it where the records lie, or copy the rest: {}", without_records(&plan.parts)),
         ));
     }
-    let stored = draft.add_file(object, (&path, Given::Copied), "application/json", Stage::UploadRecords, events).await;
+    let kind = layout::content_type(file);
+    let stored = draft.add_file(object, (&path, Given::Copied), kind, Stage::UploadRecords, events).await;
     match stored {
         // An earlier run of this copy has stored it; that it is what it should be is seen when the copy is proven.
         Ok(_) | Err(Error::Exists { .. }) => Ok(()),

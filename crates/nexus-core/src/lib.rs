@@ -23,6 +23,9 @@ pub mod records;
 // What changed between two states of them.
 pub mod changes;
 
+// What is read of a point without restoring it.
+pub mod lookup;
+
 // The verbs.
 pub mod adopt;
 pub mod backup;

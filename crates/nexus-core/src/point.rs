@@ -716,6 +716,10 @@ pub struct RecordTable {
     pub bytes: u64,
     /// SHA-256, hexadecimal.
     pub sha256: String,
+    /// The index beside the file, named as the file but for its ending `.index`: small files, those of tables without a key
+    /// and those that were written before there were indexes have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<FileHash>,
     /// The columns in the order of the records' fields.
     pub columns: Vec<RecordColumn>,
     /// The columns the rows are ordered by; empty: by rowid.
@@ -729,6 +733,27 @@ pub struct RecordTable {
     /// The last value that the sequence of a column gave out, by column.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sequences: BTreeMap<String, i64>,
+}
+
+/// How the name of an index ends.
+pub(crate) const INDEX_ENDING: &str = ".index";
+
+impl RecordTable {
+    /// The name of the index beside the file.
+    pub fn index_file(&self) -> String {
+        format!("{}{INDEX_ENDING}", self.file.strip_suffix(".json").unwrap_or(&self.file))
+    }
+
+    /// The files of the table, each with its bytes and SHA-256: the records, then their index where there is one.
+    pub fn files(&self) -> impl Iterator<Item = (String, FileHash)> {
+        let records = (self.file.clone(), FileHash { bytes: self.bytes, sha256: self.sha256.clone() });
+        [records].into_iter().chain(self.index.clone().map(|index| (self.index_file(), index)))
+    }
+
+    /// Bytes of its files together.
+    pub fn stored_bytes(&self) -> u64 {
+        self.bytes + self.index.as_ref().map_or(0, |index| index.bytes)
+    }
 }
 
 /// One column of a table.

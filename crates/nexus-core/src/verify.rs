@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use serde::Serialize;
 
+use crate::bucket::hashes::Hashes;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
@@ -16,7 +18,7 @@ use crate::listing::{FileEntry, Place, is_md5_shaped};
 use crate::local::Scratch;
 use crate::point::{
     Claim, DatabaseKind, DatabasePart, Depth, FileHash, FilesPart, Finding, FindingKind, JournalEvent, Part, Proof,
-    RecordsPart, StoredObject, Verdict, parse,
+    RecordTable, RecordsPart, StoredObject, Verdict, parse,
 };
 use crate::records::export::SUMMARY_FILE;
 use crate::vault::{RecoveryPoint, layout};
@@ -540,40 +542,66 @@ pub(crate) async fn content(
         return Ok((0, finding(FindingKind::Missing, format!("its copy {key} is not there"))));
     };
     events.advanced(stage, 1, hashes.hash.bytes);
+    let same = sameness(point, entry, &hashes).await?;
+    let wrong = || finding(FindingKind::Changed, format!("its copy {key} has other bytes than it had"));
+    Ok((hashes.hash.bytes, if same.is_some() { None } else { wrong() }))
+}
+
+/// By what the bytes of a copy were found to be those that the file had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sameness {
+    /// A checksum of them.
+    Checksum,
+    /// An ETag that is their MD5.
+    Etag,
+    /// Their number alone: nothing else is known of them.
+    Size,
+}
+
+/// Holds the bytes of a copy against all that is known of the file; none when they are other ones.
+pub(crate) async fn sameness(point: &RecoveryPoint, entry: &FileEntry, hashes: &Hashes) -> Result<Option<Sameness>> {
     let copy = entry.copy.as_ref();
     let sides = [copy, Some(&entry.source)].into_iter().flatten();
     let as_recorded = sides.filter_map(|side| hashes.have(side.checksum.as_deref()?)).reduce(|one, other| one && other);
     let etag = copy.and_then(|copy| copy.etag.as_deref()).filter(|etag| is_md5_shaped(etag));
     // An MD5-shaped ETag counts only when the original had the same: an encrypting service's is a random number.
     let etag = etag.filter(|_| entry.proof == Some(crate::listing::ProofKind::Etag));
-    let wrong = hashes.hash.bytes != entry.source.size
-        || as_recorded == Some(false)
-        || (as_recorded.is_none() && etag.is_some_and(|etag| etag != hashes.md5));
+    let as_etag = etag.map(|etag| etag == hashes.md5);
+    if hashes.hash.bytes != entry.source.size || as_recorded.or(as_etag) == Some(false) {
+        return Ok(None);
+    }
     // Of a version its ETag may be the MD5, or a random number; then the service's own checksum is the measure.
-    let wrong = wrong
-        || match &entry.at {
-            Some(Place::Version { id }) if entry.source.etag.as_deref() != Some(hashes.md5.as_str()) => {
-                let kept = point.source()?.checksum_of_version(&entry.key, id).await?;
-                kept.and_then(|checksum| hashes.have(&checksum)) == Some(false)
-            }
-            _ => false,
-        };
-    let found =
-        if wrong { finding(FindingKind::Changed, format!("its copy {key} has other bytes than it had")) } else { None };
-    Ok((hashes.hash.bytes, found))
+    let as_version = match &entry.at {
+        Some(Place::Version { .. }) if entry.source.etag.as_deref() == Some(hashes.md5.as_str()) => {
+            return Ok(Some(if as_recorded.is_some() { Sameness::Checksum } else { Sameness::Etag }));
+        }
+        Some(Place::Version { id }) => {
+            let kept = point.source()?.checksum_of_version(&entry.key, id).await?;
+            kept.and_then(|checksum| hashes.have(&checksum))
+        }
+        _ => None,
+    };
+    Ok(match (as_recorded.or(as_version), as_etag) {
+        _ if as_version == Some(false) => None,
+        (Some(_), _) => Some(Sameness::Checksum),
+        (None, Some(_)) => Some(Sameness::Etag),
+        (None, None) => Some(Sameness::Size),
+    })
 }
 
+/// The files of a point's records: of each table the records and, where there is one, their index; then the summary.
 pub(crate) fn record_files<'a>(
     point: &'a RecoveryPoint,
     records: &'a RecordsPart,
 ) -> impl Iterator<Item = StoredObject> + use<'a> {
-    let object = |file: &str, bytes, sha256: &str| StoredObject {
+    let object = |file: &str, hash: FileHash| StoredObject {
         key: layout::record(point.id(), file),
-        bytes,
-        sha256: sha256.to_owned(),
+        bytes: hash.bytes,
+        sha256: hash.sha256,
     };
-    let tables = records.tables.iter().map(move |table| object(&table.file, table.bytes, &table.sha256));
-    let summary = records.summary.iter().map(move |summary| object(SUMMARY_FILE, summary.bytes, &summary.sha256));
+    let tables = records.tables.iter().flat_map(RecordTable::files).map(move |(file, hash)| object(&file, hash));
+    let summary = records.summary.iter().map(move |summary| object(SUMMARY_FILE, summary.clone()));
     tables.chain(summary)
 }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::doc_markdown, reason = "doc comments on flags are help texts, printed as they are")]
 
 mod examples;
+mod lookup;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -17,6 +18,8 @@ use examples::{
     GUARD_AFTER, INIT_AFTER, LIST_AFTER, LONG_ABOUT, MAN_AFTER, PIN_AFTER, POINT_HELP, PRUNE_AFTER, REHEARSE_AFTER,
     RESTORE_AFTER, SHOW_AFTER, VERIFY_AFTER,
 };
+
+pub use lookup::{FindArgs, GetArgs, HistoryArgs};
 
 use crate::config::KeptFor;
 use crate::failure::GUARD;
@@ -52,6 +55,12 @@ pub enum Verb {
     Drill(DrillArgs),
     /// Bring a recovery point back
     Restore(RestoreArgs),
+    /// Get one file of a recovery point, or one record by its key, without restoring anything
+    Get(GetArgs),
+    /// Find the records of a recovery point that fit conditions, or those of all points
+    Find(FindArgs),
+    /// Show one record over all recovery points: each of its states, and what changed between
+    History(HistoryArgs),
     /// Make a recovery point, and run a command only if it is proven
     Guard(GuardArgs),
     /// Run a command on a recovery point restored into scratch, and show what it would change
@@ -85,6 +94,9 @@ impl Verb {
             Self::Verify(_) => "verify",
             Self::Drill(_) => "drill",
             Self::Restore(_) => "restore",
+            Self::Get(_) => "get",
+            Self::Find(_) => "find",
+            Self::History(_) => "history",
             Self::Rehearse(_) => "rehearse",
             Self::Guard(_) => GUARD,
             Self::Adopt(_) => "adopt",
@@ -123,6 +135,9 @@ impl Verb {
             Self::Verify(args) => args.output.clone(),
             Self::Drill(args) => args.output.clone(),
             Self::Restore(args) => args.output.clone(),
+            Self::Get(args) => args.output.clone(),
+            Self::Find(args) => args.output.clone(),
+            Self::History(args) => args.output.clone(),
             Self::Rehearse(args) => args.output.clone(),
             Self::Adopt(args) => args.output.clone(),
             Self::Copy(args) => args.output.clone(),

@@ -5,8 +5,10 @@
 mod log;
 mod progress;
 
+use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -52,6 +54,7 @@ enum Answers {
 #[expect(clippy::struct_excessive_bools, reason = "each is a claim of its own about a stream")]
 #[derive(Debug, Clone, Copy)]
 struct Looks {
+    out: bool,
     colour_out: bool,
     colour_err: bool,
     draws: bool,
@@ -63,6 +66,7 @@ impl Looks {
     fn of_this_process(no_colour: bool) -> Self {
         let (out, err) = (io::stdout().is_terminal(), io::stderr().is_terminal());
         Self {
+            out,
             colour_out: out && !no_colour,
             colour_err: err && !no_colour,
             draws: err,
@@ -158,6 +162,30 @@ impl Terminal {
                 self.lose(STDOUT, cause);
             }
         });
+    }
+
+    /// Prints a line of data: as it is for a program, and with what would move the cursor spelled out on a terminal.
+    pub fn line(&self, text: &str) {
+        if self.0.looks.out { self.raw(&format!("{}\n", escaped(text))) } else { self.raw(&format!("{text}\n")) }
+    }
+
+    /// True when stdout is a terminal, where the content of a file has no place.
+    pub fn shows_stdout(&self) -> bool {
+        self.0.looks.out
+    }
+
+    /// Copies a file to stdout, byte for byte.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Local`] when it cannot be read, or stdout takes no more: then not all of it arrived.
+    pub fn copy(&self, from: &Path) -> Result<()> {
+        self.clear();
+        let mut out = io::stdout().lock();
+        let mut file = File::open(from).map_err(|cause| Error::local("cannot read what was fetched", cause))?;
+        io::copy(&mut file, &mut out)
+            .and_then(|_| out.flush())
+            .map_err(|cause| Error::local("cannot write all of it to stdout", cause))
     }
 
     /// Prints a page on stderr: what a person reads beside the answer.

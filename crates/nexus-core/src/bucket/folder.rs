@@ -190,7 +190,7 @@ impl Folder {
         }
     }
 
-    fn open(&self, key: &str) -> Result<Option<File>> {
+    pub(super) fn open(&self, key: &str) -> Result<Option<File>> {
         let Some(path) = relative(key) else { return Ok(None) };
         let dir = match self.dir() {
             Ok(dir) => dir,

@@ -66,6 +66,20 @@ impl Hasher {
     }
 }
 
+/// All that a file on this machine may be told by.
+pub(crate) fn of_file(path: &std::path::Path) -> crate::error::Result<Hashes> {
+    let failed = |cause| crate::error::Error::local(format!("cannot read `{}`", path.display()), cause);
+    let mut file = std::fs::File::open(path).map_err(failed)?;
+    let mut hasher = Hasher::new();
+    let mut chunk = vec![0; 256 * 1024];
+    loop {
+        match std::io::Read::read(&mut file, &mut chunk).map_err(failed)? {
+            0 => return Ok(hasher.finish()),
+            count => hasher.update(&chunk[..count]),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,6 +22,7 @@ pub(crate) mod packed;
 mod part_copy;
 pub mod probe;
 pub mod questions;
+pub(crate) mod ranges;
 mod removal;
 pub mod s3;
 pub mod sorted;

@@ -529,7 +529,7 @@ pub(crate) fn stored(etag: Option<&str>) -> std::result::Result<String, Failure>
 }
 
 /// Fails when an answer ended before its announced length.
-fn whole(expected: Option<i64>, got: u64) -> std::result::Result<(), Failure> {
+pub(super) fn whole(expected: Option<i64>, got: u64) -> std::result::Result<(), Failure> {
     match expected {
         Some(length) if u64::try_from(length) != Ok(got) => {
             Err(Failure::transient(format!("the answer ended after {got} of {length} bytes")))

@@ -11,6 +11,7 @@ use crate::database::source::RecordFile;
 use crate::database::sqlite::ROWID_FIELD;
 use crate::error::{Error, Result};
 use crate::point::{RecordColumn, RecordTable};
+use crate::records;
 
 /// The most characters that are shown of a record or a key.
 const SHOWN: usize = 300;
@@ -245,7 +246,7 @@ fn examples(found: &Found, before: (Side<'_>, &Reading), after: (Side<'_>, &Read
         before.read_at(*left)?;
         after.read_at(*right)?;
         let (values, others) = (before.values()?, after.values()?);
-        let names = fields_of(old);
+        let names = records::fields(old);
         let shared = then.shared.clone().unwrap_or_else(|| (0..names.len()).collect());
         let other = now.shared.clone().unwrap_or_else(|| (0..others.len()).collect());
         let pairs = shared.iter().zip(&other).filter(|(left, right)| values[**left] != others[**right]);
@@ -276,15 +277,9 @@ fn key_text(file: &RecordFile, table: &RecordTable, reading: &Reading) -> Result
     if reading.key.is_empty() {
         return Ok(None);
     }
-    let (names, values) = (fields_of(table), file.values()?);
+    let (names, values) = (records::fields(table), file.values()?);
     let fields: Vec<_> = reading.key.iter().map(|place| format!("{}={}", names[*place], values[*place])).collect();
     Ok(Some(cut(&fields.join(", "))))
-}
-
-/// The names of a record's fields.
-fn fields_of(table: &RecordTable) -> Vec<String> {
-    let rowid = table.rowid.then(|| ROWID_FIELD.to_owned());
-    rowid.into_iter().chain(table.columns.iter().map(|column| column.name.clone())).collect()
 }
 
 /// Some fields as a record of their own.

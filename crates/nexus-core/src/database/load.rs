@@ -184,6 +184,7 @@ mod tests {
             rows: 0,
             bytes: 0,
             sha256: String::new(),
+            index: None,
             columns: columns
                 .iter()
                 .map(|(name, declared)| RecordColumn {

@@ -5,6 +5,7 @@ pub mod holders;
 pub mod invariant;
 pub(crate) mod json;
 pub mod load;
+pub(crate) mod marks;
 pub mod postgres;
 pub mod scratch;
 pub(crate) mod sink;

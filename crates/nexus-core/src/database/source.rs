@@ -198,7 +198,7 @@ fn fields<'a>(line: &'a str, names: &[String]) -> Option<Vec<Field<'a>>> {
 }
 
 /// The names and values of a record, if it has exactly these names in this order.
-fn pairs<'a>(line: &'a str, names: &[String]) -> Option<Pairs<'a>> {
+pub(crate) fn pairs<'a>(line: &'a str, names: &[String]) -> Option<Pairs<'a>> {
     let mut reader = serde_json::Deserializer::from_str(line);
     let pairs = Pairs::deserialize(&mut reader).ok()?;
     reader.end().ok()?;
@@ -206,7 +206,8 @@ fn pairs<'a>(line: &'a str, names: &[String]) -> Option<Pairs<'a>> {
     same.then_some(pairs)
 }
 
-fn field(raw: &str) -> Option<Field<'_>> {
+/// A value as it is written in a record; none where it is of no kind that a record of ours has.
+pub(crate) fn field(raw: &str) -> Option<Field<'_>> {
     match raw.as_bytes().first()? {
         b'n' => Some(Field::Null),
         b't' => Some(Field::Boolean(true)),
@@ -238,7 +239,7 @@ fn tagged(raw: &str) -> Option<Field<'_>> {
 }
 
 /// An object's fields in the order they are written, each value as it is written.
-struct Pairs<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(crate) struct Pairs<'a>(pub(crate) Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Pairs<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {

@@ -212,7 +212,7 @@ fn requests(plan: &DoctorPlan, made: bool, base: Option<&RecoveryPoint>, sizes: 
         }
         if has(Part::Records) && plan.backup.records.as_ref().is_some_and(|records| records.in_vault) {
             puts += sizes.record_puts + 1;
-            gets += sizes.tables + 1;
+            gets += sizes.tables + sizes.indexes + 1;
         }
         // The commit, read back; the journal before and after the proof; the claim, looked at by the proof.
         puts += 2;

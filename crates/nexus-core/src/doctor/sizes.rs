@@ -12,8 +12,9 @@ use crate::database::sqlite::Condition;
 use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::local::{Scratch, blocking};
-use crate::point::{Manifest, Part};
+use crate::point::{Manifest, Part, RecordTable};
 use crate::records::export::Export;
+use crate::records::index::{ENTRY, READ_WHOLE};
 use crate::records::now::export_now;
 use crate::vault::Vault;
 
@@ -32,7 +33,9 @@ pub(super) struct Sizes {
     pub(super) copy: u64,
     pub(super) records: u64,
     pub(super) tables: u64,
-    /// Requests that store the tables' records, without their summary.
+    /// Indexes beside their records.
+    pub(super) indexes: u64,
+    /// Requests that store the tables' records and indexes, without their summary.
     pub(super) record_puts: u64,
     /// The bytes of a private copy beside it.
     pub(super) scratch: u64,
@@ -77,11 +80,11 @@ pub(super) async fn sizes(
     if let Some((part, records, then)) = last {
         let grown = |bytes: u64| scaled(bytes, live, then);
         let summary = records.summary.as_ref().map_or(0, |summary| summary.bytes);
-        let bytes = records.tables.iter().map(|table| table.bytes).sum::<u64>() + summary;
+        let bytes = records.tables.iter().map(RecordTable::stored_bytes).sum::<u64>() + summary;
         sizes.copy = if file { live } else { grown(part.object.bytes) };
         sizes.records = grown(bytes);
         sizes.tables = records.tables.len() as u64;
-        sizes.record_puts = records.tables.iter().map(|table| upload::requests(grown(table.bytes))).sum();
+        (sizes.indexes, sizes.record_puts) = puts(&records.tables, &grown);
         sizes.basis = Some(Basis::LastPoint);
     } else if live <= TRIED {
         try_out(plan, database, &mut sizes, live, scratch, (clock, events)).await?;
@@ -93,12 +96,27 @@ pub(super) async fn sizes(
         sizes.basis = Some(Basis::Rough);
     }
     if !plan.backup.parts.contains(&Part::Records) {
-        (sizes.records, sizes.tables, sizes.record_puts) = (0, 0, 0);
+        (sizes.records, sizes.tables, sizes.indexes, sizes.record_puts) = (0, 0, 0, 0);
     }
     if !plan.backup.parts.contains(&Part::Database) {
         sizes.copy = 0;
     }
     Ok(sizes)
+}
+
+/// How many indexes tables have, each of them grown, and the requests that store their records and indexes.
+fn puts(tables: &[RecordTable], grown: &dyn Fn(u64) -> u64) -> (u64, u64) {
+    let (mut indexes, mut requests) = (0, 0);
+    for table in tables {
+        requests += upload::requests(grown(table.bytes));
+        if (table.rowid || !table.order.is_empty()) && grown(table.bytes) > READ_WHOLE {
+            indexes += 1;
+            // A point that was made before there were indexes has none to go by.
+            let bytes = table.index.as_ref().map_or(table.rows * ENTRY, |index| index.bytes);
+            requests += upload::requests(grown(bytes));
+        }
+    }
+    (indexes, requests)
 }
 
 /// `bytes` times `now` over `then`, without running over.
@@ -156,9 +174,9 @@ async fn try_out(
     };
     let wait = plan.backup.lock_wait;
     let exported = export_now(database, export, wait, scratch, (clock, &Events::none())).await?;
-    sizes.records = exported.tables.iter().map(|table| table.bytes).sum::<u64>() + exported.summary.bytes;
+    sizes.records = exported.tables.iter().map(RecordTable::stored_bytes).sum::<u64>() + exported.summary.bytes;
     sizes.tables = exported.tables.len() as u64;
-    sizes.record_puts = exported.tables.iter().map(|table| upload::requests(table.bytes)).sum();
+    (sizes.indexes, sizes.record_puts) = puts(&exported.tables, &|bytes| bytes);
     std::fs::remove_dir_all(&folder)
         .map_err(|cause| Error::local(format!("cannot remove `{}`", folder.display()), cause))
 }

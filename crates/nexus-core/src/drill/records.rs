@@ -11,7 +11,8 @@ use crate::event::Stage;
 use crate::local::blocking;
 use crate::point::{FileHash, Finding, FindingKind, Part, RecordTable, RecordsPart, StoredObject, parse};
 use crate::records::export::{SUMMARY_FILE, Summary};
-use crate::records::{old, read};
+use crate::records::old;
+use crate::records::read::{self, Parsed};
 use crate::verify::{RECORDS_AT_ONCE, hash_local, record_files};
 
 /// How the records were found.
@@ -109,10 +110,14 @@ impl Look<'_> {
                 seen.finding = Some(finding(FindingKind::Inconsistent, detail));
             }
         } else if let Some(table) = records.tables.iter().find(|table| table.file == name) {
-            seen.rows = rows(&path, table).await.map_err(|error| named(error, &path, &file.key))?;
+            let parsed = parsed(&path, table).await.map_err(|error| named(error, &path, &file.key))?;
+            seen.rows = parsed.rows.rows;
             self.events.advanced(Stage::ReadRecords, seen.rows, seen.bytes);
             if seen.rows != table.rows {
                 let detail = format!("{} records were parsed, not {}", seen.rows, table.rows);
+                seen.finding = Some(finding(FindingKind::Inconsistent, detail));
+            } else if parsed.index != table.index {
+                let detail = format!("{} is not the index that these records have", table.index_file());
                 seen.finding = Some(finding(FindingKind::Inconsistent, detail));
             }
         }
@@ -124,9 +129,9 @@ impl Look<'_> {
     }
 }
 
-async fn rows(path: &Path, table: &RecordTable) -> Result<u64> {
+async fn parsed(path: &Path, table: &RecordTable) -> Result<Parsed> {
     let (path, table) = (path.to_owned(), table.clone());
-    blocking(move || read::parsed(&path, &table)).await.map(|digest| digest.rows)
+    blocking(move || read::parsed(&path, &table)).await
 }
 
 /// The records of an older tool's file; or why it holds none.

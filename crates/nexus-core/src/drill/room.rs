@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::local;
-use crate::point::{DatabaseKind, Manifest, Part};
+use crate::point::{DatabaseKind, Manifest, Part, RecordTable};
 use crate::verify::RECORDS_AT_ONCE;
 
 /// Bytes wanted free beside what is known to be needed.
@@ -54,7 +54,7 @@ impl Room {
 fn needed(manifest: &Manifest, parts: &[Part]) -> u64 {
     let has = |part: Part| parts.contains(&part);
     let mut records: Vec<u64> =
-        manifest.parts.records.iter().flat_map(|part| part.tables.iter().map(|table| table.bytes)).collect();
+        manifest.parts.records.iter().flat_map(|part| part.tables.iter().map(RecordTable::stored_bytes)).collect();
     let exported: u64 = records.iter().sum();
     let database = manifest.parts.database.as_ref().filter(|_| has(Part::Database)).map_or(0, |part| {
         let copy = part.object.bytes;

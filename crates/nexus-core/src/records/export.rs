@@ -15,7 +15,7 @@
 //! |---|---|
 //! | `format` | the number of this format, 1 |
 //! | `app`, `point`, `instant` | whose records, of which point, as they were when |
-//! | `tables` | one object a file: `name` the records go by, `table` in the database, `file`, `rows`, `bytes`, `sha256`, `columns` (`name`, `type` as declared, `generated`), `order` (columns; empty: by rowid), `rowid` (true: records start with `$rowid`), `sequence` (the last AUTOINCREMENT value) |
+//! | `tables` | one object a file: `name` the records go by, `table` in the database, `file`, `rows`, `bytes`, `sha256`, `index` (`bytes` and `sha256` of the index beside it, where it has one), `columns` (`name`, `type` as declared, `generated`), `order` (columns; empty: by rowid), `rowid` (true: records start with `$rowid`), `sequence` (the last AUTOINCREMENT value) |
 //! | `skipped` | tables without a file, each with the reason |
 //! | `total_rows`, `total_bytes` | of all files together |
 
@@ -43,6 +43,7 @@ use crate::local;
 use crate::local::blocking;
 use crate::point::{self, FORMAT, FileHash, PointId, RecordTable, hexadecimal};
 
+use super::index;
 use super::names::{Named, named};
 
 /// The file that says what the others are.
@@ -148,6 +149,7 @@ impl Export {
             let layout = instant.layouts.get(&relation.oid).cloned().unwrap_or_default();
             let path = self.folder.join(&named.file);
             made.add(&path);
+            made.add(&index_beside(&path));
             queue.push(TableToWrite { name: named.name.to_owned(), file: named.file, path, relation, layout });
         }
         let tables = write_all(queue, readers, &instant.facts().encoding, events).await?;
@@ -296,11 +298,16 @@ fn fill_one(
     events: &Events,
 ) -> Result<RecordTable> {
     let FileToFill { named, table, .. } = next;
-    let (path, file) = work.lock().map_err(|_| broken_off())?.made.create(&named.file)?;
-    let mut sink = Sink::file(file, &path);
+    let (path, file) = {
+        let made = &mut work.lock().map_err(|_| broken_off())?.made;
+        made.add(&index_beside(&made.folder.join(&named.file)));
+        made.create(&named.file)?
+    };
+    let has_key = table.shows_rowid() || !table.order.is_empty();
+    let mut sink = if has_key { Sink::marked(file, &path) } else { Sink::file(file, &path) };
     let news = |rows| events.advanced(Stage::ExportRecords, rows, 0);
     let rows = write_rows(connection, table, &mut sink, &news)?;
-    let (bytes, sha256) = sink.finish()?;
+    let Filled { bytes, sha256, index } = Filled::finish(sink, &path)?;
     let sequence = sqlite::sequence(connection, &table.name)
         .map_err(|cause| failed(format!("cannot read the sequence of table `{}`", table.name), cause))?;
     Ok(RecordTable {
@@ -310,12 +317,35 @@ fn fill_one(
         rows,
         bytes,
         sha256,
+        index,
         columns: table.columns.clone(),
         order: table.order.clone(),
         rowid: table.shows_rowid(),
         sequence,
         sequences: BTreeMap::new(),
     })
+}
+
+/// A record file that is whole, and its index.
+struct Filled {
+    bytes: u64,
+    sha256: String,
+    index: Option<FileHash>,
+}
+
+impl Filled {
+    /// Ends a record file; one that is not small and whose records have keys gets an index beside it.
+    fn finish(sink: Sink, path: &Path) -> Result<Self> {
+        let (bytes, sha256, marks) = sink.finish_marked()?;
+        let marks = marks.filter(|_| bytes > index::READ_WHOLE);
+        let index = marks.map(|marks| index::write(marks, &sha256, &index_beside(path))).transpose()?;
+        Ok(Self { bytes, sha256, index })
+    }
+}
+
+/// The index of a record file, which is named as [`RecordTable::index_file`] says.
+fn index_beside(path: &Path) -> PathBuf {
+    path.with_extension("index")
 }
 
 /// Files that go away again unless all of them were made.
@@ -430,10 +460,11 @@ async fn write_one(
     let much = relation.beside_rows >= postgres::rows::MUCH_BESIDE;
     let _alone = if much { Some(alone.lock().await) } else { None };
     postgres::rows::require_short_values(&reader.0, &relation, &layout).await?;
-    let mut sink = Sink::file(local::create_private(&path)?, &path);
+    let written = local::create_private(&path)?;
+    let mut sink = if layout.key.is_empty() { Sink::file(written, &path) } else { Sink::marked(written, &path) };
     let news = |rows| events.advanced(Stage::ExportRecords, rows, 0);
     let rows = postgres::rows::write_rows(&reader.0, &relation, &layout, &mut sink, &news).await?;
-    let (bytes, sha256) = blocking(move || sink.finish()).await?;
+    let Filled { bytes, sha256, index } = blocking(move || Filled::finish(sink, &path)).await?;
     Ok(RecordTable {
         name,
         table: relation.name,
@@ -441,6 +472,7 @@ async fn write_one(
         rows,
         bytes,
         sha256,
+        index,
         order: layout.key.iter().map(|at| layout.columns[*at].name.clone()).collect(),
         columns: layout.columns.iter().map(postgres::catalogue::Column::recorded).collect(),
         rowid: false,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::export::{SUMMARY_FILE, Summary};
 use crate::error::{Error, Result};
 use crate::local;
-use crate::point::{PointId, parse};
+use crate::point::{PointId, RecordTable, parse};
 
 /// The largest summary that is read: it has some hundred bytes a column.
 const LARGEST_SUMMARY: u64 = 64 * 1024 * 1024;
@@ -55,13 +55,14 @@ pub fn of(folder: &Path, app: &str) -> Result<Vec<RecordFolder>> {
 fn whose(path: &Path, id: &PointId, app: &str) -> Option<RecordFolder> {
     let (summary, meta) = summary(path)?;
     let ours = summary.app == app && summary.point == *id;
-    let files: Vec<String> = summary.tables.iter().map(|table| table.file.clone()).collect();
+    let files: Vec<String> = summary.tables.iter().flat_map(RecordTable::files).map(|(file, _)| file).collect();
+    let indexes: u64 = summary.tables.iter().filter_map(|table| Some(table.index.as_ref()?.bytes)).sum();
     // A name that leads elsewhere is none that we gave.
     let plain = files.iter().all(|file| !file.contains('/') && file != ".." && file != ".");
     (ours && plain).then(|| RecordFolder {
         path: path.to_owned(),
         point: summary.point,
-        bytes: summary.total_bytes + meta.len(),
+        bytes: summary.total_bytes + indexes + meta.len(),
         files,
     })
 }

@@ -58,21 +58,24 @@ pub(super) fn named<'a>(tables: &[&'a str], names: &'a BTreeMap<String, String>)
 }
 
 fn unknown(name: &str, table: &str, tables: &[&str]) -> Error {
-    let mut close: Vec<(usize, &str)> = tables.iter().map(|known| (distance(table, known), *known)).collect();
-    close.sort_unstable();
-    let few = table.chars().count().div_ceil(4);
-    let close: Vec<String> = close
-        .into_iter()
-        .filter(|(distance, known)| *distance <= few || known.contains(table) || table.contains(known))
-        .take(SUGGESTIONS)
-        .map(|(_, known)| format!("`{known}`"))
-        .collect();
+    let close = like(table, tables.iter().copied());
     let hint = if close.is_empty() {
         "the records' tables are named as in the database".to_owned()
     } else {
         format!("the database has {}", close.join(", "))
     };
     Error::usage_hint(format!("the records `{name}` are to come from the table `{table}`, which does not exist"), hint)
+}
+
+/// The names that are like one that is not known, in backquotes, the likest first; a few at most.
+pub(crate) fn like<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let few = name.chars().count().div_ceil(4);
+    let mut close: Vec<(usize, &str)> = known
+        .map(|known| (distance(name, known), known))
+        .filter(|(distance, known)| *distance <= few || known.contains(name) || name.contains(known))
+        .collect();
+    close.sort_unstable();
+    close.into_iter().take(SUGGESTIONS).map(|(_, known)| format!("`{known}`")).collect()
 }
 
 /// How many letters have to be changed, added or removed to make one name of the other.

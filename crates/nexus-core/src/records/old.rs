@@ -10,6 +10,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::export::SUMMARY_FILE;
@@ -75,6 +76,7 @@ pub(crate) fn folder(folder: &Path, names: &BTreeMap<String, String>) -> Result<
             rows: counted.rows,
             bytes: counted.hash.bytes,
             sha256: counted.hash.sha256,
+            index: None,
             columns: counted.fields.into_iter().map(column).collect(),
             order: Vec::new(),
             rowid: false,
@@ -159,6 +161,68 @@ pub(crate) fn rows(path: &Path) -> Result<std::result::Result<Counted, Unreadabl
         Err(cause) if cause.is_io() => Err(unreadable(path, cause.into())),
         Err(cause) => Ok(Err(cause.to_string())),
     }
+}
+
+/// Gives each record of a file to `take`, on one line and else as it is written, no more than one at a time.
+///
+/// # Errors
+///
+/// [`Error::Damaged`] when the file is no array to its end; what `take` fails with.
+pub(crate) fn each(path: &Path, take: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
+    let file = File::open(path).map_err(|cause| unreadable(path, cause))?;
+    let mut parser = serde_json::Deserializer::from_reader(BufReader::with_capacity(BUFFER, file));
+    let mut failed = None;
+    let read = parser.deserialize_seq(Each { take, failed: &mut failed }).and_then(|()| parser.end());
+    match (failed, read) {
+        (Some(error), _) => Err(error),
+        (None, Ok(())) => Ok(()),
+        (None, Err(cause)) if cause.is_io() => Err(unreadable(path, cause.into())),
+        (None, Err(cause)) => Err(Error::Damaged {
+            what: format!("`{}` is no array of records", path.display()),
+            cause: Some(cause.into()),
+        }),
+    }
+}
+
+/// An array whose elements are given away one by one.
+struct Each<'a> {
+    take: &'a mut dyn FnMut(&str) -> Result<()>,
+    failed: &'a mut Option<Error>,
+}
+
+impl<'de> Visitor<'de> for Each<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of objects")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> std::result::Result<(), A::Error> {
+        while let Some(record) = rows.next_element::<Box<RawValue>>()? {
+            if let Err(error) = (self.take)(&on_one_line(record.get())) {
+                *self.failed = Some(error);
+                return Err(A::Error::custom("the reader has had enough"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// JSON without the blanks and newlines between its parts.
+fn on_one_line(json: &str) -> String {
+    let (mut line, mut in_text, mut escaped) = (String::with_capacity(json.len()), false, false);
+    for letter in json.chars() {
+        if in_text {
+            in_text = escaped || letter != '"';
+            escaped = !escaped && letter == '\\';
+        } else if letter.is_ascii_whitespace() {
+            continue;
+        } else {
+            in_text = letter == '"';
+        }
+        line.push(letter);
+    }
+    line
 }
 
 fn hash(path: &Path) -> Result<FileHash> {
@@ -305,6 +369,24 @@ mod tests {
         assert_eq!(counted.fields, ["id", "note", "more"]);
         assert_eq!(counted.hash.sha256, hex(&Sha256::digest(text)));
         assert_eq!(read("[]").expect("records").rows, 0);
+    }
+
+    #[test]
+    fn each_record_comes_on_one_line_as_it_is_written() {
+        let file = tempfile::NamedTempFile::new().expect("room");
+        let text = "[ {\n \"a b\" : \"c \\\" d\\\\\" , \"n\": 1.50 }, {\"l\": [1,\t2]}\n]";
+        fs::write(file.path(), text).expect("room");
+        let mut lines = Vec::new();
+        each(file.path(), &mut |line| {
+            lines.push(line.to_owned());
+            Ok(())
+        })
+        .expect("records");
+        assert_eq!(lines, [r#"{"a b":"c \" d\\","n":1.50}"#, r#"{"l":[1,2]}"#]);
+        let stopped = each(file.path(), &mut |_| Err(Error::usage("enough"))).expect_err("stopped").to_string();
+        assert_eq!(stopped, "enough");
+        fs::write(file.path(), "[{}, {").expect("room");
+        assert!(matches!(each(file.path(), &mut |_| Ok(())), Err(Error::Damaged { .. })));
     }
 
     #[test]

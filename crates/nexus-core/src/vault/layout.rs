@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::listing::hex;
-use crate::point::PointId;
+use crate::point::{INDEX_ENDING, PointId};
 
 /// The longest key S3 takes, in bytes, its prefix included
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>).
@@ -62,6 +62,11 @@ pub fn script(point: &PointId) -> String {
 /// One of the record files.
 pub fn record(point: &PointId, file: &str) -> String {
     format!("{point}/records/{file}")
+}
+
+/// As what one of the record files is stored, by its name or key.
+pub fn content_type(record: &str) -> &'static str {
+    if record.ends_with(INDEX_ENDING) { "application/octet-stream" } else { "application/json" }
 }
 
 /// The journal's prefix.

@@ -333,6 +333,11 @@ impl Vault {
         RecoveryPoint { vault: self.clone(), manifest: manifest.clone(), journal: Entries::default(), source: None }
     }
 
+    /// The same for one whose journal was read as well.
+    pub(crate) fn point_of(&self, manifest: &Manifest, journal: Entries) -> RecoveryPoint {
+        RecoveryPoint { journal, ..self.point(manifest) }
+    }
+
     /// The ids that have something below them, oldest first. Not all of them need be points of ours.
     pub(crate) async fn ids(&self) -> Result<Vec<PointId>> {
         let folders = self.reader().folders(self.address.prefix()).await?;

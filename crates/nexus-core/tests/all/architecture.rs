@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Each room of the core and all that it may name of the others. What is absent is forbidden, and what is here is used.
 ///
 /// An arrow to one item of a room is written `room::item`.
-const ARROWS: [(&str, &[&str]); 23] = [
+const ARROWS: [(&str, &[&str]); 24] = [
     ("clock", &[]),
     ("error", &[]),
     ("event", &[]),
@@ -20,7 +20,7 @@ const ARROWS: [(&str, &[&str]); 23] = [
     ("database", &["error", "event", "local", "point"]),
     ("records", &["clock", "database", "error", "event", "local", "point"]),
     ("files", &["bucket", "clock", "error", "event", "listing", "local", "point", "vault"]),
-    ("verify", &["clock", "error", "event", "files", "listing", "local", "point", "records", "vault"]),
+    ("verify", &["bucket", "clock", "error", "event", "files", "listing", "local", "point", "records", "vault"]),
     ("backup", &["clock", "database", "error", "event", "files", "local", "point", "records", "vault", "verify"]),
     ("drill", &["clock", "database", "error", "event", "listing", "local", "point", "records", "vault", "verify"]),
     ("restore", &["clock", "database", "error", "event", "files", "local", "point", "vault", "verify"]),
@@ -28,7 +28,7 @@ const ARROWS: [(&str, &[&str]); 23] = [
         "adopt",
         &["bucket", "clock", "database", "error", "event", "files", "listing", "local", "point", "records", "vault"],
     ),
-    ("copy", &["bucket", "clock", "error", "event", "files", "local", "point", "records", "vault", "verify"]),
+    ("copy", &["bucket", "clock", "error", "event", "files", "local", "point", "vault", "verify"]),
     ("pin", &["clock", "error", "point", "vault"]),
     ("prune", &["bucket", "clock", "error", "event", "listing", "local", "point", "records", "retention", "vault"]),
     (
@@ -51,7 +51,23 @@ const ARROWS: [(&str, &[&str]); 23] = [
     ),
     (
         "changes",
-        &["bucket", "database", "error", "event", "files", "listing", "local", "point", "vault", "verify::hash_local"],
+        &[
+            "bucket",
+            "database",
+            "error",
+            "event",
+            "files",
+            "listing",
+            "local",
+            "point",
+            "records",
+            "vault",
+            "verify::hash_local",
+        ],
+    ),
+    (
+        "lookup",
+        &["bucket", "clock", "database", "error", "event", "listing", "local", "point", "records", "vault", "verify"],
     ),
     (
         "rehearse",

@@ -61,6 +61,7 @@ fn table(folder: &Path, columns: &[&str], kind: Kind, rows: &Rows) -> RecordTabl
         rows: rows.len() as u64,
         bytes: text.len() as u64,
         sha256: nexus_core::listing::hex(&Sha256::digest(&text)),
+        index: None,
         columns: columns.iter().map(column).collect(),
         order: if let Kind::Key(key) = kind { key.iter().map(ToString::to_string).collect() } else { Vec::new() },
         rowid,

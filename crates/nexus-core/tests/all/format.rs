@@ -87,6 +87,7 @@ fn table() -> RecordTable {
         rows: 2_842,
         bytes: 512_004,
         sha256: sha('3'),
+        index: None,
         columns: vec![column("id", "INTEGER", false), column("full_name", "TEXT", true)],
         order: vec!["id".into()],
         rowid: false,
@@ -104,6 +105,7 @@ fn log_table() -> RecordTable {
         rows: 0,
         bytes: 4,
         sha256: sha('4'),
+        index: None,
         columns,
         order: Vec::new(),
         rowid: true,
@@ -511,6 +513,7 @@ fn no_field_is_missing_from_the_format_page() {
         json(&summary()),
         json(&postgres()),
         json(&RecordTable { sequences: [("id".to_owned(), 2_900)].into(), ..table() }),
+        json(&RecordTable { index: Some(FileHash { bytes: 22_888, sha256: sha('9') }), ..table() }),
         json(&version),
         json(&special),
     ];

@@ -9,6 +9,7 @@ mod drill;
 mod format;
 mod invariants;
 mod listing;
+mod lookup;
 mod pressure;
 mod prune;
 mod prune_model;

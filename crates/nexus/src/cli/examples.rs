@@ -212,6 +212,45 @@ Exit status: the command's own; 128 and the signal for one that was killed; 1 wh
 something or could not be made. 125: the command was not run, whatever the reason; 126: it cannot be run; 127: it is \
 not found.";
 
+pub(super) const GET_AFTER: &str = "\
+Examples:
+  nexus get documents/2024/report.pdf -o report.pdf
+  nexus get images/a.jpg --point latest:reimport >a.jpg
+  nexus get --table patients --pk 42
+  nexus get --table patients --pk 42 --json | jq .record
+  nexus get --table visits --pk patient=42,day=2025-11-15 --point reimport_20251115_064233
+
+A file is given only once its bytes were held against what the point knows of them; an existing file is not overwritten. \
+A record is read by a few range requests where its table is large, or where it lies on this machine.
+
+Exit status: 0 it is there; 1 there is no record with this key, or the point is damaged; 2 not done: no such file, table or column, \
+or the vault cannot be read.";
+
+pub(super) const FIND_AFTER: &str = "\
+Examples:
+  nexus find patients last_name=Smith
+  nexus find patients 'last_name~^Mac' 'born<1950-01-01' --point latest:reimport
+  nexus find documents 'file is null' --count
+  nexus find documents,images patient=42 --json | jq '.points[].tables[]'
+  nexus find patients email=john@example.com --all  in which points, and how it was there
+
+Numbers are compared as numbers, text by its bytes, so dates as ISO writes them come in their order; `~` is a regular \
+expression that may match anywhere; a blob is x'00ff'; NULL fits `is null` alone. Quote what a shell takes for itself: < > | * ~. \
+Without --json each record is a line of JSON, behind its point and table when there are several. docs/lookup.md has the rules.
+
+Exit status: 0 searched, whatever was found; 1 records are damaged; 2 not done.";
+
+pub(super) const HISTORY_AFTER: &str = "\
+Examples:
+  nexus history patients 42
+  nexus history patients 42 --json | jq '.states[] | [.first.point, .changes[].column]'
+  nexus history visits patient=42,day=2025-11-15
+  nexus history documents 7 --files                 with the size and ETag of the file that it names, then and now
+
+Every point that has records is looked at, safety points included. A state is told once for all points in a row that show it.
+
+Exit status: 0 it was found in some point; 1 no point has it, or a point is damaged; 2 not done.";
+
 pub(super) const COMPLETIONS_AFTER: &str = "\
 Examples:
   nexus completions bash > ~/.local/share/bash-completion/completions/nexus

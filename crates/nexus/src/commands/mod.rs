@@ -7,7 +7,10 @@ mod completions;
 mod copy;
 mod doctor;
 mod drill;
+mod find;
+mod get;
 mod guard;
+mod history;
 mod init;
 mod list;
 mod man;
@@ -22,7 +25,7 @@ mod verify;
 
 use nexus_core::error::{Error, Result};
 
-use crate::cli::{DemoArgs, SourceArgs, VaultArgs, Verb};
+use crate::cli::{DemoArgs, GuardArgs, SourceArgs, VaultArgs, Verb};
 use crate::demo;
 use crate::failure::{Failure, Outcome, Situation};
 use crate::interrupt::Interrupt;
@@ -45,17 +48,16 @@ pub async fn carry_out(
         *situation = run::situation(name, &settings);
         Run::prepare(name, settings, environment, terminal)
     };
+    let none = SourceArgs::default();
     match verb {
         Verb::Completions(args) => Ok(completions::run(&args, terminal)),
         Verb::Man(args) => man::run(&args, terminal),
         Verb::Init(args) => init::run(&args, environment, terminal),
         Verb::List(args) => {
-            let run = prepare(&args.vault, &SourceArgs::default())?;
-            run.work(list::run(&run, &args), interrupt).await
+            look(prepare(&args.vault, &none)?, interrupt, async |run| list::run(run, &args).await).await
         }
         Verb::Show(args) => {
-            let run = prepare(&args.vault, &SourceArgs::default())?;
-            run.work(show::run(&run, &args), interrupt).await
+            look(prepare(&args.vault, &none)?, interrupt, async |run| show::run(run, &args).await).await
         }
         Verb::Backup(args) => {
             let run = prepare(&args.vault, &args.source)?;
@@ -68,7 +70,7 @@ pub async fn carry_out(
             run.work_and_clear(work, async |unfinished| doctor::clear_up(unfinished).await, interrupt).await
         }
         Verb::Verify(args) => {
-            let run = prepare(&args.vault, &SourceArgs::default())?;
+            let run = prepare(&args.vault, &none)?;
             let work = async || run.work(verify::run(&run, &args), interrupt).await;
             seen(&run, (&args.seen, false), interrupt, work).await
         }
@@ -81,16 +83,15 @@ pub async fn carry_out(
             seen(&run, (&args.seen, args.dry_run), interrupt, work).await
         }
         Verb::Restore(args) => {
-            let run = prepare(&args.vault, &SourceArgs::default())?;
+            let run = prepare(&args.vault, &none)?;
             let work = async |unfinished: &mut restore::Unfinished| restore::run(&run, &args, unfinished).await;
             run.work_and_clear(work, async |unfinished| unfinished.clear_up(&run).await, interrupt).await
         }
         Verb::Adopt(args) => {
-            let run = prepare(&args.vault, &args.source)?;
-            run.work(adopt::run(&run, &args), interrupt).await
+            look(prepare(&args.vault, &args.source)?, interrupt, async |run| adopt::run(run, &args).await).await
         }
         Verb::Copy(args) => {
-            let run = prepare(&args.vault, &SourceArgs::default())?;
+            let run = prepare(&args.vault, &none)?;
             let copied = async |unfinished: &mut _| copy::run(&run, &args, unfinished).await;
             let clear = async |unfinished| copy::clear_up(&run, unfinished).await;
             let work = async || run.work_and_clear(copied, clear, interrupt).await;
@@ -105,28 +106,28 @@ pub async fn carry_out(
             seen(&run, (&args.seen, args.dry_run), interrupt, work).await
         }
         Verb::Pin(args) => {
-            let run = prepare(&args.vault, &SourceArgs::default())?;
+            let run = prepare(&args.vault, &none)?;
             let pinned = async |unfinished: &mut _| pin::pin(&run, &args, unfinished).await;
             let clear = async |unfinished| copy::clear_up(&run, unfinished).await;
             run.work_and_clear(pinned, clear, interrupt).await
         }
         Verb::Unpin(args) => {
-            let run = prepare(&args.vault, &SourceArgs::default())?;
-            run.work(pin::unpin(&run, &args), interrupt).await
+            look(prepare(&args.vault, &none)?, interrupt, async |run| pin::unpin(run, &args).await).await
+        }
+        Verb::Get(args) => look(prepare(&args.vault, &none)?, interrupt, async |run| get::run(run, &args).await).await,
+        Verb::Find(args) => {
+            look(prepare(&args.vault, &none)?, interrupt, async |run| find::run(run, &args).await).await
+        }
+        Verb::History(args) => {
+            look(prepare(&args.vault, &none)?, interrupt, async |run| history::run(run, &args).await).await
         }
         Verb::Rehearse(args) => {
-            let run = prepare(&args.vault, &SourceArgs::default())?;
+            let run = prepare(&args.vault, &none)?;
             Box::pin(rehearse::run(&run, &args, environment, interrupt)).await
         }
         Verb::Guard(args) => {
             let mut report = guard::Report::open(environment, args.report.as_deref())?;
-            let done = match prepare(&args.vault, &args.source) {
-                Ok(run) => {
-                    let work = async || guard::run(&run, &args, (environment, interrupt), &mut report).await;
-                    seen(&run, (&args.seen, args.dry_run), interrupt, work).await
-                }
-                Err(error) => Err(error),
-            };
+            let done = guarded(prepare(&args.vault, &args.source), &args, (environment, interrupt), &mut report).await;
             if let Err(error) = &done {
                 report.not_run(&Failure::of(error, situation));
             }
@@ -135,6 +136,22 @@ pub async fn carry_out(
         }
         Verb::Demo(args) => demo(&args, environment, terminal, interrupt).await,
     }
+}
+
+async fn guarded(
+    run: Result<Run>,
+    args: &GuardArgs,
+    (environment, interrupt): (&Environment, &Interrupt),
+    report: &mut guard::Report,
+) -> Result<Outcome> {
+    let run = run?;
+    let work = async || guard::run(&run, args, (environment, interrupt), report).await;
+    seen(&run, (&args.seen, args.dry_run), interrupt, work).await
+}
+
+/// Does what leaves nothing unfinished behind.
+async fn look(run: Run, interrupt: &Interrupt, work: impl AsyncFnOnce(&Run) -> Result<Outcome>) -> Result<Outcome> {
+    run.work(work(&run), interrupt).await
 }
 
 async fn demo(

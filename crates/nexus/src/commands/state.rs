@@ -1,7 +1,7 @@
 //! What a point has come to, in one word, and when what of it ends.
 
 use jiff::Timestamp;
-use nexus_core::point::{Depth, Manifest, Part, Proof, Sampled, Verdict};
+use nexus_core::point::{Depth, Manifest, Part, Proof, RecordTable, Sampled, Verdict};
 use nexus_core::vault::journal::Entries;
 use nexus_core::vault::{PointState, Standing};
 use serde::Serialize;
@@ -177,7 +177,9 @@ pub fn size(manifest: &Manifest, journal: &Entries) -> u64 {
         _ if expired.contains(&part) => 0,
         Part::Database => parts.database.as_ref().map_or(0, |part| part.object.bytes),
         Part::Files => parts.files.as_ref().map_or(0, |part| part.total.bytes),
-        Part::Records => parts.records.as_ref().map_or(0, |part| part.tables.iter().map(|table| table.bytes).sum()),
+        Part::Records => {
+            parts.records.as_ref().map_or(0, |part| part.tables.iter().map(RecordTable::stored_bytes).sum())
+        }
     };
     Part::ALL.into_iter().map(of).fold(0, u64::saturating_add)
 }

@@ -1,6 +1,6 @@
 use crate::Place;
 
-const VERBS: [&str; 18] = [
+const VERBS: [&str; 21] = [
     "demo",
     "init",
     "doctor",
@@ -10,6 +10,9 @@ const VERBS: [&str; 18] = [
     "verify",
     "drill",
     "restore",
+    "get",
+    "find",
+    "history",
     "guard",
     "rehearse",
     "prune",
@@ -27,7 +30,7 @@ fn help_lists_the_verbs_that_are_built_and_the_exit_statuses() {
     for verb in VERBS {
         assert!(help.contains(&format!("\n  {verb} ")), "{verb} is not in:\n{help}");
     }
-    for absent in ["get", "find"] {
+    for absent in ["diff", "report"] {
         assert!(!help.contains(&format!("\n  {absent} ")), "{absent} is in the help and not built");
     }
     assert!(help.contains("125 when the command was not run"), "{help}");
@@ -54,6 +57,11 @@ fn a_wrong_command_line_is_not_done_and_says_what_was_meant() {
     place.run(&["backup", "--label", "Not A Label"]).ends_with(2);
     place.run(&["verify", "--quick", "--full"]).ends_with(2);
     place.run(&["restore"]).ends_with(2).says("<POINT>");
+    place.run(&["get"]).ends_with(2).says("<KEY>");
+    place.run(&["get", "--table", "patients"]).ends_with(2).says("--pk");
+    place.run(&["get", "a.jpg", "--table", "patients", "--pk", "1"]).ends_with(2).says("cannot be used with");
+    place.run(&["find", "patients", "--all", "--point", "latest"]).ends_with(2).says("cannot be used with");
+    place.run(&["history", "patients"]).ends_with(2).says("<KEY>");
     place.run(&["guard", "--lable", "x", "--", "true"]).ends_with(125).says("--label");
     place.run(&["guard", "true"]).ends_with(125);
     place.run(&["guard", "--help"]).ends_with(0);

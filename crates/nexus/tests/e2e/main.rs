@@ -24,6 +24,7 @@ mod hooks;
 mod inventory;
 mod keys;
 mod kills;
+mod lookup;
 mod postgres;
 mod postgres_backup;
 mod postgres_restore;

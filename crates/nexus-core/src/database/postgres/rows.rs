@@ -122,6 +122,8 @@ fn query(relation: &Relation, layout: &Layout) -> String {
 struct Lines<'a> {
     layout: &'a Layout,
     frames: Vec<Vec<u8>>,
+    /// Which columns are the key.
+    keys: Vec<bool>,
     sink: &'a mut Sink,
     scratch: Vec<u8>,
     rows: u64,
@@ -136,8 +138,9 @@ impl<'a> Lines<'a> {
             frame
         });
         let frames = frames.collect();
+        let keys = (0..layout.columns.len()).map(|at| layout.key.contains(&at)).collect();
         sink.buffer().extend_from_slice(b"[\n");
-        Self { layout, frames, sink, scratch: Vec::new(), rows: 0 }
+        Self { layout, frames, keys, sink, scratch: Vec::new(), rows: 0 }
     }
 
     /// Takes what came; a row that is not whole yet waits in `rest`.
@@ -155,13 +158,13 @@ impl<'a> Lines<'a> {
     }
 
     fn row(&mut self, line: &[u8]) -> Result<()> {
-        let Self { layout, frames, sink, scratch, rows } = self;
-        let to = sink.buffer();
+        let Self { layout, frames, keys, sink, scratch, rows } = self;
         if *rows > 0 {
-            to.extend_from_slice(b",\n");
+            sink.buffer().extend_from_slice(b",\n");
         }
+        sink.begin_record();
         let mut rest = Some(line);
-        for (frame, column) in frames.iter().zip(&layout.columns) {
+        for ((frame, column), is_key) in frames.iter().zip(&layout.columns).zip(keys) {
             let Some(line) = rest else {
                 return Err(Error::damaged("the server's answer lacks a column"));
             };
@@ -170,10 +173,16 @@ impl<'a> Lines<'a> {
                 Some(at) => (&line[..at], Some(&line[at + 1..])),
                 None => (line, None),
             };
+            let to = sink.buffer();
             to.extend_from_slice(frame);
+            let from = to.len();
             value(to, scratch, field, column.shape);
+            if *is_key {
+                sink.key(from);
+            }
         }
-        to.extend_from_slice(if frames.is_empty() { b"{}" } else { b"}" });
+        sink.buffer().extend_from_slice(if frames.is_empty() { b"{}" } else { b"}" });
+        sink.end_record()?;
         *rows += 1;
         sink.make_room()
     }

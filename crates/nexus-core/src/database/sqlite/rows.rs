@@ -99,8 +99,15 @@ impl Lines<'_> {
         format!("SELECT {list} FROM main.{} AS t{}", quoted(&self.table.name), self.table.ordering())
     }
 
+    /// Which fields of a record are its key.
+    fn key_fields(&self) -> Vec<bool> {
+        let rowid = self.table.shows_rowid();
+        let columns = self.table.columns.iter().map(|column| !rowid && self.table.order.contains(&column.name));
+        rowid.then_some(true).into_iter().chain(columns).collect()
+    }
+
     fn whole_values(&mut self) -> std::result::Result<u64, Failure> {
-        let frames = self.frames();
+        let (frames, keys) = (self.frames(), self.key_fields());
         let mut statement = self.connection.prepare(&self.select(&self.expressions()))?;
         let mut rows = statement.query([])?;
         let mut count = 0;
@@ -108,8 +115,13 @@ impl Lines<'_> {
         while let Some(row) = rows.next()? {
             self.next_line(&mut count)?;
             for (at, frame) in frames.iter().enumerate() {
-                self.sink.buffer().extend_from_slice(frame);
-                value(self.sink.buffer(), row.get_ref(at)?);
+                let to = self.sink.buffer();
+                to.extend_from_slice(frame);
+                let from = to.len();
+                value(to, row.get_ref(at)?);
+                if keys[at] {
+                    self.sink.key(from);
+                }
             }
             self.end_line(frames.is_empty())?;
         }
@@ -119,7 +131,7 @@ impl Lines<'_> {
 
     /// The same records, where values above the limit are left out of the row and streamed from where they lie.
     fn long_values(&mut self) -> std::result::Result<u64, Failure> {
-        let frames = self.frames();
+        let (frames, keys) = (self.frames(), self.key_fields());
         let expressions = self.expressions();
         let shown = expressions
             .iter()
@@ -141,9 +153,17 @@ impl Lines<'_> {
             self.next_line(&mut count)?;
             for (at, frame) in frames.iter().enumerate() {
                 self.sink.buffer().extend_from_slice(frame);
-                match row.get_ref(frames.len() + at)? {
-                    ValueRef::Text(kind) => self.stream(row, at, kind == b"text", &encoding)?,
-                    _ => value(self.sink.buffer(), row.get_ref(at)?),
+                let from = self.sink.buffer().len();
+                if let ValueRef::Text(kind) = row.get_ref(frames.len() + at)? {
+                    if keys[at] {
+                        self.sink.forget_marks();
+                    }
+                    self.stream(row, at, kind == b"text", &encoding)?;
+                    continue;
+                }
+                value(self.sink.buffer(), row.get_ref(at)?);
+                if keys[at] {
+                    self.sink.key(from);
                 }
             }
             self.end_line(frames.is_empty())?;
@@ -208,11 +228,14 @@ impl Lines<'_> {
         if count.is_multiple_of(ROWS_BETWEEN_NEWS) {
             (self.news)(ROWS_BETWEEN_NEWS);
         }
-        self.sink.make_room()
+        self.sink.make_room()?;
+        self.sink.begin_record();
+        Ok(())
     }
 
     fn end_line(&mut self, empty: bool) -> Result<()> {
         self.sink.buffer().extend_from_slice(if empty { b"{}" } else { b"}" });
+        self.sink.end_record()?;
         self.sink.make_room()
     }
 

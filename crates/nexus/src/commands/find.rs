@@ -1,0 +1,243 @@
+//! `find`: the records that fit conditions, in one point or in all of them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nexus_core::error::{Error, Result};
+use nexus_core::lookup::find::{Searched, Take, find};
+use nexus_core::lookup::{Cost, LeftOut, points, table};
+use nexus_core::point::Part;
+use nexus_core::vault::RecoveryPoint;
+use serde_json::json;
+
+use super::get::cost;
+use super::show::passed_over;
+use crate::cli::FindArgs;
+use crate::failure::Outcome;
+use crate::page::Page;
+use crate::run::Run;
+use crate::terminal::Terminal;
+use crate::wording::{count, counted, moment};
+
+/// Finds them. Damaged records are a bad answer, none that fit is an answer.
+pub async fn run(run: &Run, args: &FindArgs) -> Result<Outcome> {
+    let vault = run.vault().await?;
+    let (points, mut left_out) = if args.all {
+        points(&vault).await?
+    } else {
+        let found = vault.find(&args.point, &[Part::Records]).await?;
+        passed_over(run, &found);
+        (vec![found.point], Vec::new())
+    };
+    let conditions = joined(&args.conditions);
+    let mut answer = Answer::new(run, args, points.len());
+    let mut refused = None;
+    let mut searched = 0;
+    for point in &points {
+        match search(run, point, (&args.tables, &conditions), &mut answer).await {
+            Ok(()) => searched += 1,
+            Err(error) if args.all => {
+                let Some(left) = LeftOut::of(point.id(), &error) else { return Err(error) };
+                left_out.push(left);
+                if matches!(error, Error::Usage { .. }) || refused.is_none() {
+                    refused = Some(error);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match refused {
+        Some(error) if searched == 0 => return Err(error),
+        None if searched == 0 => {
+            return Err(Error::missing(format!("{} holds no point with records", vault.address())));
+        }
+        _ => {}
+    }
+    answer.end(&left_out);
+    tell_left_out(run, &left_out);
+    Ok(Outcome::of(!left_out.iter().any(|left| left.damaged)))
+}
+
+/// Names the points that could not answer.
+pub fn tell_left_out(run: &Run, left_out: &[LeftOut]) {
+    for left in left_out {
+        let text = format!("{} was left out: {}", left.point, left.reason);
+        if left.damaged { run.terminal.warn(&text) } else { run.terminal.note(&text) }
+    }
+}
+
+async fn search(
+    run: &Run,
+    point: &RecoveryPoint,
+    (tables, conditions): (&str, &[String]),
+    answer: &mut Answer<'_>,
+) -> Result<()> {
+    // A name may have a comma itself.
+    let names: Vec<&str> = match table(point, tables).await {
+        Ok(_) => vec![tables],
+        Err(error) if !tables.contains(',') => return Err(error),
+        Err(_) => tables.split(',').map(str::trim).filter(|name| !name.is_empty()).collect(),
+    };
+    // All of the question must be right before any of the answer is given.
+    for name in &names {
+        let table = table(point, name).await?;
+        for text in conditions {
+            nexus_core::lookup::Condition::parse(text, table)?;
+        }
+    }
+    answer.several_tables |= names.len() > 1;
+    for name in names {
+        let take = answer.begin(point, name);
+        let searched = find(point, (name, conditions), &run.scratch, take, &run.events).await?;
+        answer.end_table(point, name, searched);
+    }
+    answer.end_point();
+    Ok(())
+}
+
+/// Words that a shell has parted belong together: `column is null`, `column is not null`.
+fn joined(words: &[String]) -> Vec<String> {
+    let is = |word: Option<&String>, text: &str| word.is_some_and(|word| word.eq_ignore_ascii_case(text));
+    let mut conditions = Vec::new();
+    let mut at = 0;
+    while at < words.len() {
+        let long = is(words.get(at + 1), "is") && is(words.get(at + 2), "not") && is(words.get(at + 3), "null");
+        let short = is(words.get(at + 1), "is") && is(words.get(at + 2), "null");
+        let taken = if long {
+            4
+        } else if short {
+            3
+        } else {
+            1
+        };
+        conditions.push(words[at..at + taken].join(" "));
+        at += taken;
+    }
+    conditions
+}
+
+/// What is printed as it is found.
+struct Answer<'a> {
+    run: &'a Run,
+    counts_only: bool,
+    several_points: bool,
+    several_tables: bool,
+    page: Page,
+    open: Open,
+    found: u64,
+    rows: u64,
+    cost: Cost,
+    tables: u64,
+}
+
+/// How much of the JSON is open.
+#[derive(PartialEq, Eq, Clone, Copy)]
+enum Open {
+    Nothing,
+    Points,
+    Point,
+}
+
+impl<'a> Answer<'a> {
+    fn new(run: &'a Run, args: &FindArgs, points: usize) -> Self {
+        let mut page = Page::new();
+        page.columns(["POINT", "INSTANT", "TABLE", "FOUND", "OF"]);
+        Self {
+            run,
+            counts_only: args.count,
+            several_points: args.all && points > 1,
+            several_tables: false,
+            page,
+            open: Open::Nothing,
+            found: 0,
+            rows: 0,
+            cost: Cost::default(),
+            tables: 0,
+        }
+    }
+
+    fn terminal(&self) -> &Terminal {
+        &self.run.terminal
+    }
+
+    /// Opens a table, and says where its records go.
+    fn begin(&mut self, point: &RecoveryPoint, name: &str) -> Take {
+        let terminal = self.terminal().clone();
+        if self.terminal().wants_json() {
+            let text = match self.open {
+                Open::Nothing => "{\"points\":[\n",
+                Open::Points => ",\n",
+                Open::Point => "",
+            };
+            self.terminal().raw(text);
+            if self.open == Open::Point {
+                self.terminal().raw(",\n");
+            } else {
+                let head = json!({ "point": point.id(), "instant": point.manifest().instant }).to_string();
+                self.terminal().raw(&format!("{},\"tables\":[\n", head.trim_end_matches('}')));
+            }
+            self.open = Open::Point;
+            let records = if self.counts_only { "" } else { ",\"records\":[" };
+            self.terminal().raw(&format!("{{\"table\":{}{records}", json!(name)));
+        }
+        if self.counts_only {
+            return Arc::new(|_| Ok(()));
+        }
+        if self.terminal().wants_json() {
+            let first = Mutex::new(true);
+            return Arc::new(move |line| {
+                let begins = std::mem::replace(&mut *first.lock().unwrap_or_else(PoisonError::into_inner), false);
+                terminal.raw(&format!("{}{line}", if begins { "\n" } else { ",\n" }));
+                Ok(())
+            });
+        }
+        let mut before = String::new();
+        if self.several_points {
+            before = format!("{}\t", point.id());
+        }
+        if self.several_tables {
+            before = format!("{before}{name}\t");
+        }
+        Arc::new(move |line| {
+            terminal.line(&format!("{before}{line}"));
+            Ok(())
+        })
+    }
+
+    fn end_table(&mut self, point: &RecoveryPoint, name: &str, searched: Searched) {
+        self.found += searched.found;
+        self.rows += searched.rows;
+        self.cost.add(searched.cost);
+        self.tables += 1;
+        if self.terminal().wants_json() {
+            let closing = if self.counts_only { "" } else { "\n]" };
+            self.terminal().raw(&format!("{closing},\"found\":{},\"rows\":{}}}", searched.found, searched.rows));
+        }
+        self.page.row([
+            point.id().to_string().into(),
+            moment(point.manifest().instant).into(),
+            name.to_owned().into(),
+            count(searched.found).into(),
+            count(searched.rows).into(),
+        ]);
+    }
+
+    fn end_point(&mut self) {
+        if self.terminal().wants_json() && self.open == Open::Point {
+            self.terminal().raw("\n]}");
+            self.open = Open::Points;
+        }
+    }
+
+    fn end(self, left_out: &[LeftOut]) {
+        if self.terminal().wants_json() {
+            let rest = json!({ "found": self.found, "left_out": left_out, "cost": self.cost }).to_string();
+            self.terminal().raw(&format!("\n],{}\n", rest.trim_start_matches('{')));
+        } else if self.counts_only {
+            self.terminal().raw(&self.page.text(false));
+        } else if self.tables > 1 {
+            self.terminal().aside(&self.page);
+        }
+        let found = format!("{} of {} fit", counted(self.found, "record"), count(self.rows));
+        self.terminal().note(&format!("{found}; {}", cost(&self.cost)));
+    }
+}
