@@ -18,6 +18,7 @@ use examples::{
     RESTORE_AFTER, SHOW_AFTER, VERIFY_AFTER,
 };
 
+use crate::commands::references::Breach;
 use crate::config::KeptFor;
 use crate::failure::GUARD;
 use crate::rate::Rate;
@@ -305,6 +306,11 @@ pub struct BackupArgs {
     /// Name files that are gone when they are copied in the manifest, instead of failing
     #[arg(long)]
     pub allow_vanished: bool,
+    /// Exit status 1 when rows and files do not fit together, or when that was not checked; with =KINDS only for some of dangling,
+    /// other-case, other-form, orphaned, shared
+    #[arg(long, value_name = "KINDS", num_args = 0..=1, require_equals = true, value_delimiter = ',',
+          default_missing_values = Breach::ALL.map(Breach::name), value_parser = breaches())]
+    pub strict: Vec<Breach>,
     /// Show what would be taken from where; write nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -366,6 +372,14 @@ pub struct VerifyArgs {
     /// Read every byte of every part
     #[arg(long)]
     pub full: bool,
+    /// Also hold the point's rows against its files, and list each row and file that does not fit
+    #[arg(long)]
+    pub references: bool,
+    /// Exit status 1 when rows and files do not fit together, or when that was not checked; with =KINDS only for some of dangling,
+    /// other-case, other-form, orphaned, shared
+    #[arg(long, value_name = "KINDS", num_args = 0..=1, require_equals = true, value_delimiter = ',',
+          default_missing_values = Breach::ALL.map(Breach::name), value_parser = breaches(), requires = "references")]
+    pub strict: Vec<Breach>,
     #[command(flatten)]
     pub seen: SeenArgs,
     #[command(flatten)]
@@ -773,6 +787,13 @@ pub struct ManArgs {
 
 fn parts() -> impl TypedValueParser<Value = Part> {
     PossibleValuesParser::new(Part::ALL.map(Part::name)).try_map(|text| text.parse::<Part>())
+}
+
+fn breaches() -> impl TypedValueParser<Value = Breach> {
+    PossibleValuesParser::new(Breach::ALL.map(Breach::name)).map(|text| {
+        // It is one of them.
+        Breach::ALL.into_iter().find(|breach| breach.name() == text).unwrap_or(Breach::Dangling)
+    })
 }
 
 fn copies() -> impl TypedValueParser<Value = Copies> {

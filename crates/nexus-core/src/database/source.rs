@@ -151,7 +151,8 @@ impl RecordFile {
         self.digest
     }
 
-    fn foreign(&self) -> Error {
+    /// The record that was read last is no record of this table.
+    pub(crate) fn foreign(&self) -> Error {
         let (path, table) = (self.path.display(), &self.table);
         Error::damaged(format!("record {} of `{table}` in `{path}` is not one of that table", self.rows))
     }
@@ -206,7 +207,8 @@ fn pairs<'a>(line: &'a str, names: &[String]) -> Option<Pairs<'a>> {
     same.then_some(pairs)
 }
 
-fn field(raw: &str) -> Option<Field<'_>> {
+/// A value as it is written in a record; none: it is no value of one.
+pub(crate) fn field(raw: &str) -> Option<Field<'_>> {
     match raw.as_bytes().first()? {
         b'n' => Some(Field::Null),
         b't' => Some(Field::Boolean(true)),

@@ -58,21 +58,23 @@ pub(super) fn named<'a>(tables: &[&'a str], names: &'a BTreeMap<String, String>)
 }
 
 fn unknown(name: &str, table: &str, tables: &[&str]) -> Error {
-    let mut close: Vec<(usize, &str)> = tables.iter().map(|known| (distance(table, known), *known)).collect();
-    close.sort_unstable();
-    let few = table.chars().count().div_ceil(4);
-    let close: Vec<String> = close
-        .into_iter()
-        .filter(|(distance, known)| *distance <= few || known.contains(table) || table.contains(known))
-        .take(SUGGESTIONS)
-        .map(|(_, known)| format!("`{known}`"))
-        .collect();
+    let close: Vec<String> = alike(table, tables).into_iter().map(|known| format!("`{known}`")).collect();
     let hint = if close.is_empty() {
         "the records' tables are named as in the database".to_owned()
     } else {
         format!("the database has {}", close.join(", "))
     };
     Error::usage_hint(format!("the records `{name}` are to come from the table `{table}`, which does not exist"), hint)
+}
+
+/// The names that may have been meant by one that is none of them, the likeliest first.
+pub(crate) fn alike<'a>(name: &str, known: &[&'a str]) -> Vec<&'a str> {
+    let mut close: Vec<(usize, &str)> = known.iter().map(|known| (distance(name, known), *known)).collect();
+    close.sort_unstable();
+    close.dedup();
+    let few = name.chars().count().div_ceil(4);
+    let is_close = |(distance, known): &(usize, &str)| *distance <= few || known.contains(name) || name.contains(known);
+    close.into_iter().filter(is_close).take(SUGGESTIONS).map(|(_, known)| known).collect()
 }
 
 /// How many letters have to be changed, added or removed to make one name of the other.

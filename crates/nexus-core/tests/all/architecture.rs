@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Each room of the core and all that it may name of the others. What is absent is forbidden, and what is here is used.
 ///
 /// An arrow to one item of a room is written `room::item`.
-const ARROWS: [(&str, &[&str]); 23] = [
+const ARROWS: [(&str, &[&str]); 24] = [
     ("clock", &[]),
     ("error", &[]),
     ("event", &[]),
@@ -20,8 +20,12 @@ const ARROWS: [(&str, &[&str]); 23] = [
     ("database", &["error", "event", "local", "point"]),
     ("records", &["clock", "database", "error", "event", "local", "point"]),
     ("files", &["bucket", "error", "event", "listing", "local", "point", "vault"]),
+    ("references", &["database", "error", "event", "listing", "local", "point", "records", "vault"]),
     ("verify", &["clock", "error", "event", "files", "listing", "local", "point", "records", "vault"]),
-    ("backup", &["clock", "database", "error", "event", "files", "local", "point", "records", "vault", "verify"]),
+    (
+        "backup",
+        &["clock", "database", "error", "event", "files", "local", "point", "records", "references", "vault", "verify"],
+    ),
     ("drill", &["clock", "database", "error", "event", "listing", "local", "point", "records", "vault", "verify"]),
     ("restore", &["clock", "database", "error", "event", "files", "local", "point", "vault", "verify"]),
     (

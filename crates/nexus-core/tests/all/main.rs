@@ -12,6 +12,7 @@ mod listing;
 mod pressure;
 mod prune;
 mod prune_model;
+mod references;
 mod rehearsals;
 mod retention;
 mod round_trip;

@@ -53,10 +53,12 @@ Examples:
   nexus backup                                      all parts, as nexus.toml says
   nexus backup --label reimport                     a name for the occasion
   nexus backup --only database,records
+  nexus backup --strict=dangling                    exit status 1 when a row names a file that is not there
   nexus backup --copies full                        a point that `aws s3 cp --recursive` brings back
   nexus backup --app clinic --database db.sqlite3 --files s3://clinic-documents --vault s3://clinic-backup/nexus
 
-Exit status: 0 committed and verified; 1 committed, but the proof failed; 2 no new point.";
+Exit status: 0 committed and verified; 1 committed, but the proof failed, or --strict and rows and files do not fit; \
+2 no new point.";
 
 pub(super) const LIST_AFTER: &str = "\
 Examples:
@@ -84,12 +86,14 @@ Examples:
   nexus verify --quick reimport                     one listing against the manifest
   nexus verify --full latest                        every byte of every file
   nexus verify --only database,records
+  nexus verify --references                         each row without its file, each file without a row
+  nexus verify --references --json | jq -r '.references.findings[] | select(.kind == \"dangling\") | .key'
 
 Depths: --quick shows that everything is there with its size; the default also reads and hashes database and \
 records and compares every file's checksum or ETag; --full also reads every file. Only the default and --full \
 prove a point. Record files of this machine are hashed too, where they are here.
 
-Exit status: 0 verified; 1 damage found, each finding named; 2 could not look.";
+Exit status: 0 verified; 1 damage found, each finding named, or --strict and rows and files do not fit; 2 could not look.";
 
 pub(super) const DRILL_AFTER: &str = "\
 Examples:

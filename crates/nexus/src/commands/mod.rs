@@ -13,6 +13,7 @@ mod list;
 mod man;
 mod pin;
 mod prune;
+pub mod references;
 mod rehearse;
 mod restore;
 mod show;

@@ -28,10 +28,25 @@ fn a_typo_is_named_with_its_line_and_what_was_meant() {
 }
 
 #[test]
-fn references_are_said_to_come_later() {
+fn a_reference_that_lacks_a_key_or_has_one_too_many_is_named() {
     let place = Place::new();
-    place.write("nexus.toml", "[[references]]\ntable = \"t\"\ncolumn = \"c\"\n");
-    place.run(&["list"]).ends_with(2).says("not in this release");
+    place.write("nexus.toml", "[[references]]\ntable = \"t\"\ncolumn = \"c\"\nprefx = \"m/\"\n");
+    place.run(&["list"]).ends_with(2).says("unknown key `prefx` at line 4 of").says("did you mean `prefix`?");
+    place.write("nexus.toml", "[[references]]\ntable = \"t\"\n");
+    place.run(&["list"]).ends_with(2).says("number 1 names no column");
+    place.write("nexus.toml", "[[references]]\ntable = \"t\"\ncolumn = \"c\"\n[[references]]\ncolumns = [\"c\"]\n");
+    place.run(&["list"]).ends_with(2).says("number 2 names no table");
+}
+
+#[test]
+fn strict_is_refused_where_there_is_nothing_to_check() {
+    let place = app(CONFIG);
+    place.run(&["backup", "--strict"]).ends_with(2).says("no references are named");
+    place.write("nexus.toml", &format!("{CONFIG}[[references]]\ntable = \"t\"\ncolumn = \"id\"\n"));
+    place.run(&["backup", "--strict", "--only", "database,files"]).ends_with(2).says("the point would have no records");
+    place.run(&["backup", "--strict=danglin"]).ends_with(2).says("dangling");
+    place.run(&["verify", "--strict"]).ends_with(2).says("--references");
+    assert!(!place.path().join("vault").exists());
 }
 
 #[test]
