@@ -266,9 +266,26 @@ pub struct InitArgs {
     pub profile: Option<String>,
     #[command(flatten)]
     pub source: SourceArgs,
+    #[command(flatten)]
+    pub django: DjangoArgs,
     /// Print pure JSON on stdout
     #[arg(long, help_heading = "Output")]
     pub json: bool,
+}
+
+/// A Django site that `init` asks.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Django")]
+pub struct DjangoArgs {
+    /// The site's manage.py, or its folder: databases, storages, record names and references come from its settings and models
+    #[arg(long, value_name = "MANAGE.PY", value_hint = ValueHint::AnyPath)]
+    pub django: Option<PathBuf>,
+    /// The site's Python [default: that of .venv, venv or env beside manage.py, else python3]
+    #[arg(long, value_name = "PROGRAM", requires = "django", value_hint = ValueHint::ExecutablePath)]
+    pub python: Option<PathBuf>,
+    /// The alias of the database to protect, when the site has several
+    #[arg(long, value_name = "ALIAS", requires = "django")]
+    pub django_database: Option<String>,
 }
 
 /// `doctor`.

@@ -34,7 +34,12 @@ pub(super) const INIT_AFTER: &str = "\
 Examples:
   nexus init                                        from DATABASE_URL and the AWS settings found
   nexus init --files s3://clinic-documents --vault s3://clinic-backup/nexus
-  nexus init --dry-run                              show it, write nothing";
+  nexus init --django manage.py --vault s3://clinic-backup/nexus
+                                                    databases, storages, record names and references of a Django site
+  nexus init --dry-run                              show it, write nothing
+
+--django runs a script that reads settings and models with the site's own Python: it opens no connection, writes nothing and \
+reads no password. What one configuration does not cover (other databases, other storages) is named there and here.";
 
 pub(super) const DOCTOR_AFTER: &str = "\
 Examples:

@@ -49,7 +49,7 @@ pub async fn carry_out(
     match verb {
         Verb::Completions(args) => Ok(completions::run(&args, terminal)),
         Verb::Man(args) => man::run(&args, terminal),
-        Verb::Init(args) => init::run(&args, environment, terminal),
+        Verb::Init(args) => run::until(init::run(&args, environment, terminal), interrupt).await,
         Verb::List(args) => {
             let run = prepare(&args.vault, &SourceArgs::default())?;
             run.work(list::run(&run, &args), interrupt).await
