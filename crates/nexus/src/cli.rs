@@ -266,6 +266,9 @@ pub struct InitArgs {
     pub profile: Option<String>,
     #[command(flatten)]
     pub source: SourceArgs,
+    /// Read every row and list every file, to find columns whose values are keys of files; they are written behind #
+    #[arg(long)]
+    pub look: bool,
     #[command(flatten)]
     pub django: DjangoArgs,
     /// Print pure JSON on stdout

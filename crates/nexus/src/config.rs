@@ -132,6 +132,13 @@ impl ReferenceTable {
         if columns.is_empty() {
             return Err(lacks("column"));
         }
+        // It is stored in every point.
+        if self.base.as_deref().is_some_and(|base| without_passwords(base) != base) {
+            return Err(Error::usage_hint(
+                format!("the base of [[references]] number {number} holds a password"),
+                "write `*` in its place: it stands for anything but `/`",
+            ));
+        }
         let reference =
             |column| Reference { table: table.clone(), column, prefix: self.prefix.clone(), base: self.base.clone() };
         Ok(columns.into_iter().map(reference).collect())

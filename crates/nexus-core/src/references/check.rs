@@ -1,5 +1,6 @@
 //! Rows beside files: both by hashes of their keys, sorted together, gone through once.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use super::forms::{Forms, Hash};
@@ -134,6 +135,15 @@ pub(super) fn text(raw: &str, file: &RecordFile) -> Result<Option<String>> {
         Field::Blob(bytes) | Field::Bytes(bytes) => lossy(bytes),
     };
     Ok((!text.is_empty()).then_some(text))
+}
+
+/// A value that is text, NULL as an empty one; none of any other value.
+pub(super) fn text_alone<'a>(raw: &'a str, file: &RecordFile) -> Result<Option<Cow<'a, str>>> {
+    match field(raw).ok_or_else(|| file.foreign())? {
+        Field::Null => Ok(Some(Cow::Borrowed(""))),
+        Field::Text(text) => Ok(Some(text)),
+        _ => Ok(None),
+    }
 }
 
 fn number(number: usize) -> Result<u16> {

@@ -6,6 +6,7 @@
 mod check;
 mod forms;
 mod keys;
+mod likely;
 mod list;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use crate::vault::RecoveryPoint;
 
 use check::{Detail, Seen, Sides};
 use keys::Keys;
+pub use likely::{Likely, likely};
 pub use list::{Findings, Kind, Orphan, Row, Wrong};
 
 /// A table as references can name it.

@@ -20,7 +20,7 @@ const ARROWS: [(&str, &[&str]); 24] = [
     ("database", &["error", "event", "local", "point"]),
     ("records", &["clock", "database", "error", "event", "local", "point"]),
     ("files", &["bucket", "error", "event", "listing", "local", "point", "vault"]),
-    ("references", &["database", "error", "event", "listing", "local", "point", "records", "vault"]),
+    ("references", &["bucket", "database", "error", "event", "listing", "local", "point", "records", "vault"]),
     ("verify", &["clock", "error", "event", "files", "listing", "local", "point", "records", "vault"]),
     (
         "backup",

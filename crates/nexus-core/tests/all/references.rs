@@ -330,3 +330,24 @@ async fn more_rows_than_memory_should_hold_are_checked_through_runs_on_disk() {
     assert_eq!(rows.len(), 280_000);
     assert!(rows.iter().enumerate().all(|(at, row)| row.1 == format!("id={} item.file", at + 1)));
 }
+
+#[tokio::test]
+async fn a_column_that_names_files_below_the_sources_prefix_is_likely_with_it() {
+    let world = World::on_s3(ServiceOptions::default(), hasty(2));
+    let mut rows = String::new();
+    for number in 0..30 {
+        world.put(&format!("media/{number}.jpg"), b"x");
+        writeln!(rows, "INSERT INTO item (whole, bare) VALUES ('media/{number}.jpg', '{number}.jpg');").expect("text");
+    }
+    sql(&world.database(), &format!("CREATE TABLE item (whole TEXT, bare TEXT);\n{rows}"));
+    let point = world.backup().await.expect("a point").point;
+    let tables = &point.manifest().parts.records.as_ref().expect("records").tables;
+    let folder = world.records().join(point.id().to_string());
+    let scratch = Scratch::create(&world.scratch()).expect("scratch");
+    let listed = world.reader(&world.source).list("media/", scratch.path(), &Events::none()).await.expect("a listing");
+    let likely = references::likely(tables, &folder, (listed, "media/"), &scratch).await.expect("a look");
+    let found: Vec<(Reference, u64, u64)> =
+        likely.into_iter().map(|one| (one.reference, one.values, one.found)).collect();
+    let with_prefix = Reference { prefix: "media/".into(), ..reference("item", "bare") };
+    assert_eq!(found, [(reference("item", "whole"), 30, 30), (with_prefix, 30, 30)]);
+}

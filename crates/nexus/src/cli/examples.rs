@@ -36,6 +36,8 @@ Examples:
   nexus init --files s3://clinic-documents --vault s3://clinic-backup/nexus
   nexus init --django manage.py --vault s3://clinic-backup/nexus
                                                     databases, storages, record names and references of a Django site
+  nexus init --look --database db.sqlite3 --files media
+                                                    which columns look as if they named files
   nexus init --dry-run                              show it, write nothing
 
 --django runs a script that reads settings and models with the site's own Python: it opens no connection, writes nothing and \

@@ -1,6 +1,7 @@
 //! `init`: a commented nexus.toml from what is found: flags, `NEXUS_*`, `DATABASE_URL`, AWS settings, a database here, a Django site.
 
 mod django;
+mod look;
 mod site;
 
 use std::fs::{self, File, OpenOptions};
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use nexus_core::bucket::Address;
 use nexus_core::error::{Error, Result};
 use nexus_core::point::references::Reference;
+use nexus_core::references::Likely;
 use nexus_core::vault::layout;
 use serde_json::json;
 
@@ -20,7 +22,7 @@ use crate::cli::{InitArgs, ServiceArgs, VaultArgs};
 use crate::failure::Outcome;
 use crate::settings::{Environment, Origin, Setting, Settings};
 use crate::terminal::Terminal;
-use crate::wording::{command_line, escaped, without_passwords};
+use crate::wording::{command_line, count, escaped, without_passwords};
 
 /// How a `SQLite` file begins (<https://www.sqlite.org/fileformat.html>).
 const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -33,7 +35,10 @@ pub async fn run(args: &InitArgs, environment: &Environment, terminal: &Terminal
         Some(named) => Some(django::ask(named, args.django.python.as_deref(), environment).await?),
         None => None,
     };
-    let found = Found::look(args, environment, site.as_ref())?;
+    let mut found = Found::look(args, environment, site.as_ref())?;
+    if args.look {
+        found.likely(look::look(&found.text(), environment, terminal).await?);
+    }
     let text = found.text();
     let path = environment.folder.join(&args.output);
     if !args.dry_run {
@@ -97,6 +102,8 @@ struct Found {
     profile: Option<String>,
     /// What a Django site said.
     site: Option<Derived>,
+    /// Columns that look as if they named files.
+    likely: Vec<Likely>,
     notes: Vec<String>,
 }
 
@@ -157,8 +164,27 @@ impl Found {
             region: settings.s3.region.map(|setting| setting.value).or_else(|| of_site(|site| site.region.clone())),
             profile: settings.s3.profile.map(|setting| setting.value),
             site,
+            likely: Vec::new(),
             notes,
         })
+    }
+
+    /// Takes columns that look as if they named files, but for those that the site named.
+    fn likely(&mut self, likely: Vec<Likely>) {
+        let is_known = |one: &Likely| {
+            let site = self.site.iter().flat_map(|site| &site.references);
+            site.map(|known| &known.reference)
+                .any(|known| known.table == one.reference.table && known.column == one.reference.column)
+        };
+        self.likely = likely.into_iter().filter(|one| !is_known(one)).collect();
+        self.notes.push(match self.likely.as_slice() {
+            [] => "looked at every row and file: no other column looks as if it named files".to_owned(),
+            some => {
+                let names: Vec<String> =
+                    some.iter().map(|one| format!("{}.{}", one.reference.table, one.reference.column)).collect();
+                format!("looks as if it named files, and stands in the file behind #: {}", names.join(", "))
+            }
+        });
     }
 
     fn text(&self) -> String {
@@ -221,30 +247,30 @@ impl Found {
     /// The names of records, and the columns that name files.
     fn rows(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        let Some(site) = &self.site else {
-            lines.extend(
-                [
-                    "# [records.tables]                  # a name for the records of a table",
-                    "# patients = \"clinic_patient\"",
-                ]
-                .map(str::to_owned),
-            );
-            lines.extend(reference(
-                &Reference { table: "patients".into(), column: "photo".into(), prefix: "media/".into(), base: None },
-                "a column whose values are keys of files",
-                true,
-            ));
-            return lines;
-        };
-        if !site.tables.is_empty() {
+        let tables = self.site.iter().flat_map(|site| &site.tables);
+        let names: Vec<String> = tables.map(|(name, table)| format!("{} = {}", key(name), quoted(table))).collect();
+        if names.is_empty() {
+            lines.push("# [records.tables]                  # a name for the records of a table".to_owned());
+            lines.push("# patients = \"clinic_patient\"".to_owned());
+        } else {
             lines.extend([
                 String::new(),
                 "[records.tables]                    # record names of the site's models".to_owned(),
             ]);
-            lines.extend(site.tables.iter().map(|(name, table)| format!("{} = {}", key(name), quoted(table))));
+            lines.extend(names);
         }
-        for suggested in &site.references {
+        let before = lines.len();
+        for suggested in self.site.iter().flat_map(|site| &site.references) {
             lines.extend(reference(&suggested.reference, &suggested.comment, suggested.off));
+        }
+        for Likely { reference: like, values, found } in &self.likely {
+            let comment = format!("{} of {} values are keys of files", count(*found), count(*values));
+            lines.extend(reference(like, &comment, true));
+        }
+        if lines.len() == before {
+            let (table, column) = ("patients".to_owned(), "photo".to_owned());
+            let example = Reference { table, column, prefix: "media/".to_owned(), base: None };
+            lines.extend(reference(&example, "a column whose values are keys of files", true));
         }
         lines
     }
