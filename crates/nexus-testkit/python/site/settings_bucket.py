@@ -7,7 +7,7 @@ from settings import *  # noqa: F403
 print("a line that settings print")
 STORAGES = {
     "default": {
-        "BACKEND": "clinic.bucket.BucketStorage",
+        "BACKEND": "clinic.s3.S3Storage",
         "OPTIONS": {
             "bucket_name": os.environ["NEXUS_SITE_BUCKET"],
             "location": "media",

@@ -146,6 +146,20 @@ pub fn wanted(run: &Run, point: &RecoveryPoint) -> Result<Vec<Reference>> {
     Ok(own)
 }
 
+/// Says what of a look is not to be overlooked: that nothing was checked, or by other references than the point was made with.
+pub fn remarks(run: &Run, point: &RecoveryPoint, looked: &References) {
+    if let Some(reason) = &looked.unchecked {
+        run.terminal.warn(&format!("references were not checked: {reason}"));
+    }
+    let of = |references: &References| -> Vec<Reference> {
+        references.columns.iter().map(|column| column.reference.clone()).collect()
+    };
+    let others = point.manifest().references.as_ref().is_some_and(|made| of(made) != of(looked));
+    if others && looked.unchecked.is_none() {
+        run.terminal.note("these are the references of the configuration; the point was made with others");
+    }
+}
+
 /// Prints each row and file, as it is read.
 ///
 /// # Errors
@@ -250,5 +264,39 @@ fn shown(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}…", escaped(&text[..end])),
         None => escaped(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nexus_core::point::Count;
+
+    #[test]
+    fn strict_holds_what_it_names_against_a_run_and_that_nothing_was_checked() {
+        let reference = Reference { table: "t".into(), column: "c".into(), prefix: String::new(), base: None };
+        let of = |counts: ReferenceCounts, files| References {
+            columns: vec![ReferenceColumn { reference: reference.clone(), counts: Some(counts) }],
+            orphaned: Some(Count { files, bytes: 0 }),
+            unchecked: None,
+        };
+        let none = ReferenceCounts { named: 9, ..ReferenceCounts::default() };
+        let one = [
+            of(ReferenceCounts { dangling: 1, ..none }, 0),
+            of(ReferenceCounts { other_case: 1, ..none }, 0),
+            of(ReferenceCounts { other_form: 1, ..none }, 0),
+            of(none, 1),
+            of(ReferenceCounts { shared: 2, ..none }, 0),
+        ];
+        for (at, references) in one.iter().enumerate() {
+            for (other, breach) in Breach::ALL.into_iter().enumerate() {
+                assert_eq!(is_broken(Some(references), &[breach]), at == other, "{breach}");
+            }
+            assert!(is_broken(Some(references), &Breach::ALL) && !is_broken(Some(references), &[]));
+        }
+        assert!(!is_broken(Some(&of(none, 0)), &Breach::ALL));
+        let unchecked = References::unchecked(&[reference], "the point has no files");
+        assert!(is_broken(Some(&unchecked), &[Breach::Shared]) && is_broken(None, &[Breach::Shared]));
+        assert!(!is_broken(Some(&unchecked), &[]));
     }
 }

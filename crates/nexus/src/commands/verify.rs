@@ -65,6 +65,9 @@ pub async fn run(run: &Run, args: &VerifyArgs) -> Result<Outcome> {
         None => None,
     };
     let references = tell(run, &page(&found.point, &looked), &answer, checked)?;
+    if let Some(references) = &references {
+        references::remarks(run, &found.point, references);
+    }
     if let Some(error) = &looked.unrecorded {
         run.terminal.warn(&format!("the point's journal does not say so: {error}"));
     }

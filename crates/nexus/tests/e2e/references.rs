@@ -141,6 +141,10 @@ async fn a_django_site_that_init_set_up_alone_has_its_planted_rows_and_files_fou
     }
     app.run(&["verify", "--references", "--strict"]).ends_with(1);
     app.run(&["backup", "--strict=dangling"]).ends_with(1);
+    let config = std::fs::read_to_string(app.path("nexus.toml")).expect("it was written");
+    app.write("nexus.toml", &config.replace("column = \"file\"", "column = \"title\""));
+    let other = app.run(&["verify", "--references"]).ends_with(0).says("the point was made with others").out;
+    assert!(other.contains("clinic_document.title"), "{other}");
     // The vault alone knows the references.
     std::fs::remove_file(app.path("nexus.toml")).expect("it was there");
     let alone = app.run(&["verify", "--references", "--json", "--vault", "vault"]).ends_with(0).json();
@@ -176,6 +180,11 @@ async fn a_django_site_with_its_files_in_a_bucket_is_set_up_with_its_place_and_p
     }
     app.run(&["backup", "--only", "database,records"]).ends_with(0).says("not checked: the point has no files");
     app.run(&["verify", "--references"]).ends_with(2).says("has no files");
+    let (partial, _) = app.points().remove(0);
+    app.run(&["verify", &partial, "--references"])
+        .ends_with(0)
+        .says("references were not checked: the point has no files");
+    app.run(&["verify", &partial, "--references", "--strict"]).ends_with(1);
     app.run(&["backup"]).ends_with(0);
     let listed = app.run(&["verify", "--references", "--json"]).ends_with(0).json();
     assert_eq!(findings(&listed), planted.0);
@@ -202,9 +211,14 @@ fn several(app: &App) -> String {
           'archive': {'ENGINE': 'django.db.backends.postgresql', 'NAME': 'old', 'HOST': 'db.example', 'USER': 'shop', 'PASSWORD': 'geheim'},\n}\n\
          S = 'django.core.files.storage.FileSystemStorage'\n\
          STORAGES = {'default': {'BACKEND': S}, 'private': {'BACKEND': S, 'OPTIONS': {'location': HERE / 'media/private'}},\n\
-          'vault': {'BACKEND': S, 'OPTIONS': {'location': '/srv/elsewhere'}}, 'spare': {'BACKEND': S, 'OPTIONS': {'location': '/srv/spare'}}}\n",
+          'vault': {'BACKEND': S, 'OPTIONS': {'location': '/srv/elsewhere'}}, 'spare': {'BACKEND': S, 'OPTIONS': {'location': '/srv/spare'}}, 'cloud': {'BACKEND': 'sales.cloud.CloudStorage'},\n\
+          'broken': {'BACKEND': 'sales.none.NoStorage'}}\n",
     );
     write("sales/__init__.py", "");
+    write(
+        "sales/cloud.py",
+        "from django.core.files.storage import Storage\n\nclass CloudStorage(Storage):\n    bucket_name = 'no bucket of S3'\n    location = ''\n",
+    );
     write(
         "sales/models.py",
         "from django.core.files.storage import storages\nfrom django.db import models\n\n\
@@ -233,6 +247,8 @@ async fn what_one_configuration_does_not_cover_is_named_and_never_the_first_take
         "FileField OldBill.paper: its rows are in the database `archive`",
         "FileField Seen.picture: Django does not make its table (managed = False)",
         "the storage `spare` (/srv/spare), which no file field uses",
+        "the storage `cloud` (sales.cloud.CloudStorage), which no file field uses",
+        "the storage `broken` (unknown: InvalidStorageError), which no file field uses",
     ] {
         assert!(told.err.contains(&format!("not covered by this configuration: {named}")), "{named}: {}", told.err);
         assert!(config.contains(&format!("#   - {named}")), "{named}: {config}");

@@ -8,27 +8,30 @@ def nexus_look():
     import django
     from django.apps import apps
     from django.conf import settings
-    from django.core.files.storage import default_storage
+    from django.core.files.storage import FileSystemStorage, default_storage
     from django.db import models, router
 
     def text(value):
         return None if value is None or value == "" else str(value)
 
+    # Of an exception only the kind is told: its words may hold a key.
     def told(storage):
         try:
             kind = storage.__class__
+            names = [(base.__module__ + "." + base.__qualname__).lower() for base in kind.__mro__]
             answer = {"class": kind.__module__ + "." + kind.__qualname__}
             bucket = getattr(storage, "bucket_name", None)
-            if bucket:
+            # Those of other clouds have a bucket and a location, too, which are no place that S3 knows.
+            if bucket and any("s3" in name for name in names):
                 answer["bucket"] = str(bucket)
                 answer["location"] = text(getattr(storage, "location", None))
                 answer["endpoint"] = text(getattr(storage, "endpoint_url", None))
                 answer["region"] = text(getattr(storage, "region_name", None))
-            elif getattr(storage, "base_location", None) is not None or hasattr(storage, "location"):
+            elif isinstance(storage, FileSystemStorage):
                 answer["folder"] = os.path.abspath(str(storage.location))
             return answer
         except Exception as error:
-            return {"class": "unknown", "error": type(error).__name__ + ": " + str(error)}
+            return {"class": "unknown", "error": type(error).__name__}
 
     def storages():
         try:
@@ -41,7 +44,7 @@ def nexus_look():
                 try:
                     found[alias] = told(known[alias])
                 except Exception as error:
-                    found[alias] = {"class": "unknown", "error": type(error).__name__ + ": " + str(error)}
+                    found[alias] = {"class": "unknown", "error": type(error).__name__}
         return found
 
     def database(of):

@@ -5,7 +5,7 @@ from django.utils.deconstruct import deconstructible
 
 
 @deconstructible
-class BucketStorage(Storage):
+class S3Storage(Storage):
     def __init__(self, bucket_name, location="", endpoint_url=None, region_name=None):
         self.bucket_name = bucket_name
         self.location = location
