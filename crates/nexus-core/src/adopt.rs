@@ -438,6 +438,7 @@ async fn take(vault: &Vault, plan: &AdoptPlan, old: &OldPoint, clock: &Clock, ev
             records: old.records.as_ref().map(|records| records.part.clone()),
         },
         findings: Vec::new(),
+        references: None,
         adopted: Some(Adopted {
             apart_seconds: old.apart_seconds,
             from,

@@ -18,11 +18,13 @@ use crate::event::{Events, Stage};
 use crate::files::capture::{self, Earlier, FilesCapture, FilesPlan, SeenCopies};
 use crate::files::moment;
 use crate::local::{self, Given, Scratch};
+use crate::point::references::{Reference, References};
 use crate::point::{
     Copies, DatabaseKind, DatabasePart, FORMAT, FileHash, Finding, FindingKind, Label, Manifest, Part, Parts, PointId,
     RecordTable, RecordsPart, StoredObject,
 };
 use crate::records::export::{RecordsExport, SUMMARY_FILE};
+use crate::references;
 use crate::vault::draft::Draft;
 use crate::vault::{RecoveryPoint, SOFTWARE, Vault, layout};
 use crate::verify::{self, Verified, VerifyRequest};
@@ -46,6 +48,8 @@ pub struct BackupPlan {
     pub files: Option<FilesPlan>,
     /// The records.
     pub records: Option<RecordsPlan>,
+    /// Columns whose values are keys of the files.
+    pub references: Vec<Reference>,
     /// How long each part is meant to be kept, in seconds.
     pub kept_for: BTreeMap<Part, u64>,
     /// Where work in progress may lie; it needs room for the database's copy.
@@ -89,6 +93,9 @@ pub async fn backup(vault: &Vault, plan: &BackupPlan, clock: &Clock, events: &Ev
     let scratch = Scratch::create(&plan.scratch)?;
     let exported = Exported::prepare(plan, &scratch)?;
     let held = Held::open(plan, &scratch, &exported.work, clock, events).await?;
+    if let Some(held) = &held {
+        held.require_references(plan)?;
+    }
     let base = base(vault, plan).await?;
     let left = left::broken_off(vault, plan, clock.now()).await?;
     let reuses: Vec<PointId> = base.iter().map(RecoveryPoint::id).chain(&left).cloned().collect();
@@ -230,11 +237,14 @@ async fn fill(
                 capture_files(draft, plan, Earlier { base: base.as_ref(), left: &left, at }, scratch, events).await?;
             Ok((files, (Part::Files, milliseconds(begun))))
         };
-        futures::try_join!(rows, files)
+        let (rows, files) = futures::try_join!(rows, files)?;
+        let references =
+            check_references(plan, rows.records.as_ref(), files.0.as_ref(), (&exported, scratch), events).await;
+        Ok((rows, files, references))
     };
     let work = std::pin::pin!(work);
     let alive = std::pin::pin!(draft.keep_alive(clock));
-    let (OfDatabase { database, records, times: [first, second] }, (files, third)) =
+    let (OfDatabase { database, records, times: [first, second] }, (files, third), references) =
         match future::select(work, alive).await {
             Either::Left((done, _)) => done?,
             Either::Right((error, _)) => return Err(error),
@@ -253,7 +263,7 @@ async fn fill(
     }
     let records = records.map(|exported| records_part(exported, plan, folder.as_deref()));
     let seen = files.as_ref().map(|files| files.seen.clone());
-    let taken = Taken { database, files, records, instant };
+    let taken = Taken { database, files, records, references, instant };
     let manifest = manifest(draft, plan, base_id, taken, clock);
     let committed = draft.commit(&manifest, clock).await;
     if committed.is_err() && only_here && !may_be_there(draft).await {
@@ -453,6 +463,29 @@ async fn capture_files(
     }
 }
 
+/// Holds the rows that were just written against the files that were just listed.
+///
+/// The point is whole without it, so that what keeps it from being done is told and recorded, and fails nothing.
+async fn check_references(
+    plan: &BackupPlan,
+    records: Option<&RecordsExport>,
+    files: Option<&FilesCapture>,
+    (exported, scratch): (&Exported, &Scratch),
+    events: &Events,
+) -> Option<References> {
+    let wanted = plan.references.as_slice();
+    if wanted.is_empty() {
+        return None;
+    }
+    let (Some(records), Some(files)) = (records, files) else {
+        let lacking = if records.is_none() { Part::Records } else { Part::Files };
+        return Some(References::unchecked(wanted, format!("the point has no {lacking}")));
+    };
+    let rows = (records.tables.as_slice(), exported.work.as_path());
+    let counted = references::count(wanted, rows, &files.listing, scratch, events).await;
+    Some(counted.unwrap_or_else(|error| References::unchecked(wanted, crate::error::chain(&error))))
+}
+
 fn records_part(exported: RecordsExport, plan: &BackupPlan, folder: Option<&Path>) -> RecordsPart {
     RecordsPart {
         folder: folder.map(|folder| folder.display().to_string()),
@@ -469,6 +502,7 @@ struct Taken {
     database: Option<DatabasePart>,
     files: Option<FilesCapture>,
     records: Option<RecordsPart>,
+    references: Option<References>,
     instant: Option<Timestamp>,
 }
 
@@ -497,6 +531,7 @@ fn manifest(draft: &Draft, plan: &BackupPlan, base: Option<PointId>, taken: Take
         kept_for: plan.kept_for.iter().filter(taken_parts).map(|(part, time)| (*part, *time)).collect(),
         parts: Parts { database: taken.database, files, records: taken.records },
         findings,
+        references: taken.references,
         adopted: None,
         copy_of: None,
     }

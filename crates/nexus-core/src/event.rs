@@ -71,6 +71,8 @@ pub enum Stage {
     ReadFiles,
     /// What nothing names any more is removed.
     Remove,
+    /// Rows are held against the files they name.
+    CheckReferences,
 }
 
 impl Stage {
@@ -94,6 +96,7 @@ impl Stage {
             Self::ReadRecords => "reading records",
             Self::ReadFiles => "reading files",
             Self::Remove => "removing",
+            Self::CheckReferences => "checking references",
         }
     }
 }

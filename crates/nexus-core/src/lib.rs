@@ -20,8 +20,9 @@ pub mod database;
 pub mod files;
 pub mod records;
 
-// What changed between two states of them.
+// What rows say of files, and what changed between two states of both.
 pub mod changes;
+pub mod references;
 
 // What is read of a point without restoring it.
 pub mod lookup;

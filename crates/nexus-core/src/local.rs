@@ -1,5 +1,7 @@
 //! Files on this machine: private ones, durable ones, and scratch that goes away.
 
+pub(crate) mod sorted;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -55,6 +57,19 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(|cause| Error::local(what(), cause))?;
     file.persist(path).map_err(|cause| Error::local(what(), cause.error))?;
     sync_folder(folder)
+}
+
+/// Bytes and SHA-256, hexadecimal, of a file; nothing of one that is not there.
+pub(crate) fn sha256(path: &Path) -> std::io::Result<Option<(u64, String)>> {
+    use sha2::{Digest, Sha256};
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(cause) => return Err(cause),
+    };
+    let mut sha = Sha256::new();
+    let bytes = std::io::copy(&mut file, &mut sha)?;
+    Ok(Some((bytes, format!("{:x}", sha.finalize()))))
 }
 
 /// Makes renames in a folder last.

@@ -1,5 +1,7 @@
 //! The nouns of a vault: point ids, the claim, the manifest, journal entries. Versioned JSON, no I/O.
 
+pub mod references;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
@@ -10,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::listing::{ProofKind, hex};
+use references::References;
 
 /// Bytes as lower-case hexadecimal digits, as documents have hashes.
 pub use crate::listing::hex as hexadecimal;
@@ -329,6 +332,9 @@ pub struct Manifest {
     /// What was found wrong while taking it, and recorded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
+    /// Columns whose values are keys of files, and what comparing them with the files came to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub references: Option<References>,
     /// What an older tool had left, when it was made of that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<Adopted>,

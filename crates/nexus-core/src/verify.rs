@@ -640,13 +640,5 @@ fn hash_all(paths: &[&Path]) -> Vec<std::io::Result<Option<FileHash>>> {
 }
 
 pub(crate) fn hash_local(path: &Path) -> std::io::Result<Option<FileHash>> {
-    use sha2::{Digest, Sha256};
-    let mut file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(cause) => return Err(cause),
-    };
-    let mut sha = Sha256::new();
-    let bytes = std::io::copy(&mut file, &mut sha)?;
-    Ok(Some(FileHash { bytes, sha256: crate::listing::hex(&sha.finalize()) }))
+    Ok(crate::local::sha256(path)?.map(|(bytes, sha256)| FileHash { bytes, sha256 }))
 }

@@ -21,6 +21,7 @@ use examples::{
 
 pub use lookup::{FindArgs, GetArgs, HistoryArgs};
 
+use crate::commands::references::Breach;
 use crate::config::KeptFor;
 use crate::failure::GUARD;
 use crate::rate::Rate;
@@ -280,9 +281,29 @@ pub struct InitArgs {
     pub profile: Option<String>,
     #[command(flatten)]
     pub source: SourceArgs,
+    /// Read every row and list every file, to find columns whose values are keys of files; they are written behind #
+    #[arg(long)]
+    pub look: bool,
+    #[command(flatten)]
+    pub django: DjangoArgs,
     /// Print pure JSON on stdout
     #[arg(long, help_heading = "Output")]
     pub json: bool,
+}
+
+/// A Django site that `init` asks.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Django")]
+pub struct DjangoArgs {
+    /// The site's manage.py, or its folder: databases, storages, record names and references come from its settings and models
+    #[arg(long, value_name = "MANAGE.PY", value_hint = ValueHint::AnyPath)]
+    pub django: Option<PathBuf>,
+    /// The site's Python [default: that of .venv, venv or env beside manage.py, else python3]
+    #[arg(long, value_name = "PROGRAM", requires = "django", value_hint = ValueHint::ExecutablePath)]
+    pub python: Option<PathBuf>,
+    /// The alias of the database to protect, when the site has several
+    #[arg(long, value_name = "ALIAS", requires = "django")]
+    pub django_database: Option<String>,
 }
 
 /// `doctor`.
@@ -323,6 +344,11 @@ pub struct BackupArgs {
     /// Name files that are gone when they are copied in the manifest, instead of failing
     #[arg(long)]
     pub allow_vanished: bool,
+    /// Exit status 1 when rows and files do not fit together, or when that was not checked; with =KINDS only for some of dangling,
+    /// other-case, other-form, orphaned, shared
+    #[arg(long, value_name = "KINDS", num_args = 0..=1, require_equals = true, value_delimiter = ',',
+          default_missing_values = Breach::ALL.map(Breach::name), value_parser = breaches())]
+    pub strict: Vec<Breach>,
     /// Show what would be taken from where; write nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -384,6 +410,14 @@ pub struct VerifyArgs {
     /// Read every byte of every part
     #[arg(long)]
     pub full: bool,
+    /// Also hold the point's rows against its files, and list each row and file that does not fit
+    #[arg(long)]
+    pub references: bool,
+    /// Exit status 1 when rows and files do not fit together, or when that was not checked; with =KINDS only for some of dangling,
+    /// other-case, other-form, orphaned, shared
+    #[arg(long, value_name = "KINDS", num_args = 0..=1, require_equals = true, value_delimiter = ',',
+          default_missing_values = Breach::ALL.map(Breach::name), value_parser = breaches(), requires = "references")]
+    pub strict: Vec<Breach>,
     #[command(flatten)]
     pub seen: SeenArgs,
     #[command(flatten)]
@@ -791,6 +825,13 @@ pub struct ManArgs {
 
 fn parts() -> impl TypedValueParser<Value = Part> {
     PossibleValuesParser::new(Part::ALL.map(Part::name)).try_map(|text| text.parse::<Part>())
+}
+
+fn breaches() -> impl TypedValueParser<Value = Breach> {
+    PossibleValuesParser::new(Breach::ALL.map(Breach::name)).map(|text| {
+        // It is one of them.
+        Breach::ALL.into_iter().find(|breach| breach.name() == text).unwrap_or(Breach::Dangling)
+    })
 }
 
 fn copies() -> impl TypedValueParser<Value = Copies> {

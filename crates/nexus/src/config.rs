@@ -8,6 +8,7 @@ use std::path::Path;
 
 use nexus_core::error::{Error, Result};
 use nexus_core::files::capture::Properties;
+use nexus_core::point::references::Reference;
 use nexus_core::point::{CategoryRule, Copies, Label};
 use nexus_core::vault::layout;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
@@ -31,6 +32,8 @@ pub struct ConfigFile {
     pub files: FilesTable,
     /// `[records]`
     pub records: RecordsTable,
+    /// `[[references]]`
+    pub references: Vec<ReferenceTable>,
     /// `[vault]`
     pub vault: VaultTable,
     /// `[retention]`
@@ -97,6 +100,53 @@ pub struct RecordsTable {
     pub vault: Option<bool>,
     /// Records' names and their tables; absent: every table under its own name.
     pub tables: Option<BTreeMap<String, String>>,
+}
+
+/// `[[references]]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ReferenceTable {
+    /// The table, by its record name or its own.
+    pub table: Option<String>,
+    /// The column whose values are keys of files.
+    pub column: Option<String>,
+    /// Several such columns.
+    pub columns: Vec<String>,
+    /// What is put before a value.
+    pub prefix: String,
+    /// The folder or URL that is taken from a value's beginning.
+    pub base: Option<String>,
+}
+
+impl ReferenceTable {
+    /// One reference for each of its columns; `number` says which of the tables it is, from 1.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] when it names no table or no column.
+    pub fn references(self, number: usize) -> Result<Vec<Reference>> {
+        let lacks = |what: &str| {
+            Error::usage_hint(
+                format!("[[references]] number {number} names no {what}"),
+                "it needs `table`, and `column` or `columns`; docs/config.md has an example",
+            )
+        };
+        let table = self.table.filter(|table| !table.is_empty()).ok_or_else(|| lacks("table"))?;
+        let columns: Vec<String> = self.column.into_iter().chain(self.columns).collect();
+        if columns.is_empty() {
+            return Err(lacks("column"));
+        }
+        // It is stored in every point.
+        if self.base.as_deref().is_some_and(|base| without_passwords(base) != base) {
+            return Err(Error::usage_hint(
+                format!("the base of [[references]] number {number} holds a password"),
+                "write `*` in its place: it stands for anything but `/`",
+            ));
+        }
+        let reference =
+            |column| Reference { table: table.clone(), column, prefix: self.prefix.clone(), base: self.base.clone() };
+        Ok(columns.into_iter().map(reference).collect())
+    }
 }
 
 /// `[vault]`
@@ -373,14 +423,6 @@ fn explain(error: &toml::de::Error, text: &str, path: &Path) -> Error {
             "docs/config.md has every key with its values; `nexus init --dry-run` prints a file that works",
         );
     };
-    if key == "references" {
-        return Error::usage_hint(
-            format!(
-                "[[references]] at {place} is not in this release: references between rows and files are not checked yet"
-            ),
-            "remove the table, or put # before its lines",
-        );
-    }
     // No key looks like a URL, and who writes one in a key's place may have written a secret.
     let key = if key.contains("://") { "…".to_owned() } else { key };
     let what = format!("unknown key `{key}` at {place}");
@@ -450,9 +492,19 @@ mod tests {
     }
 
     #[test]
-    fn references_are_said_to_come_later() {
-        let (what, _) = refusal("[[references]]\ntable = \"t\"\ncolumn = \"c\"\n");
-        assert!(what.contains("not in this release"), "{what}");
+    fn references_are_read_and_a_wrong_key_of_one_is_named() {
+        let text = "[[references]]\ntable = \"t\"\ncolumns = [\"a\", \"b\"]\nprefix = \"media/\"\n[[references]]\ntable = \"u\"\n";
+        let mut tables = parse(text).expect("a config").references;
+        assert!(
+            tables.pop().expect("the second").references(2).expect_err("no column").to_string().contains("number 2")
+        );
+        let first = tables.pop().expect("the first").references(1).expect("two columns");
+        let columns: Vec<_> =
+            first.iter().map(|one| (one.table.as_str(), one.column.as_str(), one.prefix.as_str())).collect();
+        assert_eq!(columns, [("t", "a", "media/"), ("t", "b", "media/")]);
+        let (what, hint) = refusal("[[references]]\ntable = \"t\"\ncolum = \"c\"\n");
+        assert_eq!(what, "unknown key `colum` at line 3 of nexus.toml");
+        assert!(hint.starts_with("did you mean `column`?"), "{hint}");
     }
 
     #[test]

@@ -9,12 +9,15 @@ use nexus_core::database::Database;
 use nexus_core::database::postgres::Surroundings;
 use nexus_core::error::{Error, Result};
 use nexus_core::files::capture::Properties;
+use nexus_core::point::references::Reference;
 use nexus_core::point::{CategoryRule, Copies, Label, Part};
 use nexus_core::retention::{Keep, Rules, SafetyRules};
 use serde::{Serialize, Serializer};
 
 use crate::cli::{ServiceArgs, SourceArgs, VaultArgs};
-use crate::config::{Categories, ConfigFile, Encryption, KeptFor, PingTable, RehearseTable, RetentionTable, S3Table};
+use crate::config::{
+    Categories, ConfigFile, Encryption, KeptFor, PingTable, ReferenceTable, RehearseTable, RetentionTable, S3Table,
+};
 use crate::rate::Rate;
 use crate::span::Span;
 use crate::wording::without_passwords;
@@ -196,6 +199,8 @@ pub struct Settings {
     pub records_in_vault: bool,
     /// Records' names and their tables; the others go under their own names.
     pub tables: BTreeMap<String, String>,
+    /// Columns whose values are keys of files.
+    pub references: Vec<Reference>,
     /// The vault.
     pub vault: Option<Setting<Address>>,
     /// The encryption of what nexus writes itself.
@@ -341,6 +346,12 @@ impl Settings {
     }
 }
 
+/// One reference a column.
+fn references(tables: Vec<ReferenceTable>) -> Result<Vec<Reference>> {
+    let references = tables.into_iter().enumerate().map(|(at, table)| table.references(at + 1));
+    Ok(references.collect::<Result<Vec<_>>>()?.concat())
+}
+
 /// The configuration file to read, as an absolute path.
 fn config_path(environment: &Environment, flag: Option<&Path>) -> Option<PathBuf> {
     let named = flag.or_else(|| environment.variable("NEXUS_CONFIG").map(Path::new));
@@ -397,6 +408,7 @@ impl Ladder<'_> {
             records: records.map(|found| self.folder(&found)).transpose()?,
             records_in_vault: file.records.vault.unwrap_or(true),
             tables: file.records.tables.unwrap_or_default(),
+            references: references(file.references)?,
             vault: address.map(|found| self.address(found)).transpose()?,
             encryption: file.vault.encryption.unwrap_or(Encryption::Aes256),
             database_class: file.vault.database_class.unwrap_or_else(|| DATABASE_CLASS.to_owned()),

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::{BackupPlan, RecordsPlan, milliseconds};
 use crate::clock::Clock;
 use crate::database::Database;
+use crate::database::postgres::catalogue::Relation;
 use crate::database::postgres::{PostgresDatabase, PostgresInstant, Reader, Reading, Wanted};
 use crate::database::sqlite::{Captured, Copied};
 use crate::error::{Error, Result};
@@ -16,6 +17,7 @@ use crate::event::{Events, Stage};
 use crate::local::{Scratch, blocking};
 use crate::point::{DatabaseKind, DatabasePart, FileHash, Part};
 use crate::records::export::{Export, RecordsExport, Written};
+use crate::references::{self, Known};
 use crate::vault::draft::Draft;
 
 /// Tables whose rows are read at once.
@@ -113,6 +115,22 @@ impl Held {
         }
     }
 
+    /// Fails unless the columns that are to name files are there. They are only known where rows are taken.
+    ///
+    /// # Errors
+    ///
+    /// As for [`references::require`].
+    pub(super) fn require_references(&self, plan: &BackupPlan) -> Result<()> {
+        let Some(records) = plan.records.as_ref().filter(|_| plan.parts.contains(&Part::Records)) else {
+            return Ok(());
+        };
+        let known = match &self.kind {
+            Kind::Sqlite { written, .. } => written.iter().flat_map(Written::tables).map(Known::of).collect(),
+            Kind::Postgres { instant, .. } => tables_of(instant, records),
+        };
+        references::require(&plan.references, &known)
+    }
+
     /// Stores the database's copy. Its rows are counted meanwhile, but where records are, which count them anyway.
     pub(super) async fn store(
         &self,
@@ -202,6 +220,20 @@ impl Held {
         part.read_milliseconds = instant.held_milliseconds();
         Some(part)
     }
+}
+
+/// The tables of a server that have records, with the names that those go by.
+fn tables_of<'a>(instant: &'a PostgresInstant, records: &'a RecordsPlan) -> Vec<Known<'a>> {
+    let known = |relation: &'a Relation| {
+        let named = records.names.iter().find(|(_, table)| **table == relation.name);
+        let columns = instant.layouts.get(&relation.oid).map(|layout| layout.columns.as_slice()).unwrap_or_default();
+        Known {
+            name: named.map_or(relation.name.as_str(), |(name, _)| name),
+            table: &relation.name,
+            columns: columns.iter().map(|column| column.name.as_str()).collect(),
+        }
+    };
+    instant.relations.iter().filter(|relation| relation.left_out().is_none()).map(known).collect()
 }
 
 /// The server's roles and tablespaces in a file; what the role may not read is lacking, in words.

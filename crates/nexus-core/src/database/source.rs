@@ -151,7 +151,8 @@ impl RecordFile {
         self.digest
     }
 
-    fn foreign(&self) -> Error {
+    /// The record that was read last is no record of this table.
+    pub(crate) fn foreign(&self) -> Error {
         let (path, table) = (self.path.display(), &self.table);
         Error::damaged(format!("record {} of `{table}` in `{path}` is not one of that table", self.rows))
     }

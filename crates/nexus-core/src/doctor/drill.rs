@@ -98,6 +98,7 @@ mod tests {
             kept_for: BTreeMap::new(),
             parts: Parts::default(),
             findings: Vec::new(),
+            references: None,
             adopted: None,
             copy_of: None,
         };

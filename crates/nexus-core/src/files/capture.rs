@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use futures::future::{self, Either};
@@ -138,6 +138,8 @@ pub struct FilesCapture {
     pub part: FilesPart,
     /// What was left out or gone.
     pub findings: Vec<Finding>,
+    /// Where the listing lies on this machine, until the scratch goes.
+    pub(crate) listing: PathBuf,
     /// What the comparison with the vault's own listing saw.
     pub(crate) seen: SeenCopies,
 }
@@ -239,10 +241,11 @@ pub async fn capture(
         written = copy_again(plan, draft, &path, &next, &compared, &mut tally, events).await?;
         path = next;
     };
-    let listing = store_listing(draft, &path, written, events).await?;
+    let stored = store_listing(draft, &path, written, events).await?;
     let script = store_script(draft, scratch, events).await?;
-    let seen = SeenCopies { listing: listing.sha256.clone(), files, since };
-    Ok(FilesCapture { findings: std::mem::take(&mut tally.findings), part: part(plan, tally, listing, script), seen })
+    let seen = SeenCopies { listing: stored.sha256.clone(), files, since };
+    let findings = std::mem::take(&mut tally.findings);
+    Ok(FilesCapture { findings, part: part(plan, tally, stored, script), listing: path, seen })
 }
 
 fn part(plan: &FilesPlan, tally: Tally, listing: StoredObject, script: StoredObject) -> FilesPart {

@@ -207,6 +207,11 @@ pub struct Written {
 }
 
 impl Written {
+    /// The tables that were written.
+    pub(crate) fn tables(&self) -> &[RecordTable] {
+        &self.tables
+    }
+
     /// Writes every table of a private SQLite copy, several at once; they end early once the copy is known to be useless.
     ///
     /// # Errors

@@ -67,15 +67,19 @@ fn unknown(name: &str, table: &str, tables: &[&str]) -> Error {
     Error::usage_hint(format!("the records `{name}` are to come from the table `{table}`, which does not exist"), hint)
 }
 
-/// The names that are like one that is not known, in backquotes, the likest first; a few at most.
-pub(crate) fn like<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let few = name.chars().count().div_ceil(4);
-    let mut close: Vec<(usize, &str)> = known
-        .map(|known| (distance(name, known), known))
-        .filter(|(distance, known)| *distance <= few || known.contains(name) || name.contains(known))
-        .collect();
+/// The names that may have been meant by one that is none of them, the likeliest first.
+pub(crate) fn alike<'a>(name: &str, known: &[&'a str]) -> Vec<&'a str> {
+    let mut close: Vec<(usize, &str)> = known.iter().map(|known| (distance(name, known), *known)).collect();
     close.sort_unstable();
-    close.into_iter().take(SUGGESTIONS).map(|(_, known)| format!("`{known}`")).collect()
+    close.dedup();
+    let few = name.chars().count().div_ceil(4);
+    let is_close = |(distance, known): &(usize, &str)| *distance <= few || known.contains(name) || name.contains(known);
+    close.into_iter().filter(is_close).take(SUGGESTIONS).map(|(_, known)| known).collect()
+}
+
+/// The same in backquotes, as a message has them.
+pub(crate) fn like<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> {
+    alike(name, &known.collect::<Vec<_>>()).into_iter().map(|known| format!("`{known}`")).collect()
 }
 
 /// How many letters have to be changed, added or removed to make one name of the other.

@@ -6,6 +6,7 @@ pub(crate) mod eraser;
 pub mod journal;
 mod kept;
 pub mod layout;
+mod records;
 pub mod unended;
 
 use std::path::PathBuf;

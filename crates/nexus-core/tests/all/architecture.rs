@@ -20,8 +20,12 @@ const ARROWS: [(&str, &[&str]); 24] = [
     ("database", &["error", "event", "local", "point"]),
     ("records", &["clock", "database", "error", "event", "local", "point"]),
     ("files", &["bucket", "clock", "error", "event", "listing", "local", "point", "vault"]),
+    ("references", &["bucket", "database", "error", "event", "listing", "local", "point", "records", "vault"]),
     ("verify", &["bucket", "clock", "error", "event", "files", "listing", "local", "point", "records", "vault"]),
-    ("backup", &["clock", "database", "error", "event", "files", "local", "point", "records", "vault", "verify"]),
+    (
+        "backup",
+        &["clock", "database", "error", "event", "files", "local", "point", "records", "references", "vault", "verify"],
+    ),
     ("drill", &["clock", "database", "error", "event", "listing", "local", "point", "records", "vault", "verify"]),
     ("restore", &["clock", "database", "error", "event", "files", "local", "point", "vault", "verify"]),
     (

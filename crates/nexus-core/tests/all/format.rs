@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use nexus_core::listing::{FileEntry, FileKind, Place, ProofKind, Side, Unix};
+use nexus_core::point::references::{Reference, ReferenceColumn, ReferenceCounts, References};
 use nexus_core::point::{
     Abandoned, Abandonment, Adopted, CategoryRule, Claim, Copies, CopyOf, Count, DatabaseKind, DatabasePart, Depth,
     Ending, FORMAT, FileHash, FileRules, FilesPart, Finding, FindingKind, GuardOutcome, JournalEntry, JournalEvent,
@@ -191,9 +192,22 @@ fn manifest() -> Manifest {
         kept_for: [(Part::Database, 2_592_000), (Part::Files, 604_800)].into(),
         parts: Parts { database: Some(database), files: Some(files), records: Some(records) },
         findings: vec![finding()],
+        references: Some(references()),
         adopted: None,
         copy_of: None,
     }
+}
+
+fn references() -> References {
+    let counts = ReferenceCounts { named: 10_190, dangling: 758, other_case: 3, other_form: 1, shared: 12 };
+    let reference = Reference {
+        table: "clinic_document".into(),
+        column: "file".into(),
+        prefix: "media/".into(),
+        base: Some("https://*.example.org/media/".into()),
+    };
+    let columns = vec![ReferenceColumn { reference, counts: Some(counts) }];
+    References { columns, orphaned: Some(Count { files: 41, bytes: 3_200_117 }), unchecked: None }
 }
 
 fn copy_of() -> CopyOf {
@@ -510,6 +524,7 @@ fn no_field_is_missing_from_the_format_page() {
         json(&Manifest { adopted: Some(adopted()), ..manifest() }),
         json(&Claim { copy_of: Some(copy_of()), ..claim() }),
         json(&Manifest { copy_of: Some(copy_of()), ..manifest() }),
+        json(&Manifest { references: Some(References::unchecked(&[], "the point has no files")), ..manifest() }),
         json(&summary()),
         json(&postgres()),
         json(&RecordTable { sequences: [("id".to_owned(), 2_900)].into(), ..table() }),

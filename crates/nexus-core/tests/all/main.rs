@@ -13,6 +13,7 @@ mod lookup;
 mod pressure;
 mod prune;
 mod prune_model;
+mod references;
 mod rehearsals;
 mod retention;
 mod round_trip;

@@ -261,6 +261,7 @@ impl World {
         let rule = |name: &str, glob: &str| CategoryRule { name: name.into(), globs: vec![glob.into()] };
         let vaults = self.source.prefix_of(&self.vault).into_iter().collect();
         BackupPlan {
+            references: Vec::new(),
             label: "test".parse().expect("a label"),
             parts: parts.to_vec(),
             database: Some(

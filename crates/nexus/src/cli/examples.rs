@@ -34,7 +34,14 @@ pub(super) const INIT_AFTER: &str = "\
 Examples:
   nexus init                                        from DATABASE_URL and the AWS settings found
   nexus init --files s3://clinic-documents --vault s3://clinic-backup/nexus
-  nexus init --dry-run                              show it, write nothing";
+  nexus init --django manage.py --vault s3://clinic-backup/nexus
+                                                    databases, storages, record names and references of a Django site
+  nexus init --look --database db.sqlite3 --files media
+                                                    which columns look as if they named files
+  nexus init --dry-run                              show it, write nothing
+
+--django runs a script that reads settings and models with the site's own Python: it opens no connection, writes nothing and \
+reads no password. What one configuration does not cover (other databases, other storages) is named there and here.";
 
 pub(super) const DOCTOR_AFTER: &str = "\
 Examples:
@@ -54,10 +61,12 @@ Examples:
   nexus backup                                      all parts, as nexus.toml says
   nexus backup --label reimport                     a name for the occasion
   nexus backup --only database,records
+  nexus backup --strict=dangling                    exit status 1 when a row names a file that is not there
   nexus backup --copies full                        a point that `aws s3 cp --recursive` brings back
   nexus backup --app clinic --database db.sqlite3 --files s3://clinic-documents --vault s3://clinic-backup/nexus
 
-Exit status: 0 committed and verified; 1 committed, but the proof failed; 2 no new point.";
+Exit status: 0 committed and verified; 1 committed, but the proof failed, or --strict and rows and files do not fit; \
+2 no new point.";
 
 pub(super) const LIST_AFTER: &str = "\
 Examples:
@@ -85,12 +94,14 @@ Examples:
   nexus verify --quick reimport                     one listing against the manifest
   nexus verify --full latest                        every byte of every file
   nexus verify --only database,records
+  nexus verify --references                         each row without its file, each file without a row
+  nexus verify --references --json | jq -r '.references.findings[] | select(.kind == \"dangling\") | .key'
 
 Depths: --quick shows that everything is there with its size; the default also reads and hashes database and \
 records and compares every file's checksum or ETag; --full also reads every file. Only the default and --full \
 prove a point. Record files of this machine are hashed too, where they are here.
 
-Exit status: 0 verified; 1 damage found, each finding named; 2 could not look.";
+Exit status: 0 verified; 1 damage found, each finding named, or --strict and rows and files do not fit; 2 could not look.";
 
 pub(super) const DRILL_AFTER: &str = "\
 Examples:

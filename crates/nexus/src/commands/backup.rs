@@ -12,6 +12,7 @@ use nexus_core::point::{Copies, FileRules, Label, Manifest, Part, Proof, Verdict
 use nexus_core::vault::Vault;
 use serde::Serialize;
 
+use super::references::{self, Breach};
 use super::verify::shortcomings;
 use super::{doctor, state, summary};
 use crate::cli::BackupArgs;
@@ -63,6 +64,7 @@ pub async fn run(run: &Run, args: &BackupArgs) -> Result<Outcome> {
     if args.dry_run {
         return preview(run, &choices).await;
     }
+    require_checkable(run, &choices, &args.strict)?;
     let report = make(run, &choices).await?;
     tell(run, &report);
     // Records that were asked for and are not where people look for them: the point is whole, the run is not.
@@ -71,7 +73,26 @@ pub async fn run(run: &Run, args: &BackupArgs) -> Result<Outcome> {
         run.terminal.error(&[failed.to_string()], Some("see to what it should have done; the point needs nothing"));
         return Ok(Outcome::Bad);
     }
-    Ok(Outcome::of(good))
+    let references = report.point.manifest().references.as_ref();
+    Ok(Outcome::of(good && !references::is_broken(references, &args.strict)))
+}
+
+/// Where something is held against references, they must be what this run checks.
+fn require_checkable(run: &Run, choices: &Choices, strict: &[Breach]) -> Result<()> {
+    if strict.is_empty() {
+        return Ok(());
+    }
+    if run.settings.references.is_empty() {
+        return Err(Error::usage_hint(
+            "--strict has nothing to check: no references are named",
+            "name them in nexus.toml: [[references]] with `table` and `column`; `nexus init --look` suggests some",
+        ));
+    }
+    let parts = parts(run, &choices.only)?;
+    match [Part::Records, Part::Files].iter().find(|part| !parts.contains(part)) {
+        Some(part) => Err(Error::usage(format!("--strict has nothing to check: the point would have no {part}"))),
+        None => Ok(()),
+    }
 }
 
 /// Shows what would be taken; a broken database is a bad answer.
@@ -124,6 +145,7 @@ pub async fn plan(run: &Run, choices: &Choices) -> Result<BackupPlan> {
         database,
         lock_wait: settings.lock_wait.duration(),
         files,
+        references: settings.references.clone(),
         kept_for: settings.kept_for(&choices.label),
         scratch: run.scratch.path().to_path_buf(),
     })
@@ -275,6 +297,9 @@ pub fn tell(run: &Run, report: &BackupReport) {
     for text in shortcomings(&report.verified) {
         run.terminal.warn(&text);
     }
+    if let Some(text) = point.manifest().references.as_ref().and_then(|of| references::warning(run, point, of)) {
+        run.terminal.warn(&text);
+    }
     if let Some(error) = &report.records_unplaced {
         let id = point.id();
         run.terminal
@@ -316,6 +341,9 @@ fn page(run: &Run, report: &BackupReport) -> Page {
     page.field("looked at", looked_at(proof));
     page.field("restore with", summary::restore_command(run, point));
     summary::tables(&mut page, point);
+    if let Some(references) = &manifest.references {
+        references::page(&mut page, references);
+    }
     summary::findings(&mut page, "Found while it was made", &manifest.findings, None);
     summary::findings(&mut page, "Found by the check", &proof.findings, Some(proof.findings_total));
     page

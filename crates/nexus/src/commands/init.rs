@@ -1,4 +1,8 @@
-//! `init`: a commented nexus.toml from what is found: flags, `NEXUS_*`, `DATABASE_URL`, AWS settings, a database here.
+//! `init`: a commented nexus.toml from what is found: flags, `NEXUS_*`, `DATABASE_URL`, AWS settings, a database here, a Django site.
+
+mod django;
+mod look;
+mod site;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -6,14 +10,19 @@ use std::path::{Path, PathBuf};
 
 use nexus_core::bucket::Address;
 use nexus_core::error::{Error, Result};
+use nexus_core::point::references::Reference;
+use nexus_core::references::Likely;
 use nexus_core::vault::layout;
 use serde_json::json;
 
+use django::Site;
+use site::Derived;
+
 use crate::cli::{InitArgs, ServiceArgs, VaultArgs};
 use crate::failure::Outcome;
-use crate::settings::{Environment, Settings};
+use crate::settings::{Environment, Origin, Setting, Settings};
 use crate::terminal::Terminal;
-use crate::wording::{command_line, without_passwords};
+use crate::wording::{command_line, count, escaped, without_passwords};
 
 /// How a `SQLite` file begins (<https://www.sqlite.org/fileformat.html>).
 const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -21,8 +30,15 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 const MOST_ENTRIES: usize = 10_000;
 
 /// Writes the file, or prints it.
-pub fn run(args: &InitArgs, environment: &Environment, terminal: &Terminal) -> Result<Outcome> {
-    let found = Found::look(args, environment)?;
+pub async fn run(args: &InitArgs, environment: &Environment, terminal: &Terminal) -> Result<Outcome> {
+    let site = match &args.django.django {
+        Some(named) => Some(django::ask(named, args.django.python.as_deref(), environment).await?),
+        None => None,
+    };
+    let mut found = Found::look(args, environment, site.as_ref())?;
+    if args.look {
+        found.likely(look::look(&found.text(), environment, terminal).await?);
+    }
     let text = found.text();
     let path = environment.folder.join(&args.output);
     if !args.dry_run {
@@ -31,8 +47,12 @@ pub fn run(args: &InitArgs, environment: &Environment, terminal: &Terminal) -> R
     for note in &found.notes {
         terminal.note(note);
     }
+    for what in found.site.iter().flat_map(|site| &site.uncovered) {
+        terminal.warn(&format!("not covered by this configuration: {what}"));
+    }
     if terminal.wants_json() {
         terminal.json(&json!({
+            "uncovered": found.site.as_ref().map(|site| site.uncovered.clone()).unwrap_or_default(),
             "path": path.display().to_string(),
             "written": !args.dry_run,
             "config": text,
@@ -80,11 +100,15 @@ struct Found {
     endpoint: Option<String>,
     region: Option<String>,
     profile: Option<String>,
+    /// What a Django site said.
+    site: Option<Derived>,
+    /// Columns that look as if they named files.
+    likely: Vec<Likely>,
     notes: Vec<String>,
 }
 
 impl Found {
-    fn look(args: &InitArgs, environment: &Environment) -> Result<Self> {
+    fn look(args: &InitArgs, environment: &Environment, asked: Option<&Site>) -> Result<Self> {
         let flags = VaultArgs {
             // An existing configuration is not what a new one is made from.
             config: Some("/dev/null".into()),
@@ -98,26 +122,65 @@ impl Found {
         let mut notes = Vec::new();
         let app = match &settings.app {
             Some(app) => app.value.clone(),
-            None => folder_name(&environment.folder),
+            None => folder_name(asked.map_or(&environment.folder, |site| &site.folder)),
         };
         layout::check_app(&app)?;
-        let database = database(&settings, environment, &mut notes)?;
+        let named = settings.files.as_ref().map(|files| &files.value);
+        let derive = |asked: &Site| {
+            notes.push(format!(
+                "asked the Django {} site in {} by {}",
+                asked.django,
+                asked.folder.display(),
+                asked.python.display()
+            ));
+            site::derive(asked, args.django.django_database.as_deref(), named)
+        };
+        let site = asked.map(derive).transpose()?;
+        let database = match &site {
+            // Django's own settings are what the site works with; only what is said to this very command stands over them.
+            Some(site) if !settings.database.as_ref().is_some_and(is_said) => of_site(&settings, site, &mut notes)?,
+            _ => database(&settings, environment, &mut notes)?,
+        };
         let files = settings.files.as_ref().map(|files| {
             notes.push(format!("files from {}: {}", files.origin, files.value));
             files.value.to_string()
         });
-        let files = files.or_else(|| bucket_of_django(environment, &mut notes));
+        let files = match &site {
+            Some(site) => files.or_else(|| site.files.clone()),
+            None => files.or_else(|| bucket_of_django(environment, &mut notes)),
+        };
+        let of_site = |of: fn(&Derived) -> Option<String>| site.as_ref().and_then(of);
         Ok(Self {
             app,
             database,
             files,
             records: settings.records.as_ref().map(|folder| folder.value.display().to_string()),
             vault: settings.vault.as_ref().map(|vault| vault.value.to_string()),
-            endpoint: settings.s3.named_endpoint(),
-            region: settings.s3.region.map(|setting| setting.value),
+            endpoint: settings.s3.named_endpoint().or_else(|| of_site(|site| site.endpoint.clone())),
+            region: settings.s3.region.map(|setting| setting.value).or_else(|| of_site(|site| site.region.clone())),
             profile: settings.s3.profile.map(|setting| setting.value),
+            site,
+            likely: Vec::new(),
             notes,
         })
+    }
+
+    /// Takes columns that look as if they named files, but for those that the site named.
+    fn likely(&mut self, likely: Vec<Likely>) {
+        let is_known = |one: &Likely| {
+            let site = self.site.iter().flat_map(|site| &site.references);
+            site.map(|known| &known.reference)
+                .any(|known| known.table == one.reference.table && known.column == one.reference.column)
+        };
+        self.likely = likely.into_iter().filter(|one| !is_known(one)).collect();
+        self.notes.push(match self.likely.as_slice() {
+            [] => "looked at every row and file: no other column looks as if it named files".to_owned(),
+            some => {
+                let names: Vec<String> =
+                    some.iter().map(|one| format!("{}.{}", one.reference.table, one.reference.column)).collect();
+                format!("looks as if it named files, and stands in the file behind #: {}", names.join(", "))
+            }
+        });
     }
 
     fn text(&self) -> String {
@@ -125,9 +188,12 @@ impl Found {
             Some(rest) => format!("s3://{}-backup/{}", rest.split('/').next().unwrap_or(rest), self.app),
             None => format!("/srv/backup/{}", self.app),
         };
-        let lines = [
+        let mut lines = vec![
             "# What `nexus backup` takes, and where it keeps it. docs/config.md has every key.".to_owned(),
             "# Flags and NEXUS_* variables stand over this file; relative paths start at its folder.".to_owned(),
+        ];
+        lines.extend(self.uncovered());
+        lines.extend([
             format!("app = {}", quoted(&self.app)),
             "# label = \"backup\"                  # the first word of a point's id".to_owned(),
             String::new(),
@@ -145,6 +211,9 @@ impl Found {
             "[records]".to_owned(),
             entry("folder", self.records.as_deref(), "backups"),
             "# vault = true                      # the vault holds them too".to_owned(),
+        ]);
+        lines.extend(self.rows());
+        lines.extend([
             String::new(),
             "[vault]".to_owned(),
             "# Another bucket, better another account, outlives the one it protects.".to_owned(),
@@ -167,9 +236,88 @@ impl Found {
             String::new(),
             "[contacts]                          # printed when something fails".to_owned(),
             "# database = \"Ana, +43 1 234 56 78\"".to_owned(),
-        ];
+        ]);
         lines.join("\n") + "\n"
     }
+
+    /// The names of records, and the columns that name files.
+    fn rows(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let tables = self.site.iter().flat_map(|site| &site.tables);
+        let names: Vec<String> = tables.map(|(name, table)| format!("{} = {}", key(name), quoted(table))).collect();
+        if names.is_empty() {
+            lines.push("# [records.tables]                  # a name for the records of a table".to_owned());
+            lines.push("# patients = \"clinic_patient\"".to_owned());
+        } else {
+            lines.extend([
+                String::new(),
+                "[records.tables]                    # record names of the site's models".to_owned(),
+            ]);
+            lines.extend(names);
+        }
+        let before = lines.len();
+        for suggested in self.site.iter().flat_map(|site| &site.references) {
+            lines.extend(reference(&suggested.reference, &suggested.comment, suggested.off));
+        }
+        for Likely { reference: like, values, found } in &self.likely {
+            let comment = format!("{} of {} values are keys of files", count(*found), count(*values));
+            lines.extend(reference(like, &comment, true));
+        }
+        if lines.len() == before {
+            let (table, column) = ("patients".to_owned(), "photo".to_owned());
+            let example = Reference { table, column, prefix: "media/".to_owned(), base: None };
+            lines.extend(reference(&example, "a column whose values are keys of files", true));
+        }
+        lines
+    }
+
+    /// What the file does not cover, where whoever reads it sees it first.
+    fn uncovered(&self) -> Vec<String> {
+        let uncovered = self.site.iter().flat_map(|site| &site.uncovered);
+        let lines: Vec<String> = uncovered.map(|what| format!("#   - {}", escaped(what))).collect();
+        if lines.is_empty() {
+            return lines;
+        }
+        let head = ["#".to_owned(), "# NOT COVERED by this file, and so by no backup that is made with it:".to_owned()];
+        head.into_iter().chain(lines).collect()
+    }
+}
+
+/// A reference with a word on it, behind `#` when it is `off`.
+fn reference(reference: &Reference, comment: &str, off: bool) -> Vec<String> {
+    let mark = if off { "# " } else { "" };
+    let Reference { table, column, prefix, base } = reference;
+    let mut lines = vec![String::new(), format!("# {}", escaped(comment)), format!("{mark}[[references]]")];
+    lines.push(format!("{mark}table = {}", quoted(table)));
+    lines.push(format!("{mark}column = {}", quoted(column)));
+    if !prefix.is_empty() {
+        lines.push(format!("{mark}prefix = {}", quoted(prefix)));
+    }
+    lines.extend(base.as_ref().map(|base| format!("{mark}base = {}", quoted(base))));
+    lines
+}
+
+/// A key as TOML has it: bare where it can be.
+fn key(text: &str) -> String {
+    let bare = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if !text.is_empty() && text.bytes().all(bare) { text.to_owned() } else { quoted(text) }
+}
+
+/// True for what was said to this program itself.
+fn is_said<T>(setting: &Setting<T>) -> bool {
+    !matches!(setting.origin, Origin::Variable("DATABASE_URL"))
+}
+
+/// The database that a site's settings lead to.
+fn of_site(settings: &Settings, site: &Derived, notes: &mut Vec<String>) -> Result<Option<String>> {
+    let Some(url) = &site.database else { return Ok(None) };
+    let location = settings.database_at(url, Path::new("/"))?.location();
+    notes.push(format!("database from the site's DATABASES: {location}"));
+    if url.starts_with("postgres") {
+        notes.push("its password is not written down: PGPASSWORD, a password file or DATABASE_URL gives it".to_owned());
+        return Ok(Some(url.clone()));
+    }
+    Ok(Some(location))
 }
 
 /// A key with its value, or an example of one behind `#`.

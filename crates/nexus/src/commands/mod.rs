@@ -16,6 +16,7 @@ mod list;
 mod man;
 mod pin;
 mod prune;
+pub mod references;
 mod rehearse;
 mod restore;
 mod show;
@@ -52,7 +53,7 @@ pub async fn carry_out(
     match verb {
         Verb::Completions(args) => Ok(completions::run(&args, terminal)),
         Verb::Man(args) => man::run(&args, terminal),
-        Verb::Init(args) => init::run(&args, environment, terminal),
+        Verb::Init(args) => run::until(init::run(&args, environment, terminal), interrupt).await,
         Verb::List(args) => {
             look(prepare(&args.vault, &none)?, interrupt, async |run| list::run(run, &args).await).await
         }

@@ -12,7 +12,7 @@ use nexus_core::vault::{Found, RecoveryPoint};
 use serde::Serialize;
 
 use super::state::{self, Checked, State};
-use super::summary;
+use super::{references, summary};
 use crate::cli::ShowArgs;
 use crate::failure::Outcome;
 use crate::page::Page;
@@ -147,6 +147,9 @@ fn page(run: &Run, point: &RecoveryPoint, state: State) -> Page {
                 summary::tables(&mut page, point);
             }
         }
+    }
+    if let Some(references) = &manifest.references {
+        references::page(&mut page, references);
     }
     summary::findings(&mut page, "Found while it was made", &manifest.findings, None);
     proofs(&mut page, point);

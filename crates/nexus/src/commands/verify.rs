@@ -1,13 +1,14 @@
 //! `verify`: a point against what was recorded when it was made, with a proof in its journal.
 
 use nexus_core::error::Result;
+use nexus_core::point::references::References;
 use nexus_core::point::{Depth, Part, Proof, Verdict};
 use nexus_core::vault::RecoveryPoint;
 use nexus_core::verify::{Verified, VerifyRequest, verify};
 use serde::Serialize;
 
 use super::show::{damage_stays, passed_over};
-use super::summary;
+use super::{references, summary};
 use crate::cli::VerifyArgs;
 use crate::failure::Outcome;
 use crate::page::Page;
@@ -36,9 +37,14 @@ pub async fn run(run: &Run, args: &VerifyArgs) -> Result<Outcome> {
         _ => Depth::Default,
     };
     let vault = run.vault().await?;
-    let mut found = vault.find(&args.point, &args.only).await?;
+    let mut needs = args.only.clone();
+    if args.references {
+        needs.extend([Part::Records, Part::Files]);
+    }
+    let mut found = vault.find(&args.point, &needs).await?;
     found.point = run.with_source(found.point).await?;
     passed_over(run, &found);
+    let wanted = args.references.then(|| references::wanted(run, &found.point)).transpose()?;
     let request = VerifyRequest { depth, parts: args.only.clone(), ..VerifyRequest::whole() };
     let mut looked = verify(&found.point, &request, run.scratch.path(), &run.clock, &run.events).await?;
     let answer = Looked {
@@ -54,13 +60,54 @@ pub async fn run(run: &Run, args: &VerifyArgs) -> Result<Outcome> {
         Some(trouble) => run.terminal.warn(&format!("the look broke off, so there may be more: {trouble}")),
         None => {}
     }
-    run.terminal.answer(&page(&found.point, &looked), &answer);
+    let checked = match wanted {
+        Some(wanted) => Some(nexus_core::references::look(&found.point, &wanted, &run.scratch, &run.events).await),
+        None => None,
+    };
+    let references = tell(run, &page(&found.point, &looked), &answer, checked)?;
+    if let Some(references) = &references {
+        references::remarks(run, &found.point, references);
+    }
     if let Some(error) = &looked.unrecorded {
         run.terminal.warn(&format!("the point's journal does not say so: {error}"));
     }
     damage_stays(run, &found.point, &looked.proof);
     let local = looked.local_records.is_none_or(|findings| findings.is_empty());
-    Ok(Outcome::of(looked.proof.verdict == Verdict::Verified && local))
+    let broken = references::is_broken(references.as_ref(), &args.strict);
+    Ok(Outcome::of(looked.proof.verdict == Verdict::Verified && local && !broken))
+}
+
+/// Prints the answer, and what was seen of references; that they could not be looked at is an error, unless damage was found.
+fn tell(
+    run: &Run,
+    page: &Page,
+    answer: &Looked<'_>,
+    checked: Option<Result<nexus_core::references::Looked>>,
+) -> Result<Option<References>> {
+    let looked = match checked {
+        Some(Ok(looked)) => looked,
+        Some(Err(error)) if answer.verdict == Verdict::Verified => return Err(error),
+        Some(Err(error)) => {
+            run.terminal.answer(page, answer);
+            run.terminal.warn(&format!("references could not be checked: {error}"));
+            return Ok(None);
+        }
+        None => {
+            run.terminal.answer(page, answer);
+            return Ok(None);
+        }
+    };
+    if run.terminal.wants_json() {
+        references::list_json(run, answer, &looked.references, looked.findings)?;
+        return Ok(Some(looked.references));
+    }
+    let mut page = page.clone();
+    references::page(&mut page, &looked.references);
+    run.terminal.answer(&page, answer);
+    if let Some(findings) = looked.findings {
+        references::list(run, findings)?;
+    }
+    Ok(Some(looked.references))
 }
 
 fn page(point: &RecoveryPoint, looked: &Verified) -> Page {

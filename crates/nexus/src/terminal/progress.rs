@@ -53,7 +53,7 @@ impl Amount {
 fn noun(stage: Stage) -> &'static str {
     match stage {
         Stage::ListFiles | Stage::CopyFiles | Stage::CompareFiles | Stage::RestoreFiles | Stage::ReadFiles => "file",
-        Stage::ExportRecords | Stage::LoadRecords | Stage::ReadRecords => "row",
+        Stage::ExportRecords | Stage::LoadRecords | Stage::ReadRecords | Stage::CheckReferences => "row",
         Stage::CopyDatabase | Stage::CheckDatabase | Stage::RestoreDatabase | Stage::FetchDatabase => "page",
         Stage::UploadDatabase | Stage::UploadRecords | Stage::Verify | Stage::RestoreRecords | Stage::Remove => {
             "object"

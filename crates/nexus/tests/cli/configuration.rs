@@ -28,10 +28,30 @@ fn a_typo_is_named_with_its_line_and_what_was_meant() {
 }
 
 #[test]
-fn references_are_said_to_come_later() {
+fn a_reference_that_lacks_a_key_or_has_one_too_many_is_named() {
     let place = Place::new();
-    place.write("nexus.toml", "[[references]]\ntable = \"t\"\ncolumn = \"c\"\n");
-    place.run(&["list"]).ends_with(2).says("not in this release");
+    place.write("nexus.toml", "[[references]]\ntable = \"t\"\ncolumn = \"c\"\nprefx = \"m/\"\n");
+    place.run(&["list"]).ends_with(2).says("unknown key `prefx` at line 4 of").says("did you mean `prefix`?");
+    place.write("nexus.toml", "[[references]]\ntable = \"t\"\n");
+    place.run(&["list"]).ends_with(2).says("number 1 names no column");
+    place.write("nexus.toml", "[[references]]\ntable = \"t\"\ncolumn = \"c\"\n[[references]]\ncolumns = [\"c\"]\n");
+    place.run(&["list"]).ends_with(2).says("number 2 names no table");
+    let base = "base = \"https://me:geheim@cdn/\"\n";
+    place.write("nexus.toml", &format!("[[references]]\ntable = \"t\"\ncolumn = \"c\"\n{base}"));
+    let refused = place.run(&["list"]).ends_with(2);
+    refused.says("holds a password");
+    assert!(!refused.err.contains("geheim"));
+}
+
+#[test]
+fn strict_is_refused_where_there_is_nothing_to_check() {
+    let place = app(CONFIG);
+    place.run(&["backup", "--strict"]).ends_with(2).says("no references are named");
+    place.write("nexus.toml", &format!("{CONFIG}[[references]]\ntable = \"t\"\ncolumn = \"id\"\n"));
+    place.run(&["backup", "--strict", "--only", "database,files"]).ends_with(2).says("the point would have no records");
+    place.run(&["backup", "--strict=danglin"]).ends_with(2).says("dangling");
+    place.run(&["verify", "--strict"]).ends_with(2).says("--references");
+    assert!(!place.path().join("vault").exists());
 }
 
 #[test]
@@ -123,4 +143,60 @@ fn init_writes_no_password_down() {
     place.set("DATABASE_URL", "postgres://clinic:geheim@db/clinic");
     let told = place.run(&["init", "--dry-run"]).ends_with(0);
     assert!(!told.out.contains("geheim") && !told.err.contains("geheim"));
+}
+
+/// Columns of 100 rows: `full` and `most` name files, `few` in 94 of them, the others hold no keys or too few of them.
+fn looked_at() -> Place {
+    let place = Place::new();
+    for number in 0..100 {
+        place.write(&format!("media/docs/{number}.pdf"), "x");
+    }
+    let connection = rusqlite::Connection::open(place.path().join("db.sqlite3")).expect("a database");
+    connection
+        .execute_batch(
+            "CREATE TABLE item (id INTEGER PRIMARY KEY, full TEXT, most TEXT, few TEXT, title TEXT, size INTEGER, sparse TEXT);
+             WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 99)
+             INSERT INTO item SELECT i, 'docs/' || i || '.pdf',
+               CASE WHEN i < 20 THEN NULL WHEN i < 40 THEN '' WHEN i < 43 THEN 'lost' ELSE 'docs/' || i || '.pdf' END,
+               CASE WHEN i < 6 THEN 'lost ' || i ELSE 'docs/' || i || '.pdf' END,
+               'title ' || i, i, CASE WHEN i < 19 THEN 'docs/' || i || '.pdf' END FROM n;
+             CREATE TABLE small (file TEXT);
+             INSERT INTO small SELECT full FROM item LIMIT 19;",
+        )
+        .expect("tables");
+    place
+}
+
+#[test]
+fn init_that_looks_suggests_columns_whose_values_are_keys_and_switches_none_on() {
+    let place = looked_at();
+    let words = ["init", "--look", "--database", "db.sqlite3", "--files", "media", "--vault", "vault", "--app", "a"];
+    let told = place.run(&words).ends_with(0);
+    told.says("item.full, item.most");
+    let config = std::fs::read_to_string(place.path().join("nexus.toml")).expect("it was written");
+    let lines: Vec<&str> = config.lines().collect();
+    let suggested = |column: &str| lines.contains(&format!("# column = \"{column}\"").as_str());
+    assert!(suggested("full") && suggested("most"), "{config}");
+    assert!(!["few", "title", "size", "sparse", "file", "id"].into_iter().any(suggested), "{config}");
+    assert!(
+        config.contains("# 100 of 100 values are keys of files") && config.contains("# 57 of 60 values are keys"),
+        "{config}"
+    );
+    let read: toml::Table = config.parse().expect("TOML");
+    assert!(!read.contains_key("references"), "{config}");
+    // With its marks taken away it is a reference that holds.
+    let (before, after) = config.split_once("# 100 of 100 values are keys of files\n").expect("the suggestion");
+    let lines = after.lines().enumerate();
+    let on: Vec<&str> = lines.map(|(at, line)| if at < 3 { line.trim_start_matches("# ") } else { line }).collect();
+    place.write("nexus.toml", &format!("{before}{}", on.join("\n")));
+    place.run(&["backup", "--strict=dangling,other-case,other-form,orphaned"]).ends_with(0);
+}
+
+#[test]
+fn init_that_cannot_look_writes_nothing() {
+    let place = looked_at();
+    place.run(&["init", "--look", "--database", "db.sqlite3"]).ends_with(2).says("--look needs");
+    place.run(&["init", "--look", "--database", "db.sqlite3", "--files", "nowhere"]).ends_with(2).says("nowhere");
+    place.run(&["init", "--look", "--database", "none.sqlite3", "--files", "media"]).ends_with(2).says("none.sqlite3");
+    assert!(!place.path().join("nexus.toml").exists());
 }

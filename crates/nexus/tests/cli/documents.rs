@@ -26,7 +26,11 @@ fn documented() -> Vec<(String, BTreeSet<String>)> {
 /// The keys that the program takes in a table, as it lists them when it meets an unknown one.
 fn taken(table: &str) -> BTreeSet<String> {
     let place = Place::new();
-    let heading = if table.is_empty() { String::new() } else { format!("[{table}]\n") };
+    let heading = match table {
+        "" => String::new(),
+        "references" => "[[references]]\n".to_owned(),
+        table => format!("[{table}]\n"),
+    };
     place.write("nexus.toml", &format!("{heading}zzzzzzzz = 1\n"));
     let ended = place.run(&["list"]).ends_with(2);
     let list = ended.err.split("known here: ").nth(1).expect("a list of keys");

@@ -31,6 +31,7 @@ mod postgres_restore;
 mod properties;
 mod prune;
 mod records;
+mod references;
 mod rehearse;
 mod runbook;
 mod scheduling;

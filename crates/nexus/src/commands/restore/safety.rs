@@ -55,6 +55,7 @@ fn safety_plan(run: &Run, plan: &RestorePlan, targets: &Targets, parts: &[Part])
         _ => None,
     };
     Ok(BackupPlan {
+        references: Vec::new(),
         label: SAFETY_LABEL.parse()?,
         parts: parts.to_vec(),
         database: targets.written_database().map(|goal| goal.place.clone()),
