@@ -27,6 +27,7 @@ pub mod changes;
 pub mod adopt;
 pub mod backup;
 pub mod copy;
+pub mod diff;
 pub mod doctor;
 pub mod drill;
 pub mod pin;

@@ -13,9 +13,9 @@ use nexus_core::drill::Sample;
 use nexus_core::point::{Copies, Label, Part};
 
 use examples::{
-    ABOUT, ADOPT_AFTER, AFTER, BACKUP_AFTER, COMPLETIONS_AFTER, COPY_AFTER, DEMO_AFTER, DOCTOR_AFTER, DRILL_AFTER,
-    GUARD_AFTER, INIT_AFTER, LIST_AFTER, LONG_ABOUT, MAN_AFTER, PIN_AFTER, POINT_HELP, PRUNE_AFTER, REHEARSE_AFTER,
-    RESTORE_AFTER, SHOW_AFTER, VERIFY_AFTER,
+    ABOUT, ADOPT_AFTER, AFTER, BACKUP_AFTER, COMPLETIONS_AFTER, COPY_AFTER, DEMO_AFTER, DIFF_AFTER, DOCTOR_AFTER,
+    DRILL_AFTER, GUARD_AFTER, INIT_AFTER, LIST_AFTER, LONG_ABOUT, MAN_AFTER, PIN_AFTER, POINT_HELP, PRUNE_AFTER,
+    REHEARSE_AFTER, RESTORE_AFTER, SHOW_AFTER, VERIFY_AFTER,
 };
 
 use crate::config::KeptFor;
@@ -52,6 +52,8 @@ pub enum Verb {
     Drill(DrillArgs),
     /// Bring a recovery point back
     Restore(RestoreArgs),
+    /// Show what changed between two recovery points, or between one and now: rows, columns, files
+    Diff(DiffArgs),
     /// Make a recovery point, and run a command only if it is proven
     Guard(GuardArgs),
     /// Run a command on a recovery point restored into scratch, and show what it would change
@@ -85,6 +87,7 @@ impl Verb {
             Self::Verify(_) => "verify",
             Self::Drill(_) => "drill",
             Self::Restore(_) => "restore",
+            Self::Diff(_) => "diff",
             Self::Rehearse(_) => "rehearse",
             Self::Guard(_) => GUARD,
             Self::Adopt(_) => "adopt",
@@ -123,6 +126,7 @@ impl Verb {
             Self::Verify(args) => args.output.clone(),
             Self::Drill(args) => args.output.clone(),
             Self::Restore(args) => args.output.clone(),
+            Self::Diff(args) => args.output.clone(),
             Self::Rehearse(args) => args.output.clone(),
             Self::Adopt(args) => args.output.clone(),
             Self::Copy(args) => args.output.clone(),
@@ -492,6 +496,30 @@ pub struct TargetArgs {
     /// Put the record files into this folder, instead of their rows into tables
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub to_records: Option<PathBuf>,
+}
+
+/// `diff`.
+#[derive(Debug, Args)]
+#[command(after_help = DIFF_AFTER)]
+pub struct DiffArgs {
+    #[arg(help = POINT_HELP, value_name = "A")]
+    pub before: String,
+    /// The point to compare it with, or `now`: the database and the files as they are
+    #[arg(value_name = "B")]
+    pub after: String,
+    /// Name each row that differs, column by column, and each file: the first few of a kind on a page, all of them with --json
+    #[arg(long)]
+    pub rows: bool,
+    /// Only this table, by its record name or its own, and no files; may be given more than once
+    #[arg(long, value_name = "TABLE")]
+    pub table: Vec<String>,
+    /// Only these parts: records compares rows, database numbers of rows alone, without the records
+    #[arg(long, value_name = "PARTS", value_delimiter = ',', value_parser = parts())]
+    pub only: Vec<Part>,
+    #[command(flatten)]
+    pub vault: VaultArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// `adopt`.

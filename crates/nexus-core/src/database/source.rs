@@ -135,7 +135,12 @@ impl RecordFile {
     ///
     /// As for [`RecordFile::advance`].
     pub(crate) fn read_at(&mut self, start: u64) -> Result<bool> {
-        let moved = self.reader.seek(SeekFrom::Start(start));
+        // What is in the buffer already is not read again: records are mostly asked for in their order.
+        let moved = i64::try_from(start).ok().zip(i64::try_from(self.next).ok());
+        let moved = match moved {
+            Some((to, from)) => self.reader.seek_relative(to - from),
+            None => self.reader.seek(SeekFrom::Start(start)).map(drop),
+        };
         moved.map_err(|cause| Error::local(format!("cannot read `{}`", self.path.display()), cause))?;
         self.next = start;
         self.advance()

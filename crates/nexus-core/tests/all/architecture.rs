@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Each room of the core and all that it may name of the others. What is absent is forbidden, and what is here is used.
 ///
 /// An arrow to one item of a room is written `room::item`.
-const ARROWS: [(&str, &[&str]); 23] = [
+const ARROWS: [(&str, &[&str]); 24] = [
     ("clock", &[]),
     ("error", &[]),
     ("event", &[]),
@@ -53,6 +53,7 @@ const ARROWS: [(&str, &[&str]); 23] = [
         "changes",
         &["bucket", "database", "error", "event", "files", "listing", "local", "point", "vault", "verify::hash_local"],
     ),
+    ("diff", &["bucket", "changes", "clock", "database", "error", "event", "local", "point", "records", "vault"]),
     (
         "rehearse",
         &["bucket", "changes", "clock", "database", "error", "event", "files", "local", "point", "records", "vault"],

@@ -125,6 +125,22 @@ for; elsewhere --yes is needed. A restore that was interrupted is run again with
 Exit status: 0 restored and compared; 1 restored, but the comparison differs, or records were not added because \
 other values are there; 2 not restored.";
 
+pub(super) const DIFF_AFTER: &str = "\
+Examples:
+  nexus diff latest now                             what happened since the last point
+  nexus diff reimport_20251115_064233 latest        what the re-import did
+  nexus diff latest now --rows --table patients     each row of one table, column by column
+  nexus diff latest now --only files
+  nexus diff reimport now --rows --json | jq -c '.rows[] | select(.change == \"removed\")'
+
+Rows are compared through the points' records, by primary key; by the whole row where a table has none. Only tables \
+whose records differ are read. Columns that came or went are told of once, not as a change of every row. Files are \
+compared by size and ETag, in folders by size and time. With --json the answer is one document; with --rows its last \
+fields are rows and keys, one row or file a line.
+
+Exit status: 0 compared, whatever differs: differences are the answer, not a failure; 1 a point is damaged; 2 not compared: a point \
+has no records, or not any more, and the like.";
+
 pub(super) const ADOPT_AFTER: &str = "\
 Examples:
   nexus adopt --dry-run                             what would become which point, and what is left alone
