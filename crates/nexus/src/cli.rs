@@ -454,6 +454,8 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "NAME")]
     pub confirm: Vec<String>,
     #[command(flatten)]
+    pub rows: RowsArgs,
+    #[command(flatten)]
     pub tables: TablesArgs,
     #[command(flatten)]
     pub target: TargetArgs,
@@ -461,6 +463,25 @@ pub struct RestoreArgs {
     pub vault: VaultArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// Which single records `restore` puts back.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Single records")]
+pub struct RowsArgs {
+    /// Put back this record alone, in one transaction: TABLE/KEY, or 'TABLE/a=1,b=2' for a key of several columns; all behind
+    /// the first slash is the key; may be given more than once
+    #[arg(long, value_name = "TABLE/KEY")]
+    pub record: Vec<String>,
+    /// With it: the rows that point at it by foreign keys, those that point at them, and so on, as the point has them
+    #[arg(long, requires = "record")]
+    pub with_children: bool,
+    /// With it: the files that these rows name, by values that are keys of the point's files; the plan lists them
+    #[arg(long, requires = "record")]
+    pub with_files: bool,
+    /// With it: write the records into this new file as JSON (`-`: stdout), and change nothing else
+    #[arg(long, value_name = "FILE", requires = "record", value_hint = ValueHint::FilePath)]
+    pub to_json: Option<PathBuf>,
 }
 
 /// How `restore --only records` loads rows into tables.
@@ -477,7 +498,7 @@ pub struct TablesArgs {
     /// With add-missing: rows that are there with other values stay
     #[arg(long, conflicts_with = "overwrite")]
     pub keep_present: bool,
-    /// With add-missing: rows that are there with other values become those of the point
+    /// With add-missing or --record: rows that are there with other values become those of the point
     #[arg(long)]
     pub overwrite: bool,
 }

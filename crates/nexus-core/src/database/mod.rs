@@ -6,6 +6,7 @@ pub mod invariant;
 pub(crate) mod json;
 pub mod load;
 pub mod postgres;
+pub mod relations;
 pub mod scratch;
 pub(crate) mod sink;
 pub(crate) mod source;

@@ -211,7 +211,8 @@ fn pairs<'a>(line: &'a str, names: &[String]) -> Option<Pairs<'a>> {
     same.then_some(pairs)
 }
 
-fn field(raw: &str) -> Option<Field<'_>> {
+/// A value as records have it.
+pub(crate) fn field(raw: &str) -> Option<Field<'_>> {
     match raw.as_bytes().first()? {
         b'n' => Some(Field::Null),
         b't' => Some(Field::Boolean(true)),
@@ -221,6 +222,14 @@ fn field(raw: &str) -> Option<Field<'_>> {
         b'-' | b'0'..=b'9' => Some(Field::Number(raw)),
         _ => None,
     }
+}
+
+/// The names and values of any object, in the order they are written, each value as it is written.
+pub(crate) fn object(line: &str) -> Option<Vec<(String, String)>> {
+    let mut reader = serde_json::Deserializer::from_str(line);
+    let pairs = Pairs::deserialize(&mut reader).ok()?;
+    reader.end().ok()?;
+    Some(pairs.0.into_iter().map(|(name, value)| (name.into_owned(), value.get().to_owned())).collect())
 }
 
 /// A string without escapes is taken as it lies.

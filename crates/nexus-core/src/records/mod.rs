@@ -2,7 +2,7 @@
 
 pub mod export;
 pub mod folders;
-mod names;
+pub(crate) mod names;
 pub mod now;
 pub(crate) mod old;
 pub(crate) mod read;

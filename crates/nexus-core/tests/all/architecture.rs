@@ -23,7 +23,7 @@ const ARROWS: [(&str, &[&str]); 24] = [
     ("verify", &["clock", "error", "event", "files", "listing", "local", "point", "records", "vault"]),
     ("backup", &["clock", "database", "error", "event", "files", "local", "point", "records", "vault", "verify"]),
     ("drill", &["clock", "database", "error", "event", "listing", "local", "point", "records", "vault", "verify"]),
-    ("restore", &["clock", "database", "error", "event", "files", "local", "point", "vault", "verify"]),
+    ("restore", &["clock", "database", "error", "event", "files", "local", "point", "records", "vault", "verify"]),
     (
         "adopt",
         &["bucket", "clock", "database", "error", "event", "files", "listing", "local", "point", "records", "vault"],

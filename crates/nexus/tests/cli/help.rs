@@ -1,6 +1,6 @@
 use crate::Place;
 
-const VERBS: [&str; 18] = [
+const VERBS: [&str; 19] = [
     "demo",
     "init",
     "doctor",
@@ -10,6 +10,7 @@ const VERBS: [&str; 18] = [
     "verify",
     "drill",
     "restore",
+    "diff",
     "guard",
     "rehearse",
     "prune",
