@@ -31,6 +31,7 @@ pub mod lookup;
 pub mod adopt;
 pub mod backup;
 pub mod copy;
+pub mod diff;
 pub mod doctor;
 pub mod drill;
 pub mod pin;

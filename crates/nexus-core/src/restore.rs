@@ -1,5 +1,6 @@
 //! Restore: a plan first, then files, then the database, last, which makes it visible; then the comparison.
 
+pub mod rows;
 mod tables;
 
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::database::Database;
-use crate::database::load::Loaded;
+use crate::database::load::{Conflict, Ending, Loaded};
 use crate::database::postgres::{Liberties, Place, PostgresPlan, PostgresPrepared};
 use crate::database::sqlite::{Condition, PutAside, Restore, SqliteDatabase};
 use crate::error::{Error, Result};
@@ -19,6 +20,7 @@ use crate::point::{
 };
 use crate::vault::{PointState, RecoveryPoint};
 use crate::verify::{self, LocalRecords, VerifyRequest, hash_local, record_files};
+use rows::{Obstacle, RowsPlanned, RowsTarget};
 pub use tables::{RecordsTarget, TablesPlanned, TablesTarget};
 
 /// A hold that a broken-off restore left counts as its own for this long.
@@ -61,6 +63,7 @@ impl RestoreRequest {
         let records = self.records.as_ref().map(|records| match records {
             RecordsTarget::Folder(folder) => format!("records to {}", folder.display()),
             RecordsTarget::Tables(tables) => format!("records into {}", tables.database.location()),
+            RecordsTarget::Rows(_) => "single records".to_owned(),
         });
         [database, files, records].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
@@ -79,6 +82,8 @@ pub struct RestorePlan {
     pub database: Option<DatabasePlanned>,
     /// What becomes of tables that records are loaded into.
     pub tables: Option<TablesPlanned>,
+    /// What becomes of single records.
+    pub rows: Option<RowsPlanned>,
     /// The point of the state before that a broken-off restore of this point has taken already.
     pub resumes: Option<PointId>,
     scratch: Scratch,
@@ -159,6 +164,9 @@ impl RestorePlan {
         if self.tables.as_ref().is_some_and(|planned| planned.mode.removes()) {
             parts.extend([Part::Database, Part::Records]);
         }
+        if self.rows.as_ref().is_some_and(RowsPlanned::replaces) {
+            parts.extend([Part::Database, Part::Records]);
+        }
         let changes = |planned: &FilesPlanned| planned.different.files + planned.extra.files > 0;
         if self.files.as_ref().is_some_and(changes) {
             parts.push(Part::Files);
@@ -233,7 +241,7 @@ impl RestorePlan {
 /// [`Error::Damaged`] when the point is not as it was written: nothing was changed.
 pub async fn plan(
     point: RecoveryPoint,
-    request: RestoreRequest,
+    mut request: RestoreRequest,
     scratch: &Path,
     clock: &Clock,
     events: &Events,
@@ -244,6 +252,7 @@ pub async fn plan(
         return Err(Error::usage("nothing was asked to be restored"));
     }
     point.require_kept(&parts).await?;
+    let rows = plan_rows(&point, &mut request, &scratch).await?;
     // Both read only, and each waits for another listing.
     let plan_files = async {
         match &request.files {
@@ -261,11 +270,41 @@ pub async fn plan(
     };
     let tables = match &request.records {
         Some(RecordsTarget::Tables(target)) => Some(tables::plan(&point, target, request.lock_wait).await?),
-        Some(RecordsTarget::Folder(_)) | None => None,
+        Some(RecordsTarget::Folder(_) | RecordsTarget::Rows(_)) | None => None,
     };
+    let rows = rows.map(|rows| with_files(rows, &request, files.as_ref()));
     // A load that broke off has changed nothing, and the app may have gone on since.
-    let resumes = if tables.is_some() { None } else { broken_off(&point, &request.target(), clock) };
-    Ok(RestorePlan { point, request, files, database, tables, resumes, scratch, again: None })
+    let resumes = if tables.is_some() || rows.is_some() { None } else { broken_off(&point, &request.target(), clock) };
+    Ok(RestorePlan { point, request, files, database, tables, rows, resumes, scratch, again: None })
+}
+
+/// Plans single records, and chooses the files that they name.
+async fn plan_rows(
+    point: &RecoveryPoint,
+    request: &mut RestoreRequest,
+    scratch: &Scratch,
+) -> Result<Option<RowsPlanned>> {
+    let Some(RecordsTarget::Rows(target)) = &request.records else { return Ok(None) };
+    let planned = rows::plan(point, target, request.files.is_some(), (request.lock_wait, scratch)).await?;
+    if planned.files.is_empty() {
+        request.files = None;
+    } else if let Some(files) = &mut request.files {
+        files.selection = crate::files::rules::Selection::exactly(planned.files.iter().cloned());
+    }
+    Ok(Some(planned))
+}
+
+/// Files that are there with other content stand in the way of their records, unless they may be replaced.
+fn with_files(mut rows: RowsPlanned, request: &RestoreRequest, files: Option<&FilesPlanned>) -> RowsPlanned {
+    let overwrites =
+        matches!(&request.records, Some(RecordsTarget::Rows(RowsTarget { present: Conflict::Overwrite, .. })));
+    if let Some(files) = files.filter(|_| !overwrites) {
+        rows.obstacles.extend(files.first_different.iter().map(|key| Obstacle {
+            what: format!("the file {key} is there with other content"),
+            remedy: Some("--overwrite replaces rows and files that are there with other values".to_owned()),
+        }));
+    }
+    rows
 }
 
 /// Refuses before the first write what the default depth shows.
@@ -277,7 +316,10 @@ async fn look_at_point(
     events: &Events,
 ) -> Result<()> {
     // The database is left out here: its copy is fetched whole for the restore itself, and hashed on the way.
-    let looked: Vec<Part> = parts.iter().copied().filter(|part| *part != Part::Database).collect();
+    // Of single records only the files of their tables are read, and each is hashed when it is.
+    let single = matches!(request.records, Some(RecordsTarget::Rows(_)));
+    let left_out = |part: Part| part == Part::Database || single && part == Part::Records;
+    let looked: Vec<Part> = parts.iter().copied().filter(|part| !left_out(*part)).collect();
     if looked.is_empty() {
         return Ok(());
     }
@@ -416,6 +458,14 @@ pub async fn restore(
     }
     let mut report =
         RestoreReport { database: None, put_aside: None, files: None, records: None, loaded: None, unrecorded: None };
+    if let (Some(_), Some(_)) = (&plan.rows, &plan.request.files) {
+        // What the database will not take shows before the first file is written.
+        if let Err(error) = put_rows(&plan, Ending::Undo).await {
+            // The first error is the one to tell.
+            let _ = plan.point.journal().release(held, clock).await;
+            return Err(error);
+        }
+    }
     // What a server refuses shows before the first file is written.
     let prepared = prepare_on_server(&plan, events).await?;
     report.files = match restore_files(&plan, events).await {
@@ -447,6 +497,16 @@ pub async fn restore(
         (Some(RecordsTarget::Folder(folder)), _) => {
             report.records = Some(restore_records(&plan.point, folder, &plan.scratch, events).await?);
         }
+        (Some(RecordsTarget::Rows(_)), _) => {
+            report.loaded = Some(match put_rows(&plan, Ending::Commit).await {
+                Ok(loaded) => loaded,
+                Err(error) => {
+                    // The rows are back or not; the first error is the one to tell.
+                    let _ = plan.point.journal().release(held, clock).await;
+                    return Err(error);
+                }
+            });
+        }
         (Some(RecordsTarget::Tables(target)), Some(_)) => {
             report.loaded = Some(match load_tables(&plan, target, safety.as_ref(), events).await {
                 Ok(loaded) => loaded,
@@ -466,6 +526,13 @@ pub async fn restore(
         record(&plan, held, clock).await.err()
     };
     Ok(report)
+}
+
+async fn put_rows(plan: &RestorePlan, ending: Ending) -> Result<Loaded> {
+    let (Some(RecordsTarget::Rows(target)), Some(planned)) = (&plan.request.records, &plan.rows) else {
+        return Err(Error::usage("no records were asked for"));
+    };
+    rows::put((target, planned), (plan.request.lock_wait, ending)).await
 }
 
 async fn load_tables(

@@ -14,9 +14,9 @@ use nexus_core::drill::Sample;
 use nexus_core::point::{Copies, Label, Part};
 
 use examples::{
-    ABOUT, ADOPT_AFTER, AFTER, BACKUP_AFTER, COMPLETIONS_AFTER, COPY_AFTER, DEMO_AFTER, DOCTOR_AFTER, DRILL_AFTER,
-    GUARD_AFTER, INIT_AFTER, LIST_AFTER, LONG_ABOUT, MAN_AFTER, PIN_AFTER, POINT_HELP, PRUNE_AFTER, REHEARSE_AFTER,
-    RESTORE_AFTER, SHOW_AFTER, VERIFY_AFTER,
+    ABOUT, ADOPT_AFTER, AFTER, BACKUP_AFTER, COMPLETIONS_AFTER, COPY_AFTER, DEMO_AFTER, DIFF_AFTER, DOCTOR_AFTER,
+    DRILL_AFTER, GUARD_AFTER, INIT_AFTER, LIST_AFTER, LONG_ABOUT, MAN_AFTER, PIN_AFTER, POINT_HELP, PRUNE_AFTER,
+    REHEARSE_AFTER, RESTORE_AFTER, SHOW_AFTER, VERIFY_AFTER,
 };
 
 pub use lookup::{FindArgs, GetArgs, HistoryArgs};
@@ -62,6 +62,8 @@ pub enum Verb {
     Find(FindArgs),
     /// Show one record over all recovery points: each of its states, and what changed between
     History(HistoryArgs),
+    /// Show what changed between two recovery points, or between one and now: rows, columns, files
+    Diff(DiffArgs),
     /// Make a recovery point, and run a command only if it is proven
     Guard(GuardArgs),
     /// Run a command on a recovery point restored into scratch, and show what it would change
@@ -98,6 +100,7 @@ impl Verb {
             Self::Get(_) => "get",
             Self::Find(_) => "find",
             Self::History(_) => "history",
+            Self::Diff(_) => "diff",
             Self::Rehearse(_) => "rehearse",
             Self::Guard(_) => GUARD,
             Self::Adopt(_) => "adopt",
@@ -139,6 +142,7 @@ impl Verb {
             Self::Get(args) => args.output.clone(),
             Self::Find(args) => args.output.clone(),
             Self::History(args) => args.output.clone(),
+            Self::Diff(args) => args.output.clone(),
             Self::Rehearse(args) => args.output.clone(),
             Self::Adopt(args) => args.output.clone(),
             Self::Copy(args) => args.output.clone(),
@@ -502,6 +506,8 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "NAME")]
     pub confirm: Vec<String>,
     #[command(flatten)]
+    pub rows: RowsArgs,
+    #[command(flatten)]
     pub tables: TablesArgs,
     #[command(flatten)]
     pub target: TargetArgs,
@@ -509,6 +515,25 @@ pub struct RestoreArgs {
     pub vault: VaultArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// Which single records `restore` puts back.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Single records")]
+pub struct RowsArgs {
+    /// Put back this record alone, in one transaction: TABLE/KEY, or 'TABLE/a=1,b=2' for a key of several columns; all behind
+    /// the first slash is the key; may be given more than once
+    #[arg(long, value_name = "TABLE/KEY")]
+    pub record: Vec<String>,
+    /// With it: the rows that point at it by foreign keys, those that point at them, and so on, as the point has them
+    #[arg(long, requires = "record")]
+    pub with_children: bool,
+    /// With it: the files that these rows name, by values that are keys of the point's files; the plan lists them
+    #[arg(long, requires = "record")]
+    pub with_files: bool,
+    /// With it: write the records into this new file as JSON (`-`: stdout), and change nothing else
+    #[arg(long, value_name = "FILE", requires = "record", value_hint = ValueHint::FilePath)]
+    pub to_json: Option<PathBuf>,
 }
 
 /// How `restore --only records` loads rows into tables.
@@ -525,7 +550,7 @@ pub struct TablesArgs {
     /// With add-missing: rows that are there with other values stay
     #[arg(long, conflicts_with = "overwrite")]
     pub keep_present: bool,
-    /// With add-missing: rows that are there with other values become those of the point
+    /// With add-missing or --record: rows that are there with other values become those of the point
     #[arg(long)]
     pub overwrite: bool,
 }
@@ -544,6 +569,30 @@ pub struct TargetArgs {
     /// Put the record files into this folder, instead of their rows into tables
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub to_records: Option<PathBuf>,
+}
+
+/// `diff`.
+#[derive(Debug, Args)]
+#[command(after_help = DIFF_AFTER)]
+pub struct DiffArgs {
+    #[arg(help = POINT_HELP, value_name = "A")]
+    pub before: String,
+    /// The point to compare it with, or `now`: the database and the files as they are
+    #[arg(value_name = "B")]
+    pub after: String,
+    /// Name each row that differs, column by column, and each file: the first few of a kind on a page, all of them with --json
+    #[arg(long)]
+    pub rows: bool,
+    /// Only this table, by its record name or its own, and no files; may be given more than once
+    #[arg(long, value_name = "TABLE")]
+    pub table: Vec<String>,
+    /// Only these parts: records compares rows, database numbers of rows alone, without the records
+    #[arg(long, value_name = "PARTS", value_delimiter = ',', value_parser = parts())]
+    pub only: Vec<Part>,
+    #[command(flatten)]
+    pub vault: VaultArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// `adopt`.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::EXAMPLES;
+use super::told::Telling;
+use super::{Change, EXAMPLES};
 use crate::bucket::sorted::Sorted;
 use crate::error::Result;
 use crate::files::rules::Rules;
@@ -112,6 +113,33 @@ pub fn between(
     after: impl Iterator<Item = Result<FileState>>,
     likeness: Likeness,
 ) -> Result<BTreeMap<String, CategoryChanges>> {
+    compare(before, after, likeness, &mut None)
+}
+
+/// The same, and every file that differs goes into the new file `into` as a [`super::told::FileChange`] a line, in the order of
+/// their keys.
+///
+/// # Errors
+///
+/// As for [`between`], and what writing fails with.
+pub fn every_file(
+    before: impl Iterator<Item = Result<FileState>>,
+    after: impl Iterator<Item = Result<FileState>>,
+    likeness: Likeness,
+    into: &std::path::Path,
+) -> Result<BTreeMap<String, CategoryChanges>> {
+    let mut telling = Some(Telling::begin(into)?);
+    let changes = compare(before, after, likeness, &mut telling)?;
+    telling.map_or(Ok(()), Telling::finish)?;
+    Ok(changes)
+}
+
+fn compare(
+    before: impl Iterator<Item = Result<FileState>>,
+    after: impl Iterator<Item = Result<FileState>>,
+    likeness: Likeness,
+    told: &mut Option<Telling>,
+) -> Result<BTreeMap<String, CategoryChanges>> {
     let (mut before, mut after) = (before, after);
     let mut changes: BTreeMap<String, CategoryChanges> = BTreeMap::new();
     let (mut then, mut now) = (before.next().transpose()?, after.next().transpose()?);
@@ -125,25 +153,31 @@ pub fn between(
         let left = if order.is_le() { std::mem::replace(&mut then, before.next().transpose()?) } else { None };
         let right = if order.is_ge() { std::mem::replace(&mut now, after.next().transpose()?) } else { None };
         let category = right.as_ref().or(left.as_ref()).map(|file| file.category.clone()).unwrap_or_default();
-        changes.entry(category).or_default().count(left, right, likeness);
+        let change = changes.entry(category).or_default().count(left.as_ref(), right.as_ref(), likeness);
+        if let (Some(change), Some(telling)) = (change, &mut *told) {
+            telling.file(change, left.as_ref(), right.as_ref())?;
+        }
     }
 }
 
 impl CategoryChanges {
-    fn count(&mut self, before: Option<FileState>, after: Option<FileState>, likeness: Likeness) {
-        let (number, first, file) = match (before, after) {
-            (Some(before), Some(after)) if is_alike(&before, &after, likeness) => {
-                return self.same.add(after.side.size);
+    /// Counts a file; answers how it differs, if it does.
+    fn count(&mut self, before: Option<&FileState>, after: Option<&FileState>, likeness: Likeness) -> Option<Change> {
+        let (number, first, file, change) = match (before, after) {
+            (Some(before), Some(after)) if is_alike(before, after, likeness) => {
+                self.same.add(after.side.size);
+                return None;
             }
-            (Some(_), Some(after)) => (&mut self.changed, &mut self.first_changed, after),
-            (None, Some(after)) => (&mut self.added, &mut self.first_added, after),
-            (Some(before), None) => (&mut self.removed, &mut self.first_removed, before),
-            (None, None) => return,
+            (Some(_), Some(after)) => (&mut self.changed, &mut self.first_changed, after, Change::Changed),
+            (None, Some(after)) => (&mut self.added, &mut self.first_added, after, Change::Added),
+            (Some(before), None) => (&mut self.removed, &mut self.first_removed, before, Change::Removed),
+            (None, None) => return None,
         };
         number.add(file.side.size);
         if first.len() < EXAMPLES {
-            first.push(file.key);
+            first.push(file.key.clone());
         }
+        Some(change)
     }
 }
 
@@ -163,7 +197,8 @@ fn is_alike(before: &FileState, after: &FileState, likeness: Likeness) -> bool {
         Likeness::Content if is_link => true,
         Likeness::Content => match (&then.etag, &now.etag) {
             (Some(then), Some(now)) => then == now,
-            _ => then.modified == now.modified,
+            // Of what an older tool has copied into a folder only the size is known.
+            _ => then.modified.is_none() || now.modified.is_none() || then.modified == now.modified,
         },
         Likeness::Untouched => {
             then.etag == now.etag && then.modified == now.modified && then.class == now.class && then.unix == now.unix

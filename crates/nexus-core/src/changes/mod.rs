@@ -6,6 +6,7 @@ mod entries;
 pub mod files;
 pub mod point;
 mod rows;
+pub mod told;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Result;
 use crate::local::{Scratch, blocking};
 use crate::point::{RecordColumn, RecordTable};
+use told::Telling;
 
 /// The most examples of each kind that are kept of a table or category: the first by key.
 pub const EXAMPLES: usize = 5;
@@ -43,6 +45,11 @@ impl State {
     /// The tables by hash and number of rows alone: which of them differ can be told, and not in which rows.
     pub fn hashed(tables: &[RecordTable]) -> Self {
         Self { held: tables.iter().map(|table| Held { table: table.clone(), file: None }).collect() }
+    }
+
+    /// Its tables by name, with their rows.
+    pub fn rows(&self) -> BTreeMap<String, u64> {
+        self.held.iter().map(|held| (held.table.table.clone(), held.table.rows)).collect()
     }
 
     fn by_table(&self) -> BTreeMap<&str, &Held> {
@@ -170,10 +177,27 @@ impl TableChanges {
 /// like from the disk.
 pub async fn between(before: &State, after: &State, scratch: &Scratch) -> Result<Vec<TableChanges>> {
     let (before, after, folder) = (before.clone(), after.clone(), scratch.path().to_owned());
-    blocking(move || compare(&before, &after, &folder)).await
+    blocking(move || compare(&before, &after, &folder, &mut None)).await
 }
 
-fn compare(before: &State, after: &State, scratch: &Path) -> Result<Vec<TableChanges>> {
+/// The same, and every row that differs goes into the new file `into` as a [`told::RowChange`] a line: table by table, in each
+/// those that came, changed and went, as they follow one another in the record files.
+///
+/// # Errors
+///
+/// As for [`between`].
+pub async fn every_row(before: &State, after: &State, into: &Path, scratch: &Scratch) -> Result<Vec<TableChanges>> {
+    let (before, after, folder) = (before.clone(), after.clone(), scratch.path().to_owned());
+    let mut telling = Some(Telling::begin(into)?);
+    blocking(move || {
+        let changes = compare(&before, &after, &folder, &mut telling)?;
+        telling.map_or(Ok(()), Telling::finish)?;
+        Ok(changes)
+    })
+    .await
+}
+
+fn compare(before: &State, after: &State, scratch: &Path, told: &mut Option<Telling>) -> Result<Vec<TableChanges>> {
     let (before, after) = (before.by_table(), after.by_table());
     let mut names: Vec<&str> = before.keys().chain(after.keys()).copied().collect();
     names.sort_unstable();
@@ -182,9 +206,9 @@ fn compare(before: &State, after: &State, scratch: &Path) -> Result<Vec<TableCha
     for name in names {
         changes.extend(match (before.get(name), after.get(name)) {
             (Some(before), Some(after)) if is_same(&before.table, &after.table) => None,
-            (Some(before), Some(after)) => Some(both(before, after, scratch)?),
-            (Some(before), None) => Some(one(before, Presence::Gone)?),
-            (None, Some(after)) => Some(one(after, Presence::New)?),
+            (Some(before), Some(after)) => Some(both(before, after, scratch, told)?),
+            (Some(before), None) => Some(one(before, Presence::Gone, told)?),
+            (None, Some(after)) => Some(one(after, Presence::New, told)?),
             (None, None) => None,
         });
     }
@@ -196,14 +220,16 @@ fn is_same(before: &RecordTable, after: &RecordTable) -> bool {
     before.sha256 == after.sha256 && before.rows == after.rows && before.columns == after.columns
 }
 
-fn both(before: &Held, after: &Held, scratch: &Path) -> Result<TableChanges> {
+fn both(before: &Held, after: &Held, scratch: &Path, told: &mut Option<Telling>) -> Result<TableChanges> {
     let mut changes = TableChanges::of(&after.table.table, Presence::Both, Basis::Rows);
     columns(&before.table.columns, &after.table.columns, &mut changes);
     (changes.rows_before, changes.rows_after) = (before.table.rows, after.table.rows);
     match (&before.file, &after.file) {
         // The same bytes under the same names are the same rows.
         _ if before.table.sha256 == after.table.sha256 && before.table.rows == after.table.rows => {}
-        (Some(then), Some(now)) => rows::compare((&before.table, then), (&after.table, now), scratch, &mut changes)?,
+        (Some(then), Some(now)) => {
+            rows::compare((&before.table, then), (&after.table, now), scratch, (&mut changes, told))?;
+        }
         _ => count(&mut changes),
     }
     Ok(changes)
@@ -217,7 +243,7 @@ fn count(changes: &mut TableChanges) {
 }
 
 /// A table that was there only once: all its rows came or went with it.
-fn one(held: &Held, presence: Presence) -> Result<TableChanges> {
+fn one(held: &Held, presence: Presence, told: &mut Option<Telling>) -> Result<TableChanges> {
     let mut changes = TableChanges::of(&held.table.table, presence, Basis::Rows);
     let rows = held.table.rows;
     let change = if presence == Presence::New {
@@ -228,7 +254,7 @@ fn one(held: &Held, presence: Presence) -> Result<TableChanges> {
         Change::Removed
     };
     if let Some(file) = &held.file {
-        changes.examples = rows::first(&held.table, file, change)?;
+        changes.examples = rows::all(&held.table, file, change, told)?;
     }
     Ok(changes)
 }

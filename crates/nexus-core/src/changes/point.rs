@@ -28,10 +28,41 @@ pub async fn tables_since(point: &RecoveryPoint, now: &State, scratch: &Scratch)
     let Some(records) = point.manifest().own_records() else {
         let database = parts.database.as_ref();
         let database = database.ok_or_else(|| Error::missing(format!("{} has no rows to compare", point.id())))?;
-        return Ok(counts(&database.tables, now));
+        return Ok(counts(&database.tables, &now.rows()));
     };
-    let then = held(point, records, now, scratch).await?;
+    let then = held(point, (records, &records.tables), now, scratch).await?;
     between(&then, now, scratch).await
+}
+
+/// Some tables of a point, with the record file of each that differs from another state's: from the vault in `scratch`, or where
+/// it was kept on this machine.
+///
+/// # Errors
+///
+/// [`Error::Usage`] when a file lies neither in the vault nor here as it was written; [`Error::Damaged`] when the vault's is not
+/// as it was written.
+pub async fn state_of(
+    point: &RecoveryPoint,
+    (records, tables): (&RecordsPart, &[RecordTable]),
+    other: &State,
+    scratch: &Scratch,
+) -> Result<State> {
+    let state = held(point, (records, tables), other, scratch).await?;
+    let present = other.by_table();
+    let lacks = |held: &&Held| {
+        let same = present.get(held.table.table.as_str()).is_some_and(|other| is_same(&held.table, &other.table));
+        held.file.is_none() && !same
+    };
+    let Some(lacking) = state.held.iter().find(lacks) else { return Ok(state) };
+    let place = records.folder.as_deref().map_or_else(String::new, |folder| format!(", in {folder}"));
+    Err(Error::usage_hint(
+        format!(
+            "the records of {} were kept on the machine that made it only{place}, and {} is not here as it was written",
+            point.id(),
+            lacking.table.file
+        ),
+        "--only files compares the files alone, --only database the numbers of rows",
+    ))
 }
 
 /// Compares the files of a point with those that lie in its source now, by the point's own rules.
@@ -54,14 +85,19 @@ pub async fn files_since(
     files::between(files::recorded(point.listing(scratch).await?), now, likeness)
 }
 
-/// The tables of a point, with a record file for each that differs, where one is to be had.
-async fn held(point: &RecoveryPoint, records: &RecordsPart, now: &State, scratch: &Scratch) -> Result<State> {
+/// Some tables of a point, with a record file for each that differs, where one is to be had.
+async fn held(
+    point: &RecoveryPoint,
+    (records, tables): (&RecordsPart, &[RecordTable]),
+    now: &State,
+    scratch: &Scratch,
+) -> Result<State> {
     let present = now.by_table();
     let differs = |table: &RecordTable| present.get(table.table.as_str()).is_none_or(|now| !is_same(table, &now.table));
     let folder = scratch.file(&format!("then-{}", point.id()));
     create_private_subfolder(&folder)?;
     let mut state = State::default();
-    for table in &records.tables {
+    for table in tables {
         let mut held = Held { table: table.clone(), file: None };
         if differs(table) {
             let path = folder.join(&table.file);
@@ -97,10 +133,9 @@ async fn fetch(point: &RecoveryPoint, table: &RecordTable, path: &Path) -> Resul
     Err(Error::damaged(format!("{} {how}", vault.name(&key))))
 }
 
-/// What numbers of rows tell.
-fn counts(then: &BTreeMap<String, u64>, now: &State) -> Vec<TableChanges> {
-    let now: BTreeMap<&str, u64> = now.by_table().into_iter().map(|(name, held)| (name, held.table.rows)).collect();
-    let mut names: Vec<&str> = then.keys().map(String::as_str).chain(now.keys().copied()).collect();
+/// What numbers of rows by table tell; tables that have as many as they had are left out.
+pub fn counts(then: &BTreeMap<String, u64>, now: &BTreeMap<String, u64>) -> Vec<TableChanges> {
+    let mut names: Vec<&str> = then.keys().chain(now.keys()).map(String::as_str).collect();
     names.sort_unstable();
     names.dedup();
     let changes = names.into_iter().map(|name| {

@@ -1,11 +1,12 @@
 //! Two record files of one table: which rows came, changed and went, in bounded memory.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::entries::{Entry, Sorted, Spill};
+use super::told::{RowChange, Telling};
 use super::{Change, EXAMPLES, Example, TableChanges};
 use crate::database::source::RecordFile;
 use crate::database::sqlite::ROWID_FIELD;
@@ -18,29 +19,46 @@ const SHOWN: usize = 300;
 
 type Side<'a> = (&'a RecordTable, &'a Path);
 
-/// Adds to `changes` how the rows differ.
-pub(super) fn compare(before: Side<'_>, after: Side<'_>, scratch: &Path, changes: &mut TableChanges) -> Result<()> {
+/// Adds to `changes` how the rows differ, and each of those that do to what is told.
+pub(super) fn compare(
+    before: Side<'_>,
+    after: Side<'_>,
+    scratch: &Path,
+    (changes, told): (&mut TableChanges, &mut Option<Telling>),
+) -> Result<()> {
     let Some((then, now)) = readings(before.0, after.0) else {
         // No column is the same: nothing ties a row of then to a row of now.
         (changes.removed, changes.added) = (before.0.rows, after.0.rows);
-        changes.examples = first(before.0, before.1, Change::Removed)?;
-        changes.examples.extend(first(after.0, after.1, Change::Added)?);
+        changes.examples = all(before.0, before.1, Change::Removed, told)?;
+        changes.examples.extend(all(after.0, after.1, Change::Added, told)?);
         return Ok(());
     };
-    let mut found = Found::default();
+    let mut found = Found::new(scratch);
     found.merge(entries(before, &then, scratch)?, entries(after, &now, scratch)?)?;
     (changes.added, changes.changed, changes.removed) = (found.added, found.changed, found.removed);
-    changes.examples = examples(&found, (before, &then), (after, &now))?;
+    changes.examples = rows(found.differences, (before, &then), (after, &now), told)?;
     Ok(())
 }
 
-/// The first rows of a table, all of which came or went.
-pub(super) fn first(table: &RecordTable, file: &Path, change: Change) -> Result<Vec<Example>> {
+/// The rows of a table, all of which came or went: the first few, and each of them to what is told.
+pub(super) fn all(
+    table: &RecordTable,
+    file: &Path,
+    change: Change,
+    told: &mut Option<Telling>,
+) -> Result<Vec<Example>> {
     let mut file = RecordFile::open(file, table, ROWID_FIELD)?;
     let reading = Reading { key: key_of(table).unwrap_or_default(), shared: None };
     let mut examples = Vec::new();
-    while examples.len() < EXAMPLES && file.advance()? {
-        examples.push(example(&file, table, &reading, change)?);
+    while (told.is_some() || examples.len() < EXAMPLES) && file.advance()? {
+        let row = Row::whole(&file, table, &reading, change)?;
+        if examples.len() < EXAMPLES {
+            examples.push(row.example());
+        }
+        row.tell(&table.table, told)?;
+    }
+    if told.is_some() {
+        require_rows(&file, table)?;
     }
     Ok(examples)
 }
@@ -97,12 +115,18 @@ fn entries((table, path): Side<'_>, reading: &Reading, scratch: &Path) -> Result
     while file.advance()? {
         spill.push(entry(&file, reading)?)?;
     }
-    let rows = file.digest().rows;
-    if rows != table.rows {
-        let what = format!("`{}` has {rows} records, not {} as it should", path.display(), table.rows);
-        return Err(Error::damaged(what));
-    }
+    require_rows(&file, table)?;
     spill.finish()
+}
+
+/// Refuses a file that was read to its end and holds another number of records than its table says.
+fn require_rows(file: &RecordFile, table: &RecordTable) -> Result<()> {
+    let rows = file.digest().rows;
+    if rows == table.rows {
+        return Ok(());
+    }
+    let what = format!("`{}` has {rows} records, not {} as it should", table.file, table.rows);
+    Err(Error::damaged(what))
 }
 
 fn entry(file: &RecordFile, reading: &Reading) -> Result<Entry> {
@@ -131,39 +155,42 @@ fn half(hash: &[u8]) -> u128 {
 }
 
 /// What is found while both sides are gone through.
-#[derive(Default)]
 struct Found {
     added: u64,
     changed: u64,
     removed: u64,
-    first_added: First<u64>,
-    first_changed: First<(u64, u64)>,
-    first_removed: First<u64>,
+    /// Where the rows that differ lie: those that came, changed, went, each kind in the order of its file.
+    differences: Spill,
     /// Rows of the key at hand that the other side does not have alike.
-    group: Group,
+    group: Option<Group>,
+    scratch: PathBuf,
 }
 
-#[derive(Default)]
+/// Rows of one key, by where they lie. There may be any number of them: a key of SQLite's may be NULL.
 struct Group {
     key: u128,
-    then: (u64, First<u64>),
-    now: (u64, First<u64>),
+    then: Spill,
+    now: Spill,
 }
 
-/// The first few, in order.
-#[derive(Default)]
-struct First<T>(BTreeSet<T>);
+/// How rows differ, in the order they are told.
+const KINDS: [Change; 3] = [Change::Added, Change::Changed, Change::Removed];
 
-impl<T: Ord> First<T> {
-    fn add(&mut self, item: T) {
-        self.0.insert(item);
-        if self.0.len() > EXAMPLES {
-            self.0.pop_last();
-        }
-    }
+/// A row that differs as an entry, so that entries sort as they are told: where it lies, and where its other side does.
+fn difference(kind: usize, start: u64, other: u64) -> Entry {
+    Entry { key: (kind as u128) << 64 | u128::from(start), row: u128::from(other), start }
+}
+
+fn place(start: u64) -> Entry {
+    Entry { key: 0, row: 0, start }
 }
 
 impl Found {
+    fn new(scratch: &Path) -> Self {
+        let differences = Spill::new(scratch);
+        Self { added: 0, changed: 0, removed: 0, differences, group: None, scratch: scratch.to_owned() }
+    }
+
     fn merge(&mut self, mut before: Sorted, mut after: Sorted) -> Result<()> {
         let (mut then, mut now) = (before.take()?, after.take()?);
         loop {
@@ -177,7 +204,7 @@ impl Found {
                 && let Some(entry) = then
             {
                 if order.is_lt() {
-                    self.group(entry.key).then.take(entry.start);
+                    self.group(entry.key)?.then.push(place(entry.start))?;
                 }
                 then = before.take()?;
             }
@@ -185,107 +212,156 @@ impl Found {
                 && let Some(entry) = now
             {
                 if order.is_gt() {
-                    self.group(entry.key).now.take(entry.start);
+                    self.group(entry.key)?.now.push(place(entry.start))?;
                 }
                 now = after.take()?;
             }
         }
-        self.end_group();
-        Ok(())
+        self.end_group()
     }
 
-    fn group(&mut self, key: u128) -> &mut Group {
-        if self.group.key != key {
-            self.end_group();
-            self.group.key = key;
+    fn group(&mut self, key: u128) -> Result<&mut Group> {
+        if self.group.as_ref().is_some_and(|group| group.key != key) {
+            self.end_group()?;
         }
-        &mut self.group
+        let scratch = &self.scratch;
+        Ok(self.group.get_or_insert_with(|| Group { key, then: Spill::new(scratch), now: Spill::new(scratch) }))
     }
 
     /// What has a partner of the same key changed; what has none came or went.
-    fn end_group(&mut self) {
-        let Group { then, now, .. } = std::mem::take(&mut self.group);
-        let changed = then.0.min(now.0);
-        self.changed += changed;
-        self.removed += then.0 - changed;
-        self.added += now.0 - changed;
-        let (mut before, mut after) = (then.1.0.into_iter(), now.1.0.into_iter());
-        for _ in 0..changed.min(EXAMPLES as u64) {
-            if let (Some(then), Some(now)) = (before.next(), after.next()) {
-                self.first_changed.add((then, now));
-            }
+    fn end_group(&mut self) -> Result<()> {
+        let Some(Group { then, now, .. }) = self.group.take() else { return Ok(()) };
+        let (mut before, mut after) = (then.finish()?, now.finish()?);
+        loop {
+            let (kind, number, start, other) = match (before.take()?, after.take()?) {
+                (Some(then), Some(now)) => (1, &mut self.changed, then.start, now.start),
+                (None, Some(now)) => (0, &mut self.added, now.start, 0),
+                (Some(then), None) => (2, &mut self.removed, then.start, 0),
+                (None, None) => return Ok(()),
+            };
+            *number += 1;
+            self.differences.push(difference(kind, start, other))?;
         }
-        before.for_each(|start| self.first_removed.add(start));
-        after.for_each(|start| self.first_added.add(start));
     }
 }
 
-trait Take {
-    fn take(&mut self, start: u64);
-}
-
-impl Take for (u64, First<u64>) {
-    fn take(&mut self, start: u64) {
-        self.0 += 1;
-        self.1.add(start);
-    }
-}
-
-/// Reads the first rows of each kind back.
-fn examples(found: &Found, before: (Side<'_>, &Reading), after: (Side<'_>, &Reading)) -> Result<Vec<Example>> {
+/// Reads the rows that differ back: answers the first of each kind, and gives all to what is told.
+fn rows(
+    differences: Spill,
+    before: (Side<'_>, &Reading),
+    after: (Side<'_>, &Reading),
+    told: &mut Option<Telling>,
+) -> Result<Vec<Example>> {
     let ((old, old_path), then) = before;
     let ((new, new_path), now) = after;
     let mut before = RecordFile::open(old_path, old, ROWID_FIELD)?;
     let mut after = RecordFile::open(new_path, new, ROWID_FIELD)?;
-    let mut examples = Vec::new();
-    for start in &found.first_added.0 {
-        after.read_at(*start)?;
-        examples.push(example(&after, new, now, Change::Added)?);
+    let (mut examples, mut shown) = (Vec::new(), [0; KINDS.len()]);
+    let mut differences = differences.finish()?;
+    while let Some(entry) = differences.take()? {
+        let kind = usize::try_from(entry.key >> 64).unwrap_or_default();
+        let is_example = shown[kind] < EXAMPLES;
+        if !is_example && told.is_none() {
+            continue;
+        }
+        let row = match KINDS[kind] {
+            Change::Added => {
+                after.read_at(entry.start)?;
+                Row::whole(&after, new, now, Change::Added)?
+            }
+            Change::Removed => {
+                before.read_at(entry.start)?;
+                Row::whole(&before, old, then, Change::Removed)?
+            }
+            Change::Changed => {
+                before.read_at(entry.start)?;
+                after.read_at(u64::try_from(entry.row).unwrap_or_default())?;
+                Row::changed((&before, old, then), (&after, now))?
+            }
+        };
+        if is_example {
+            shown[kind] += 1;
+            examples.push(row.example());
+        }
+        row.tell(&new.table, told)?;
     }
-    for (left, right) in &found.first_changed.0 {
-        before.read_at(*left)?;
-        after.read_at(*right)?;
+    Ok(examples)
+}
+
+/// A row that differs, as JSON.
+struct Row {
+    change: Change,
+    /// The fields of its key with their values; nothing where there is no key.
+    key: Vec<(String, String)>,
+    before: Option<String>,
+    after: Option<String>,
+}
+
+impl Row {
+    /// One that came or went.
+    fn whole(file: &RecordFile, table: &RecordTable, reading: &Reading, change: Change) -> Result<Self> {
+        let line = Some(String::from_utf8_lossy(file.line()).into_owned());
+        let (before, after) = if change == Change::Added { (None, line) } else { (line, None) };
+        Ok(Self { change, key: key_fields(file, table, reading)?, before, after })
+    }
+
+    /// One that has other values now: only those.
+    fn changed(
+        (before, old, then): (&RecordFile, &RecordTable, &Reading),
+        (after, now): (&RecordFile, &Reading),
+    ) -> Result<Self> {
         let (values, others) = (before.values()?, after.values()?);
         let names = records::fields(old);
         let shared = then.shared.clone().unwrap_or_else(|| (0..names.len()).collect());
         let other = now.shared.clone().unwrap_or_else(|| (0..others.len()).collect());
         let pairs = shared.iter().zip(&other).filter(|(left, right)| values[**left] != others[**right]);
-        let (left, right): (Vec<_>, Vec<_>) =
-            pairs.map(|(left, right)| ((&names[*left], values[*left]), (&names[*left], others[*right]))).unzip();
-        examples.push(Example {
-            change: Change::Changed,
-            key: key_text(&before, old, then)?,
-            before: Some(object(&left)),
-            after: Some(object(&right)),
-        });
+        let (left, right): (Vec<_>, Vec<_>) = pairs
+            .map(|(left, right)| ((names[*left].as_str(), values[*left]), (names[*left].as_str(), others[*right])))
+            .unzip();
+        let key = key_fields(before, old, then)?;
+        Ok(Self { change: Change::Changed, key, before: Some(object(left)), after: Some(object(right)) })
     }
-    for start in &found.first_removed.0 {
-        before.read_at(*start)?;
-        examples.push(example(&before, old, then, Change::Removed)?);
+
+    fn example(&self) -> Example {
+        let key: Vec<String> = self.key.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let key = if key.is_empty() { None } else { Some(cut(&key.join(", "))) };
+        let shown = |text: &Option<String>| text.as_deref().map(cut);
+        Example { change: self.change, key, before: shown(&self.before), after: shown(&self.after) }
     }
-    Ok(examples)
+
+    fn tell(&self, table: &str, told: &mut Option<Telling>) -> Result<()> {
+        let Some(telling) = told else { return Ok(()) };
+        let key = object(self.key.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let raw = |text: &str| {
+            let raw = serde_json::value::RawValue::from_string(text.to_owned());
+            raw.map_err(|cause| Error::damaged_by(format!("a record of `{table}` is no JSON"), cause))
+        };
+        let key = if self.key.is_empty() { None } else { Some(raw(&key)?) };
+        let before = self.before.as_deref().map(raw).transpose()?;
+        let after = self.after.as_deref().map(raw).transpose()?;
+        telling.row(&RowChange {
+            table: table.to_owned(),
+            change: self.change,
+            key: key.as_deref(),
+            before: before.as_deref(),
+            after: after.as_deref(),
+        })
+    }
 }
 
-/// A row that came or went, whole.
-fn example(file: &RecordFile, table: &RecordTable, reading: &Reading, change: Change) -> Result<Example> {
-    let line = Some(cut(&String::from_utf8_lossy(file.line())));
-    let (before, after) = if change == Change::Added { (None, line) } else { (line, None) };
-    Ok(Example { change, key: key_text(file, table, reading)?, before, after })
-}
-
-fn key_text(file: &RecordFile, table: &RecordTable, reading: &Reading) -> Result<Option<String>> {
+/// The fields of a record's key, with their values as they are written.
+fn key_fields(file: &RecordFile, table: &RecordTable, reading: &Reading) -> Result<Vec<(String, String)>> {
     if reading.key.is_empty() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let (names, values) = (records::fields(table), file.values()?);
-    let fields: Vec<_> = reading.key.iter().map(|place| format!("{}={}", names[*place], values[*place])).collect();
-    Ok(Some(cut(&fields.join(", "))))
+    Ok(reading.key.iter().map(|place| (names[*place].clone(), values[*place].to_owned())).collect())
 }
 
 /// Some fields as a record of their own.
-fn object(fields: &[(&String, &str)]) -> String {
-    let field = |(name, value): &(&String, &str)| format!("{}:{value}", serde_json::Value::from(name.as_str()));
-    cut(&format!("{{{}}}", fields.iter().map(field).collect::<Vec<_>>().join(",")))
+fn object<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let field = |(name, value): (&str, &str)| format!("{}:{value}", serde_json::Value::from(name));
+    format!("{{{}}}", fields.into_iter().map(field).collect::<Vec<_>>().join(","))
 }
 
 fn cut(text: &str) -> String {

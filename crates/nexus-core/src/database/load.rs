@@ -48,6 +48,28 @@ pub struct TablesLook {
     pub left: Vec<String>,
 }
 
+/// A few rows of one table on their way in.
+#[derive(Debug, Clone)]
+pub struct FewRows {
+    /// What they are: only columns that the table has now.
+    pub records: RecordTable,
+    /// Which of those columns tell rows apart, by their places; all of them where the table has no key.
+    pub key: Vec<usize>,
+    /// The file that they lie in, as records do.
+    pub file: std::path::PathBuf,
+    /// Of each the row that is there now with other values and is to be replaced.
+    pub present: Vec<Option<String>>,
+}
+
+/// How a transaction ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It counts.
+    Commit,
+    /// It was a trial, and all of it is undone.
+    Undo,
+}
+
 /// What became of a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadedTable {

@@ -7,6 +7,7 @@ pub(crate) mod json;
 pub mod load;
 pub(crate) mod marks;
 pub mod postgres;
+pub mod relations;
 pub mod scratch;
 pub(crate) mod sink;
 pub(crate) mod source;

@@ -135,7 +135,12 @@ impl RecordFile {
     ///
     /// As for [`RecordFile::advance`].
     pub(crate) fn read_at(&mut self, start: u64) -> Result<bool> {
-        let moved = self.reader.seek(SeekFrom::Start(start));
+        // What is in the buffer already is not read again: records are mostly asked for in their order.
+        let moved = i64::try_from(start).ok().zip(i64::try_from(self.next).ok());
+        let moved = match moved {
+            Some((to, from)) => self.reader.seek_relative(to - from),
+            None => self.reader.seek(SeekFrom::Start(start)).map(drop),
+        };
         moved.map_err(|cause| Error::local(format!("cannot read `{}`", self.path.display()), cause))?;
         self.next = start;
         self.advance()
@@ -218,6 +223,14 @@ pub(crate) fn field(raw: &str) -> Option<Field<'_>> {
         b'-' | b'0'..=b'9' => Some(Field::Number(raw)),
         _ => None,
     }
+}
+
+/// The names and values of any object, in the order they are written, each value as it is written.
+pub(crate) fn object(line: &str) -> Option<Vec<(String, String)>> {
+    let mut reader = serde_json::Deserializer::from_str(line);
+    let pairs = Pairs::deserialize(&mut reader).ok()?;
+    reader.end().ok()?;
+    Some(pairs.0.into_iter().map(|(name, value)| (name.into_owned(), value.get().to_owned())).collect())
 }
 
 /// A string without escapes is taken as it lies.

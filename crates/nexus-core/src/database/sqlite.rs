@@ -9,6 +9,7 @@ mod content;
 mod invariant;
 mod load;
 mod open;
+mod relations;
 mod restore;
 mod rows;
 mod tables;

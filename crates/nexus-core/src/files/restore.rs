@@ -72,6 +72,8 @@ pub struct FilesPlanned {
     pub extra: Count,
     /// Folders of a folder target that are missing or have another mode.
     pub folders: u64,
+    /// The first keys of files that are there and differ.
+    pub first_different: Vec<String>,
     /// Prefixes of the target that hold other vaults or backups, below which nothing is called extra.
     pub spared: Vec<String>,
     work: PathBuf,
@@ -132,6 +134,7 @@ async fn compare(
         different: Count::default(),
         extra: Count::default(),
         folders: 0,
+        first_different: Vec::new(),
         spared: Vec::new(),
         work: scratch.file("restore.work"),
     };
@@ -190,6 +193,9 @@ async fn compare(
             }
             Some(_) => {
                 planned.different.add(size);
+                if planned.first_different.len() < NAMED {
+                    planned.first_different.push(entry.key.clone());
+                }
                 work.push(&Job::Put(Box::new(entry)))?;
             }
             None => {

@@ -1,5 +1,7 @@
 //! Which files belong to a point, and to which category: a pure function of the key.
 
+use std::collections::BTreeSet;
+
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::error::{Error, Result};
@@ -82,9 +84,16 @@ fn globs(texts: &[String], ignore_case: bool) -> Result<GlobSet> {
 pub struct Selection {
     categories: Vec<String>,
     keys: Option<GlobSet>,
+    /// These keys, as they are written, and no others.
+    exactly: Option<BTreeSet<String>>,
 }
 
 impl Selection {
+    /// Just these keys.
+    pub fn exactly(keys: impl IntoIterator<Item = String>) -> Self {
+        Self { exactly: Some(keys.into_iter().collect()), ..Self::default() }
+    }
+
     /// Empty lists select everything.
     ///
     /// # Errors
@@ -92,18 +101,19 @@ impl Selection {
     /// [`Error::Usage`] for a glob that cannot be understood.
     pub fn new(categories: &[String], keys: &[String]) -> Result<Self> {
         let keys = if keys.is_empty() { None } else { Some(globs(keys, false)?) };
-        Ok(Self { categories: categories.to_vec(), keys })
+        Ok(Self { categories: categories.to_vec(), keys, exactly: None })
     }
 
     /// True when everything is selected.
     pub fn is_all(&self) -> bool {
-        self.categories.is_empty() && self.keys.is_none()
+        self.categories.is_empty() && self.keys.is_none() && self.exactly.is_none()
     }
 
     /// True when this file is.
     pub fn takes(&self, category: &str, key: &str) -> bool {
         (self.categories.is_empty() || self.categories.iter().any(|name| name == category))
             && self.keys.as_ref().is_none_or(|globs| globs.is_match(key))
+            && self.exactly.as_ref().is_none_or(|keys| keys.contains(key))
     }
 }
 

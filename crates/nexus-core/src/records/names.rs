@@ -83,7 +83,7 @@ pub(crate) fn like<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<
 }
 
 /// How many letters have to be changed, added or removed to make one name of the other.
-fn distance(one: &str, other: &str) -> usize {
+pub(crate) fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().take(LONGEST_COMPARED).flat_map(char::to_lowercase).collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (at, letter) in one.chars().take(LONGEST_COMPARED).flat_map(char::to_lowercase).enumerate() {

@@ -14,6 +14,7 @@ use crate::vault::{RecoveryPoint, layout};
 use crate::verify::hash_local;
 
 use super::RestorePlan;
+use super::rows::RowsTarget;
 
 /// Where records go.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub enum RecordsTarget {
     Folder(PathBuf),
     /// Their rows go into tables.
     Tables(TablesTarget),
+    /// Single ones go into their tables.
+    Rows(RowsTarget),
 }
 
 /// Tables that records shall be loaded into.

@@ -27,7 +27,7 @@ const ARROWS: [(&str, &[&str]); 24] = [
         &["clock", "database", "error", "event", "files", "local", "point", "records", "references", "vault", "verify"],
     ),
     ("drill", &["clock", "database", "error", "event", "listing", "local", "point", "records", "vault", "verify"]),
-    ("restore", &["clock", "database", "error", "event", "files", "local", "point", "vault", "verify"]),
+    ("restore", &["clock", "database", "error", "event", "files", "local", "point", "records", "vault", "verify"]),
     (
         "adopt",
         &["bucket", "clock", "database", "error", "event", "files", "listing", "local", "point", "records", "vault"],
@@ -73,6 +73,7 @@ const ARROWS: [(&str, &[&str]); 24] = [
         "lookup",
         &["bucket", "clock", "database", "error", "event", "listing", "local", "point", "records", "vault", "verify"],
     ),
+    ("diff", &["bucket", "changes", "clock", "database", "error", "event", "local", "point", "records", "vault"]),
     (
         "rehearse",
         &["bucket", "changes", "clock", "database", "error", "event", "files", "local", "point", "records", "vault"],

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use nexus_core::changes::files::{self, CategoryChanges, FileState, Likeness};
 use nexus_core::changes::point::{files_since, tables_since};
-use nexus_core::changes::{Basis, Change, EXAMPLES, Presence, State, TableChanges, between};
+use nexus_core::changes::told::{FileChange, RowChange, lines};
+use nexus_core::changes::{Basis, Change, EXAMPLES, Presence, State, TableChanges, between, every_row};
 use nexus_core::error::Error;
 use nexus_core::event::Events;
 use nexus_core::listing::{FileKind, Side};
@@ -80,7 +81,31 @@ async fn compare(folder: &Path, before: RecordTable, after: RecordTable) -> Vec<
     let changes = between(&before, &after, &scratch).await.expect("two states");
     // Nothing but the lock is left of the work.
     assert_eq!(scratch.path().read_dir().expect("a folder").count(), 1);
+    let into = scratch.file("told");
+    assert_eq!(every_row(&before, &after, &into, &scratch).await.expect("two states"), changes);
+    require_told(&into, &changes);
     changes
+}
+
+/// As many rows are told as were counted, each once, and the examples are the first of them.
+fn require_told(path: &Path, changes: &[TableChanges]) {
+    let lines: Vec<String> = lines(path).expect("a file").collect::<Result<_, _>>().expect("lines");
+    let rows: Vec<RowChange<'_>> = lines.iter().map(|line| serde_json::from_str(line).expect("a row")).collect();
+    let of = |change| rows.iter().filter(move |row| row.change == change);
+    for (change, number) in changes.iter().flat_map(|table| {
+        [(Change::Added, table.added), (Change::Changed, table.changed), (Change::Removed, table.removed)]
+    }) {
+        assert_eq!(of(change).count() as u64, number, "{change:?}");
+        let examples = changes[0].examples.iter().filter(|example| example.change == change);
+        for (row, example) in of(change).zip(examples) {
+            let text = |side: Option<&serde_json::value::RawValue>| side.map(|side| side.get().to_owned());
+            let (before, after) = (text(row.before), text(row.after));
+            assert!(example.before.as_ref().is_none_or(|cut| cut.ends_with('…') || Some(cut) == before.as_ref()));
+            assert!(example.after.as_ref().is_none_or(|cut| cut.ends_with('…') || Some(cut) == after.as_ref()));
+            assert_eq!(row.key.is_some(), example.key.is_some());
+        }
+    }
+    assert_eq!(rows.len() as u64, changes.iter().map(|table| table.added + table.changed + table.removed).sum::<u64>());
 }
 
 /// Added, changed, removed, found the simple way.
@@ -421,8 +446,20 @@ fn random_listings_are_compared_as_a_simple_comparison_compares_them() {
                 first.push(key);
             }
         }
-        let found = files::between(before.into_iter().map(Ok), after.into_iter().map(Ok), Likeness::Content);
-        assert_eq!(found.expect("two listings"), expected);
+        let sides = || (before.clone().into_iter().map(Ok), after.clone().into_iter().map(Ok));
+        let (then, now) = sides();
+        assert_eq!(files::between(then, now, Likeness::Content).expect("two listings"), expected);
+        let folder = tempfile::tempdir().expect("a folder");
+        let (into, (then, now)) = (folder.path().join("told"), sides());
+        assert_eq!(files::every_file(then, now, Likeness::Content, &into).expect("two listings"), expected);
+        let told = lines(&into).expect("a file").map(|line| line.expect("a line"));
+        let told: Vec<FileChange> = told.map(|line| serde_json::from_str(&line).expect("a file")).collect();
+        let of = |change| told.iter().filter(|file| file.change == change).count() as u64;
+        let sum = |number: fn(&CategoryChanges) -> u64| expected.values().map(number).sum::<u64>();
+        assert_eq!(of(Change::Added), sum(|category| category.added.files));
+        assert_eq!(of(Change::Changed), sum(|category| category.changed.files));
+        assert_eq!(of(Change::Removed), sum(|category| category.removed.files));
+        assert!(told.is_sorted_by(|one, other| one.key < other.key));
     }
 }
 

@@ -128,14 +128,36 @@ Examples:
   nexus restore latest --only database --to-database /tmp/then.sqlite3
   nexus restore latest --table patients             the rows of one table, from its records
   nexus restore latest --only records --mode add-missing --keep-present
+  nexus restore latest --record patients/42 --with-children --with-files --dry-run
+  nexus restore latest --record patients/42 --to-json -
   nexus restore latest --to-files s3://staging-media --to-database staging.sqlite3
 
 The vault is all it needs: --vault is enough on a machine without nexus.toml. Before anything is changed, a \
 safety point of the present state is taken, labelled `before-restore`. On a terminal the point's id is asked \
 for; elsewhere --yes is needed. A restore that was interrupted is run again with the same command.
 
+With --record nothing but the rows and files of the plan is touched, and the app is not stopped. What stands in the way is named \
+and nothing is written: a row or file that is there with other values (--overwrite replaces it, after a safety point), a row that it \
+points at and that is not there (another --record), a column that is not there any more.
+
 Exit status: 0 restored and compared; 1 restored, but the comparison differs, or records were not added because \
-other values are there; 2 not restored.";
+other values are there, or a --dry-run of records found something in the way; 2 not restored.";
+
+pub(super) const DIFF_AFTER: &str = "\
+Examples:
+  nexus diff latest now                             what happened since the last point
+  nexus diff reimport_20251115_064233 latest        what the re-import did
+  nexus diff latest now --rows --table patients     each row of one table, column by column
+  nexus diff latest now --only files
+  nexus diff reimport now --rows --json | jq -c '.rows[] | select(.change == \"removed\")'
+
+Rows are compared through the points' records, by primary key; by the whole row where a table has none. Only tables \
+whose records differ are read. Columns that came or went are told of once, not as a change of every row. Files are \
+compared by size and ETag, in folders by size and time. With --json the answer is one document; with --rows its last \
+fields are rows and keys, one row or file a line.
+
+Exit status: 0 compared, whatever differs: differences are the answer, not a failure; 1 a point is damaged; 2 not compared: a point \
+has no records, or not any more, and the like.";
 
 pub(super) const ADOPT_AFTER: &str = "\
 Examples:

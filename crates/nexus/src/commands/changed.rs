@@ -40,8 +40,21 @@ pub fn tables(page: &mut Page, changes: &[TableChanges]) {
     }
 }
 
-/// Adds the categories that differ.
+/// Adds the categories that differ, with a few keys of each.
 pub fn files(page: &mut Page, changes: &BTreeMap<String, CategoryChanges>) {
+    categories(page, changes);
+    for category in changes.values() {
+        let firsts = [("+", &category.first_added), ("~", &category.first_changed), ("-", &category.first_removed)];
+        for (sign, keys) in firsts {
+            for key in keys {
+                page.line(format!("  {sign} {key}"));
+            }
+        }
+    }
+}
+
+/// Adds the categories that differ.
+pub fn categories(page: &mut Page, changes: &BTreeMap<String, CategoryChanges>) {
     let differing: Vec<_> = changes.iter().filter(|(_, category)| category.has_files()).collect();
     if differing.is_empty() {
         page.line("  no file");
@@ -60,14 +73,6 @@ pub fn files(page: &mut Page, changes: &BTreeMap<String, CategoryChanges>) {
             number(&category.removed, Style::Bad),
             count(category.same.files).into(),
         ]);
-    }
-    for (_, category) in &differing {
-        let firsts = [("+", &category.first_added), ("~", &category.first_changed), ("-", &category.first_removed)];
-        for (sign, keys) in firsts {
-            for key in keys {
-                page.line(format!("  {sign} {key}"));
-            }
-        }
     }
 }
 

@@ -5,6 +5,7 @@ mod backup;
 mod changed;
 mod completions;
 mod copy;
+mod diff;
 mod doctor;
 mod drill;
 mod find;
@@ -82,6 +83,10 @@ pub async fn carry_out(
             let clear = async |unfinished| drill::clear_up(&run, unfinished).await;
             let work = async || run.work_and_clear(drilled, clear, interrupt).await;
             seen(&run, (&args.seen, args.dry_run), interrupt, work).await
+        }
+        Verb::Diff(args) => {
+            let run = prepare(&args.vault, &SourceArgs::default())?;
+            run.work(Box::pin(diff::run(&run, &args)), interrupt).await
         }
         Verb::Restore(args) => {
             let run = prepare(&args.vault, &none)?;

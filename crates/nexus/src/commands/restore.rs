@@ -2,6 +2,7 @@
 
 pub(super) mod consent;
 mod pages;
+mod rows;
 mod safety;
 pub mod targets;
 
@@ -80,18 +81,34 @@ pub async fn carry_out(run: &Run, args: &RestoreArgs, unfinished: &mut Unfinishe
             "without --delete-extra files that came later stay",
         ));
     }
+    if let Some(file) = &args.rows.to_json {
+        rows::to_json(run, args, &found.point, file).await?;
+        return Ok(Restored::Planned);
+    }
     let targets = Targets::choose(run, args, &wish, &found.point).await?;
     let plan = plan(found.point, targets.request(run, args)?, run.scratch.path(), &run.clock, &run.events).await?;
-    let hooks = targets.touch_the_app().then(|| Hooks::of(run, plan.point.id())).flatten();
+    // A few rows come back in one transaction: the app goes on meanwhile.
+    let stops = targets.touch_the_app() && plan.rows.is_none();
+    let hooks = stops.then(|| Hooks::of(run, plan.point.id())).flatten();
     let mut page = pages::plan(&plan, &targets, args);
     if let Some(hooks) = &hooks {
         hooks.show(&mut page);
     }
     if args.dry_run {
         run.terminal.answer(&page, &pages::planned(&plan, args));
-        return Ok(Restored::Planned);
+        return Ok(if rows::is_free(&plan) { Restored::Planned } else { Restored::Different });
     }
-    run.terminal.aside(&page);
+    if !rows::is_done(&plan) {
+        run.terminal.aside(&page);
+    }
+    if let Some(rows) = &plan.rows {
+        rows.require_free()?;
+        if rows::is_done(&plan) {
+            run.terminal.note("every one of these rows and files is there as it was: nothing is to be done");
+            run.terminal.answer(&page, &pages::planned(&plan, args));
+            return Ok(Restored::Equal);
+        }
+    }
     consent::ask(run, args, &plan, &targets)?;
     let journal = plan.point.journal();
     let held = hold(&plan, &run.clock, &run.events).await?;

@@ -1,6 +1,6 @@
 use crate::Place;
 
-const VERBS: [&str; 21] = [
+const VERBS: [&str; 22] = [
     "demo",
     "init",
     "doctor",
@@ -13,6 +13,7 @@ const VERBS: [&str; 21] = [
     "get",
     "find",
     "history",
+    "diff",
     "guard",
     "rehearse",
     "prune",

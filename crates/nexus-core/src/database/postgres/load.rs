@@ -198,7 +198,7 @@ impl PostgresLoad {
         self.session.follow_no_path().await?;
         self.conflicts += loaded.conflicts;
         for (column, value) in &records.sequences {
-            self.sequences.push(raise(&table, column, *value));
+            self.sequences.push(raise((&table.relation.quoted, &table.name()), column, *value));
         }
         Ok(loaded)
     }
@@ -452,10 +452,9 @@ fn unknown(table: &Table) -> Error {
 }
 
 /// SQL that lets a column's sequence go on after the last number that was ever given out, here or there; it never goes back.
-fn raise(table: &Table, column: &str, value: i64) -> String {
-    let sequence = format!("pg_get_serial_sequence({}, {})", literal(&table.relation.quoted), literal(column));
+pub(super) fn raise((quoted, source): (&str, &str), column: &str, value: i64) -> String {
+    let sequence = format!("pg_get_serial_sequence({}, {})", literal(quoted), literal(column));
     let column = identifier(column);
-    let source = table.name();
     format!(
         "select setval(w.seqrelid, w.wanted)
            from (select s.seqrelid, s.seqincrement > 0 as rises, pg_sequence_last_value(s.seqrelid) as there,

@@ -212,6 +212,16 @@ fn value(to: &mut Vec<u8>, scratch: &mut Vec<u8>, field: &[u8], shape: Shape) {
     }
 }
 
+/// Writes a value that the server gave as plain text, as a record has it.
+pub(crate) fn plain(to: &mut Vec<u8>, field: Option<&str>, shape: Shape) {
+    match (field, shape) {
+        (None, _) => to.extend_from_slice(b"null"),
+        (Some(field), Shape::Text) => text(to, field.as_bytes()),
+        // None of these has anything to undo.
+        (Some(field), _) => value(to, &mut Vec::new(), field.as_bytes(), shape),
+    }
+}
+
 fn text(to: &mut Vec<u8>, bytes: &[u8]) {
     json::text(to, bytes);
 }

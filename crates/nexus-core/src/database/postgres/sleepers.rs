@@ -41,6 +41,20 @@ impl Sleepers {
                 found.wake.push(format!("comment on constraint {name} on {table} is {}", literal(comment)));
             }
         }
+        found.find_acting(session, &loaded).await?;
+        Ok(found)
+    }
+
+    /// Finds triggers and rules of these tables alone: foreign keys stay awake.
+    pub(super) async fn acting(session: &Session, tables: &BTreeSet<u32>) -> Result<Self> {
+        let mut found = Self::default();
+        let loaded = loaded(tables);
+        require_sleep(session, &loaded).await?;
+        found.find_acting(session, &loaded).await?;
+        Ok(found)
+    }
+
+    async fn find_acting(&mut self, session: &Session, loaded: &str) -> Result<()> {
         let others = format!(
             "{loaded} select t.tgrelid::regclass::text, 'trigger', quote_ident(t.tgname), t.tgenabled
                from pg_trigger t where not t.tgisinternal and t.tgenabled <> 'D' and t.tgrelid in (select oid from loaded)
@@ -56,10 +70,10 @@ impl Sleepers {
                 "A" => "always ",
                 _ => "",
             };
-            found.sleep.push(format!("alter table only {table} disable {kind} {name}"));
-            found.wake.push(format!("alter table only {table} enable {when}{kind} {name}"));
+            self.sleep.push(format!("alter table only {table} disable {kind} {name}"));
+            self.wake.push(format!("alter table only {table} enable {when}{kind} {name}"));
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Puts it to sleep, for this transaction's other statements.

@@ -9,8 +9,10 @@ use rusqlite::config::DbConfig;
 
 use crate::database::digest::RowsDigest;
 use crate::database::load::{
-    Conflict, LoadMode, LoadedTable, TableToLoad, TablesLook, no_table, require_same_columns, unlike, written_since,
+    Conflict, Ending, FewRows, LoadMode, LoadedTable, TableToLoad, TablesLook, no_table, require_same_columns, unlike,
+    written_since,
 };
+use crate::database::relations::Ask;
 use crate::database::sink::Sink;
 use crate::database::source::RecordFile;
 use crate::error::{Error, Result};
@@ -19,6 +21,7 @@ use crate::point::RecordTable;
 
 use super::content::Content;
 use super::open::{Reader, failed, let_checkpoint, open_to_write, patiently};
+use super::relations::{change_row, row_at};
 use super::rows::{digest_table, write_rows};
 use super::tables::{Catalogue, ROWID_FIELD, Table, catalogue, quoted};
 use super::target::{Target, values};
@@ -36,6 +39,8 @@ pub struct SqliteLoad {
     /// Names of the tables that are loaded.
     chosen: BTreeSet<String>,
     mode: LoadMode,
+    /// True when records may lack columns that the table has by now.
+    may_lack: bool,
     dangling: BTreeMap<Arrow, u64>,
     conflicts: u64,
     /// Indexes whose text lies in other tables, which may not be loaded yet; with what their rows must be.
@@ -114,6 +119,7 @@ impl SqliteDatabase {
             tables,
             chosen,
             mode,
+            may_lack: false,
             dangling,
             conflicts: 0,
             indexes: Vec::new(),
@@ -149,7 +155,9 @@ impl SqliteLoad {
         let Some(table) = self.tables.get(&records.table).cloned() else {
             return Err(no_table(records, &self.path.display().to_string()));
         };
-        require_same_columns(records, &table.columns)?;
+        if !self.may_lack {
+            require_same_columns(records, &table.columns)?;
+        }
         require_same_key(records, &table)?;
         let mut source = RecordFile::open(file, records, ROWID_FIELD)?;
         if matches!(Content::of(&self.connection, &table)?, Content::Elsewhere(_)) {
@@ -197,6 +205,57 @@ impl SqliteLoad {
         Ok(loaded)
     }
 
+    /// Puts a few rows into their tables; with [`Ending::Undo`] only to see whether they could be.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SqliteLoad::table`] and [`SqliteLoad::finish`]. Nothing is committed then.
+    pub fn put_rows(mut self, few: &[FewRows], ending: Ending) -> Result<Vec<LoadedTable>> {
+        self.may_lack = true;
+        let mut loaded = Vec::with_capacity(few.len());
+        for rows in few {
+            let replaced = self.replace(rows)?;
+            let mut put = self.table(&rows.records, &rows.file, &Events::none())?;
+            put.added += replaced;
+            put.removed += replaced;
+            loaded.push(put);
+        }
+        if ending == Ending::Undo {
+            self.require_no_worse()?;
+        } else if !self.finish()? {
+            let what = "a row that was not there is there by now, with other values: nothing was changed".to_owned();
+            return Err(Error::Changed { what });
+        }
+        Ok(loaded)
+    }
+
+    /// Gives rows that are to be replaced the values of their records, and leaves columns alone that records do not know; answers
+    /// how many there were. Removed and added anew they would lose those.
+    fn replace(&self, few: &FewRows) -> Result<u64> {
+        let Some(table) = self.tables.get(&few.records.table) else { return Ok(0) };
+        let mut source = RecordFile::open(&few.file, &few.records, ROWID_FIELD)?;
+        let mut replaced = 0;
+        for present in &few.present {
+            source.advance()?;
+            let Some(was) = present else { continue };
+            let values = source.values()?;
+            let first = usize::from(few.records.rowid);
+            let named = |at: usize| (few.records.columns[at].name.as_str(), values[at + first]);
+            let by: Vec<(String, String)> =
+                few.key.iter().map(|at| named(*at)).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            let columns = few.records.columns.iter().map(|column| column.name.clone()).collect();
+            let ask = Ask { table: table.name.clone(), columns, by };
+            // Whoever changed it since it was looked at would lose that.
+            if row_at(&self.connection, table, &ask)?.as_ref() != Some(was) {
+                return Err(written_since(&table.name));
+            }
+            let stored = (0..few.records.columns.len()).filter(|at| !few.records.columns[*at].generated);
+            let columns: Vec<(&str, &str)> = stored.map(named).collect();
+            replaced += change_row(&self.connection, table, &columns, &ask.by)? as u64;
+        }
+        Ok(replaced)
+    }
+
     /// Commits, unless conflicts were to be refused; answers whether it did.
     ///
     /// # Errors
@@ -209,6 +268,18 @@ impl SqliteLoad {
             return Ok(false);
         }
         self.rebuild()?;
+        self.require_no_worse()?;
+        let what = format!("cannot load records into `{}`", self.path.display());
+        patiently(&self.path, self.lock_wait, || self.connection.execute_batch("COMMIT").map(Some))
+            .map_err(|stop| stop.into_error(&what))?;
+        // Only now is the log this connection's to empty; that it stays full a while is no failure of what is committed.
+        let _ = let_checkpoint(&self.connection);
+        Ok(true)
+    }
+
+    /// Refuses rows that would point at nothing and did not before.
+    fn require_no_worse(&self) -> Result<()> {
+        let sql = |cause| failed(format!("cannot load records into `{}`", self.path.display()), cause);
         let now = dangling(&self.connection, &self.tables, &self.chosen).map_err(sql)?;
         // Where both tables were replaced their rows are those of the point, whatever they point at.
         let given = |(child, parent): &Arrow| {
@@ -222,12 +293,7 @@ impl SqliteLoad {
                 format!("load both: --table {child} --table {parent}"),
             ));
         }
-        let what = format!("cannot load records into `{}`", self.path.display());
-        patiently(&self.path, self.lock_wait, || self.connection.execute_batch("COMMIT").map(Some))
-            .map_err(|stop| stop.into_error(&what))?;
-        // Only now is the log this connection's to empty; that it stays full a while is no failure of what is committed.
-        let _ = let_checkpoint(&self.connection);
-        Ok(true)
+        Ok(())
     }
 
     /// Makes indexes anew whose text lies in tables that were loaded: triggers, which keep them, slept.

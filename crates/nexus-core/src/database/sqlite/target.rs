@@ -254,20 +254,22 @@ impl ToSql for Bound<'_> {
     }
 }
 
+/// A field as a value of SQLite's; none: it has no such value.
+pub(super) fn bound<'a>(field: &'a Field<'_>) -> Option<Bound<'a>> {
+    Some(match field {
+        Field::Null => Bound::Owned(Value::Null),
+        Field::Number(text) if text.contains(['.', 'e', 'E']) => Bound::Owned(Value::Real(text.parse().ok()?)),
+        Field::Number(text) => Bound::Owned(Value::Integer(text.parse().ok()?)),
+        Field::Integer(text) => Bound::Owned(Value::Integer(text.parse().ok()?)),
+        Field::Real(text) => Bound::Owned(Value::Real(text.parse().ok()?)),
+        Field::Text(text) => Bound::Text(text),
+        Field::Blob(bytes) => Bound::Blob(bytes),
+        Field::Bytes(bytes) => Bound::Bytes(bytes),
+        Field::Boolean(_) => return None,
+    })
+}
+
 pub(super) fn values<'a>(fields: &'a [Field<'_>], records: &RecordTable) -> Result<Vec<Bound<'a>>> {
-    let value = |field: &'a Field<'_>| -> Option<Bound<'a>> {
-        Some(match field {
-            Field::Null => Bound::Owned(Value::Null),
-            Field::Number(text) if text.contains(['.', 'e', 'E']) => Bound::Owned(Value::Real(text.parse().ok()?)),
-            Field::Number(text) => Bound::Owned(Value::Integer(text.parse().ok()?)),
-            Field::Integer(text) => Bound::Owned(Value::Integer(text.parse().ok()?)),
-            Field::Real(text) => Bound::Owned(Value::Real(text.parse().ok()?)),
-            Field::Text(text) => Bound::Text(text),
-            Field::Blob(bytes) => Bound::Blob(bytes),
-            Field::Bytes(bytes) => Bound::Bytes(bytes),
-            Field::Boolean(_) => return None,
-        })
-    };
-    let values: Option<Vec<Bound<'a>>> = fields.iter().map(value).collect();
+    let values: Option<Vec<Bound<'a>>> = fields.iter().map(bound).collect();
     values.ok_or_else(|| Error::damaged(format!("a record of `{}` has a value that SQLite has not", records.table)))
 }

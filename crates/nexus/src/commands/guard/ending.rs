@@ -15,7 +15,7 @@ use super::child::Ended;
 use super::report::Report;
 use crate::aftermath::{named, started_by};
 use crate::cli::OutputArgs;
-use crate::cli::{GuardArgs, RestoreArgs, TablesArgs, TargetArgs, VaultArgs};
+use crate::cli::{GuardArgs, RestoreArgs, RowsArgs, TablesArgs, TargetArgs, VaultArgs};
 use crate::commands::restore::{self, Restored};
 use crate::commands::summary;
 use crate::failure::{DAMAGE, Failure, Outcome, Situation};
@@ -295,6 +295,7 @@ impl Aftermath<'_> {
             dry_run: false,
             yes: true,
             confirm: Vec::new(),
+            rows: RowsArgs::default(),
             tables: TablesArgs::default(),
             target: TargetArgs::default(),
             vault: VaultArgs::default(),

@@ -4,6 +4,7 @@ use nexus_core::bucket::Address;
 use nexus_core::database::Database;
 use nexus_core::database::sqlite::Condition;
 use nexus_core::error::{Error, Result};
+use nexus_core::restore::rows::RowsPlanned;
 use nexus_core::restore::{RestorePlan, Way};
 
 use super::targets::Targets;
@@ -55,6 +56,7 @@ fn foreign(plan: &RestorePlan, targets: &Targets) -> Vec<String> {
     let mut names = Vec::new();
     let replaced = plan.database.as_ref().is_some_and(|planned| loses(&planned.way));
     let written = plan.tables.as_ref().is_some_and(|planned| planned.tables.iter().any(|table| table.present > 0));
+    let written = written || plan.rows.as_ref().is_some_and(RowsPlanned::replaces);
     if let Some(goal) = targets.written_database().filter(|goal| !goal.own && (replaced || written)) {
         let name = match &goal.place {
             Database::Sqlite(sqlite) => sqlite.path().file_name().map(|name| name.to_string_lossy().into_owned()),

@@ -39,9 +39,13 @@ pub fn plan(plan: &RestorePlan, targets: &Targets, args: &RestoreArgs) -> Page {
             page.field("records into", target(&planned.target, goal.own));
             page.field("mode", mode(planned.mode));
         }
+        (Some(RecordsGoal::Tables(goal)), None) => page.field("records into", target(&goal.place.location(), goal.own)),
         _ => {}
     }
     page.field("safety point", safety(plan, args));
+    if let Some(planned) = &plan.rows {
+        super::rows::page(&mut page, planned, args);
+    }
     if let Some(planned) = &plan.tables {
         page.columns(["TABLE", "ROWS NOW", "RECORDS"]);
         for table in &planned.tables {
@@ -189,6 +193,7 @@ pub fn planned(plan: &RestorePlan, args: &RestoreArgs) -> Value {
             _ => None,
         },
         "tables": plan.tables.as_ref().map(planned_tables),
+        "rows": plan.rows.as_ref().map(super::rows::planned),
         "safety_point_of": if args.no_safety_point { Vec::new() } else { plan.at_risk() },
         "resumes": plan.resumes,
     })

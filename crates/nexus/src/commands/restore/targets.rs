@@ -10,6 +10,7 @@ use nexus_core::error::{Error, Result};
 use nexus_core::files::restore::{Extra, FilesTarget};
 use nexus_core::files::rules::Selection;
 use nexus_core::point::{DatabaseKind, DatabasePart, FilesPart, Part};
+use nexus_core::restore::rows::{Asked, Children, RowsTarget};
 use nexus_core::restore::{RecordsTarget, RestoreRequest, TablesTarget};
 use nexus_core::vault::{RecoveryPoint, Vault, layout};
 
@@ -31,6 +32,9 @@ impl Wish {
     ///
     /// [`Error::Usage`] when flags contradict each other.
     pub fn of(args: &RestoreArgs) -> Result<Self> {
+        if !args.rows.record.is_empty() {
+            return single(args);
+        }
         let mut named = args.only.clone();
         let selects = !args.category.is_empty() || !args.key.is_empty();
         if selects && named.is_empty() {
@@ -90,6 +94,61 @@ impl Wish {
             Part::Database | Part::Files => self.named.contains(&part),
         }
     }
+}
+
+/// Single records, and the files that they name.
+fn single(args: &RestoreArgs) -> Result<Wish> {
+    let others = [
+        (!args.only.is_empty(), "--only"),
+        (!args.category.is_empty(), "--category"),
+        (!args.key.is_empty(), "--key"),
+        (args.delete_extra, "--delete-extra"),
+        (!args.tables.table.is_empty(), "--table"),
+        (args.tables.mode.is_some(), "--mode"),
+        (args.tables.keep_present, "--keep-present"),
+        (args.target.to_records.is_some(), "--to-records"),
+        (args.end_sessions, "--end-sessions"),
+        (args.no_owner, "--no-owner"),
+        (args.in_place, "--in-place"),
+        (args.target.to_files.is_some() && !args.rows.with_files, "--to-files without --with-files"),
+    ];
+    if let Some((_, flag)) = others.into_iter().find(|(given, _)| *given) {
+        return Err(Error::usage_hint(
+            format!("{flag} has no meaning beside --record, which puts back single records"),
+            "leave one of them out",
+        ));
+    }
+    let files = args.rows.with_files.then_some(Part::Files);
+    Ok(Wish { named: [Part::Records].into_iter().chain(files).collect(), records: true })
+}
+
+/// The records that were asked for.
+///
+/// # Errors
+///
+/// [`Error::Usage`] for one that does not say which.
+pub fn asked(args: &RestoreArgs) -> Result<Vec<Asked>> {
+    let one = |text: &String| {
+        let parts = text.split_once('/').filter(|(table, key)| !table.is_empty() && !key.is_empty());
+        let (table, key) = parts.ok_or_else(|| {
+            Error::usage_hint(
+                format!("--record {text:?} does not say which record of which table"),
+                "write TABLE/KEY, for example --record patients/42, or --record 'pages/document=1,number=2'",
+            )
+        })?;
+        Ok(Asked { table: table.to_owned(), key: key.to_owned() })
+    };
+    args.rows.record.iter().map(one).collect()
+}
+
+/// Which records go where, and what with them.
+pub fn rows_target(args: &RestoreArgs, database: Option<Database>) -> Result<RowsTarget> {
+    Ok(RowsTarget {
+        database,
+        asked: asked(args)?,
+        children: if args.rows.with_children { Children::With } else { Children::Without },
+        present: if args.tables.overwrite { Conflict::Overwrite } else { Conflict::Refuse },
+    })
 }
 
 /// Refuses what would load records in vain, or in two ways at once.
@@ -219,14 +278,18 @@ impl Targets {
         Ok(RestoreRequest {
             files,
             database: self.database.as_ref().map(|goal| goal.place.clone()),
-            records: self.records.as_ref().map(|goal| match goal {
-                RecordsGoal::Folder(folder) => RecordsTarget::Folder(folder.clone()),
-                RecordsGoal::Tables(goal) => RecordsTarget::Tables(TablesTarget {
+            records: match &self.records {
+                None => None,
+                Some(RecordsGoal::Folder(folder)) => Some(RecordsTarget::Folder(folder.clone())),
+                Some(RecordsGoal::Tables(goal)) if !args.rows.record.is_empty() => {
+                    Some(RecordsTarget::Rows(rows_target(args, Some(goal.place.clone()))?))
+                }
+                Some(RecordsGoal::Tables(goal)) => Some(RecordsTarget::Tables(TablesTarget {
                     database: goal.place.clone(),
                     tables: args.tables.table.clone(),
                     mode: mode(args),
-                }),
-            }),
+                })),
+            },
             lock_wait: run.settings.lock_wait.duration(),
             liberties: Liberties {
                 sessions: self.sessions(run, args),
@@ -352,7 +415,7 @@ fn mode(args: &RestoreArgs) -> LoadMode {
     }
 }
 
-fn records_goal(run: &Run, args: &RestoreArgs, point: &RecoveryPoint) -> Result<RecordsGoal> {
+pub fn records_goal(run: &Run, args: &RestoreArgs, point: &RecoveryPoint) -> Result<RecordsGoal> {
     if let Some(folder) = &args.target.to_records {
         return Ok(RecordsGoal::Folder(run.folder.join(folder)));
     }

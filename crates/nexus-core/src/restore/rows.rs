@@ -1,0 +1,225 @@
+//! Single records and what belongs to them: found in a point, held against the tables as they are now, put back in one
+//! transaction or not at all.
+
+mod decide;
+mod gather;
+mod key;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::database::Database;
+use crate::database::load::{Conflict, Ending, FewRows, LoadMode, Loaded};
+use crate::database::relations::Schema;
+use crate::error::{Error, Result};
+use crate::local::{Scratch, blocking};
+use crate::point::RecordTable;
+use crate::vault::RecoveryPoint;
+
+use gather::Gathering;
+pub use gather::{FoundRow, FoundTable};
+
+/// The most obstacles that an error names.
+const NAMED: usize = 10;
+
+/// A record that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The table, by the name of its records or its own.
+    pub table: String,
+    /// Its key: `42`, or `a=1,b=2` where it has several columns.
+    pub key: String,
+}
+
+/// Which records are put back, where to, and what with them.
+#[derive(Debug, Clone)]
+pub struct RowsTarget {
+    /// The database; none: they are only gathered.
+    pub database: Option<Database>,
+    /// The records.
+    pub asked: Vec<Asked>,
+    /// Whether rows that point at them, and at those in turn, come with them.
+    pub children: Children,
+    /// What becomes of rows that are there with other values: refused, or replaced.
+    pub present: Conflict,
+}
+
+/// What becomes of rows that point at a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Children {
+    /// They come with it, as the point has them.
+    With,
+    /// They are left out.
+    Without,
+}
+
+/// What becomes of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It is not there, and is added.
+    Added,
+    /// It is there as it was.
+    Same,
+    /// It is there with other values in these columns: it is replaced, where that was asked for.
+    Other(Vec<String>),
+}
+
+/// A row of the plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedRow {
+    /// How it is named: `patients/42`.
+    pub name: String,
+    /// What becomes of it.
+    pub fate: Fate,
+}
+
+/// Something that stands in the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obstacle {
+    /// What it is.
+    pub what: String,
+    /// What to do about it.
+    pub remedy: Option<String>,
+}
+
+/// What becomes of the records; nothing is done yet.
+#[derive(Debug, Clone, Default)]
+pub struct RowsPlanned {
+    /// Where the database is.
+    pub target: String,
+    /// The rows, parents before children.
+    pub rows: Vec<PlannedRow>,
+    /// What stands in the way: nothing is written while there is anything.
+    pub obstacles: Vec<Obstacle>,
+    /// The files that the rows name: values that are keys of the point's listing.
+    pub files: Vec<String>,
+    few: Vec<FewRows>,
+}
+
+impl RowsPlanned {
+    /// True when every row is there as it was.
+    pub fn changes_nothing(&self) -> bool {
+        self.few.is_empty()
+    }
+
+    /// True when rows that are there would be replaced.
+    pub fn replaces(&self) -> bool {
+        self.few.iter().any(|few| few.present.iter().any(Option::is_some))
+    }
+
+    /// Refuses to go on when something stands in the way.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] naming it.
+    pub fn require_free(&self) -> Result<()> {
+        if self.obstacles.is_empty() {
+            return Ok(());
+        }
+        let named: Vec<&str> = self.obstacles.iter().take(NAMED).map(|obstacle| obstacle.what.as_str()).collect();
+        let more = self.obstacles.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        let remedies: BTreeSet<&str> =
+            self.obstacles.iter().filter_map(|obstacle| obstacle.remedy.as_deref()).take(NAMED).collect();
+        let hint = remedies.into_iter().collect::<Vec<_>>().join("; ");
+        let hint = (!hint.is_empty()).then_some(hint);
+        Err(Error::Usage { what: format!("nothing was put back: {}{more}", named.join("; ")), hint })
+    }
+}
+
+/// Finds the records in the point, and what belongs to them; parents before children where that is known.
+///
+/// # Errors
+///
+/// [`Error::Usage`] for a table or key that is not there, with those that are like it; [`Error::Damaged`] when a record file is not as it was
+/// written; what opening the database for its foreign keys fails with.
+pub async fn gather(
+    point: &RecoveryPoint,
+    target: &RowsTarget,
+    lock_wait: Duration,
+    scratch: &Scratch,
+) -> Result<Vec<FoundTable>> {
+    let schema = match &target.database {
+        Some(database) => database.schema(lock_wait).await?,
+        None => Schema::default(),
+    };
+    gathered(point, target, &schema, scratch).await
+}
+
+async fn gathered(
+    point: &RecoveryPoint,
+    target: &RowsTarget,
+    schema: &Schema,
+    scratch: &Scratch,
+) -> Result<Vec<FoundTable>> {
+    let mut gathering = Gathering::begin(point, scratch)?;
+    for asked in &target.asked {
+        gathering.add(asked).await?;
+    }
+    if target.children == Children::With {
+        gathering.add_children(schema).await?;
+    }
+    Ok(decide::parents_first(gathering.found(), schema))
+}
+
+/// The keys of the point's listing that these rows hold as values: as they are, or below the prefix of the files' source.
+///
+/// # Errors
+///
+/// [`Error::Missing`] when the point has no files; [`Error::Damaged`] when its listing is not as it was written.
+pub async fn files_of(point: &RecoveryPoint, found: &[FoundTable], scratch: &Scratch) -> Result<Vec<String>> {
+    let prefix = point.manifest().parts.files.as_ref().map(|files| files.rules.prefix.clone()).unwrap_or_default();
+    let values: BTreeSet<String> = found.iter().flat_map(|table| &table.rows).flat_map(key::texts).collect();
+    let mut keys = Vec::new();
+    for entry in point.listing(scratch).await? {
+        let key = entry?.key;
+        let inner = key.strip_prefix(&prefix).unwrap_or(&key);
+        if values.contains(&key) || (!inner.is_empty() && values.contains(inner)) {
+            keys.push(key);
+        }
+    }
+    Ok(keys)
+}
+
+/// Looks what would become of the records, reading only.
+pub(super) async fn plan(
+    point: &RecoveryPoint,
+    target: &RowsTarget,
+    with_files: bool,
+    (lock_wait, scratch): (Duration, &Scratch),
+) -> Result<RowsPlanned> {
+    let Some(database) = &target.database else {
+        return Err(Error::usage("nothing says which database the records go into"));
+    };
+    let schema = database.schema(lock_wait).await?;
+    let found = gathered(point, target, &schema, scratch).await?;
+    let files = if with_files { files_of(point, &found, scratch).await? } else { Vec::new() };
+    let mut planned = decide::decide(&found, (database, &schema), target.present, (lock_wait, scratch)).await?;
+    planned.target = database.location();
+    planned.files = files;
+    Ok(planned)
+}
+
+/// Puts the records back, or, with [`Ending::Undo`], sees whether the database would take them.
+pub(super) async fn put(
+    (target, planned): (&RowsTarget, &RowsPlanned),
+    (lock_wait, ending): (Duration, Ending),
+) -> Result<Loaded> {
+    planned.require_free()?;
+    let few = planned.few.clone();
+    // Rows that are to be replaced are as they were looked at, or nothing is done.
+    let mode = LoadMode::AddMissing(Conflict::Refuse);
+    let tables = match target.database.clone() {
+        _ if few.is_empty() => Vec::new(),
+        None => return Err(Error::usage("nothing says which database the records go into")),
+        Some(Database::Sqlite(file)) => {
+            blocking(move || {
+                let records: Vec<RecordTable> = few.iter().map(|few| few.records.clone()).collect();
+                file.load(&records, mode, lock_wait)?.put_rows(&few, ending)
+            })
+            .await?
+        }
+        Some(Database::Postgres(server)) => server.put_rows(&few, lock_wait, ending).await?,
+    };
+    Ok(Loaded { tables, committed: true, left: Vec::new() })
+}

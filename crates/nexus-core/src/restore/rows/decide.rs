@@ -1,0 +1,245 @@
+//! What becomes of each row: held against the row of its key that is there, the columns that there are, and the rows that it points at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::time::Duration;
+
+use crate::database::load::{Conflict, FewRows};
+use crate::database::relations::{Ask, Schema};
+use crate::database::source::object;
+use crate::database::sqlite::ROWID_FIELD;
+use crate::database::{Database, json};
+use crate::error::{Error, Result};
+use crate::local::{Scratch, create_private};
+use crate::point::{RecordColumn, RecordTable};
+
+use super::gather::{FoundRow, FoundTable};
+use super::key::{name, plain};
+use super::{Fate, Obstacle, PlannedRow, RowsPlanned};
+
+/// How rows that are there with other values are replaced.
+const REPLACE: &str = "--overwrite replaces rows and files that are there with other values";
+
+/// A table of rows, as it can be put into the table that is there.
+struct Fitting<'a> {
+    found: &'a FoundTable,
+    /// The columns that both have.
+    records: RecordTable,
+    /// The names of those that tell rows apart; all where the table has no key.
+    key: Vec<String>,
+    /// What each row's shared columns hold.
+    lines: Vec<Vec<(String, String)>>,
+}
+
+/// Parents before children, as far as they do not point at one another in a circle.
+pub(super) fn parents_first(found: Vec<FoundTable>, schema: &Schema) -> Vec<FoundTable> {
+    let (mut rest, mut ordered) = (found, Vec::new());
+    while !rest.is_empty() {
+        let waits = |table: &FoundTable| {
+            schema.keys.iter().any(|key| {
+                key.table == table.records.table
+                    && key.parent != key.table
+                    && rest.iter().any(|other| other.records.table == key.parent)
+            })
+        };
+        let next = rest.iter().position(|table| !waits(table)).unwrap_or(0);
+        ordered.push(rest.remove(next));
+    }
+    ordered
+}
+
+pub(super) async fn decide(
+    found: &[FoundTable],
+    (database, schema): (&Database, &Schema),
+    present: Conflict,
+    (lock_wait, scratch): (Duration, &Scratch),
+) -> Result<RowsPlanned> {
+    let mut planned = RowsPlanned::default();
+    let mut fitting = Vec::new();
+    for table in found {
+        fitting.extend(fit(table, schema, &mut planned.obstacles));
+    }
+    let asks = fitting.iter().flat_map(|table| table.lines.iter().map(|line| table.ask(line))).collect();
+    let mut there = database.rows_at(asks, lock_wait).await?.into_iter();
+    for (at, table) in fitting.iter().enumerate() {
+        let mut put = Vec::new();
+        for (row, line) in table.found.rows.iter().zip(&table.lines) {
+            let now = there.next().flatten();
+            let fate = fate(line, now.as_deref());
+            if let (Fate::Other(columns), true) = (&fate, present != Conflict::Overwrite) {
+                let columns: Vec<String> = columns.iter().map(|column| format!("`{column}`")).collect();
+                planned.obstacles.push(Obstacle {
+                    what: format!("{} is there with another {}", row.name, columns.join(", ")),
+                    remedy: Some(REPLACE.to_owned()),
+                });
+            }
+            if fate != Fate::Same {
+                put.push((row, line, now));
+            }
+            planned.rows.push(PlannedRow { name: row.name.clone(), fate });
+        }
+        if !put.is_empty() {
+            planned.few.push(table.write(&put, &scratch.file(&format!("rows-to-put-{at}.json")))?);
+        }
+    }
+    parents(&fitting, &planned, (database, schema), lock_wait)
+        .await
+        .map(|lacking| planned.obstacles.extend(lacking))?;
+    Ok(planned)
+}
+
+/// Brings a table's rows to the columns that there are; what stands in the way is named.
+fn fit<'a>(found: &'a FoundTable, schema: &'a Schema, obstacles: &mut Vec<Obstacle>) -> Option<Fitting<'a>> {
+    let (records, table) = (&found.records, &found.records.table);
+    let Some(live) = schema.tables.get(table) else {
+        obstacles.push(Obstacle {
+            what: format!("there is no table {table} any more"),
+            remedy: Some("restore the database with --only database".to_owned()),
+        });
+        return None;
+    };
+    let mut columns: Vec<RecordColumn> = Vec::new();
+    let rows: Vec<BTreeMap<String, String>> =
+        found.rows.iter().map(|row| object(&row.line).unwrap_or_default().into_iter().collect()).collect();
+    for column in &records.columns {
+        match live.column(&column.name) {
+            Some(there) => columns.push(RecordColumn { generated: there.generated, ..column.clone() }),
+            None if column.generated => {}
+            None => {
+                let lost = rows.iter().filter(|row| row.get(&column.name).is_some_and(|value| value != "null")).count();
+                if lost > 0 {
+                    obstacles.push(Obstacle {
+                        what: format!(
+                            "{table} has no column `{}` any more, and {lost} of the rows have a value there",
+                            column.name
+                        ),
+                        remedy: Some("--to-json writes the records, whatever the tables are now".to_owned()),
+                    });
+                }
+            }
+        }
+    }
+    let known = |name: &String| records.columns.iter().any(|column| column.name == *name);
+    for column in live.columns.iter().filter(|column| column.required && !known(&column.name)) {
+        obstacles.push(Obstacle {
+            what: format!("{table} has a new column `{}` that must have a value, and the point has none", column.name),
+            remedy: Some("give the column a default, or write the records with --to-json".to_owned()),
+        });
+    }
+    let shared: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+    let keyed = !live.key.is_empty() && live.key.iter().all(|name| shared.contains(name));
+    let stored = || columns.iter().filter(|column| !column.generated).map(|column| column.name.clone()).collect();
+    let key = if keyed { live.key.clone() } else { stored() };
+    let line = |row: &BTreeMap<String, String>| {
+        shared.iter().filter_map(|name| Some((name.clone(), row.get(name)?.clone()))).collect()
+    };
+    let lines = rows.iter().map(line).collect();
+    let mut reduced = RecordTable { columns, sequence: None, rows: 0, ..records.clone() };
+    reduced.sequences.retain(|name, _| shared.contains(name));
+    Some(Fitting { found, records: reduced, key, lines })
+}
+
+fn fate(line: &[(String, String)], now: Option<&str>) -> Fate {
+    let Some(now) = now else { return Fate::Added };
+    let now: BTreeMap<String, String> = object(now).unwrap_or_default().into_iter().collect();
+    let other = line.iter().filter(|(name, value)| now.get(name) != Some(value)).map(|(name, _)| name.clone());
+    let other: Vec<String> = other.collect();
+    if other.is_empty() { Fate::Same } else { Fate::Other(other) }
+}
+
+impl Fitting<'_> {
+    fn ask(&self, line: &[(String, String)]) -> Ask {
+        let by = line.iter().filter(|(name, _)| self.key.contains(name)).cloned().collect();
+        let columns = self.records.columns.iter().map(|column| column.name.clone()).collect();
+        Ask { table: self.records.table.clone(), columns, by }
+    }
+
+    /// Writes rows as a record file of the columns that there are.
+    fn write(
+        &self,
+        rows: &[(&FoundRow, &Vec<(String, String)>, Option<String>)],
+        path: &std::path::Path,
+    ) -> Result<FewRows> {
+        let mut text = b"[\n".to_vec();
+        let mut records = RecordTable { rows: rows.len() as u64, ..self.records.clone() };
+        for (column, value) in &mut records.sequences {
+            let values = rows.iter().filter_map(|(_, line, _)| line.iter().find(|(name, _)| name == column));
+            *value = values.filter_map(|(_, value)| plain(value).parse().ok()).max().unwrap_or(i64::MIN);
+        }
+        records.sequences.retain(|_, value| *value != i64::MIN);
+        for (at, (row, line, _)) in rows.iter().enumerate() {
+            text.push(b'{');
+            let rowid = object(&row.line).unwrap_or_default().into_iter().find(|(name, _)| name == ROWID_FIELD);
+            let all = rowid.iter().filter(|_| records.rowid).chain(line.iter());
+            for (nth, (name, value)) in all.enumerate() {
+                if nth > 0 {
+                    text.push(b',');
+                }
+                json::string(&mut text, name);
+                text.push(b':');
+                text.extend_from_slice(value.as_bytes());
+            }
+            text.extend_from_slice(if at + 1 < rows.len() { b"},\n" } else { b"}\n" });
+        }
+        text.extend_from_slice(b"]\n");
+        let written = create_private(path)?.write_all(&text);
+        written.map_err(|cause| Error::local(format!("cannot write `{}`", path.display()), cause))?;
+        let place = |name: &String| records.columns.iter().position(|column| column.name == *name);
+        let key = self.key.iter().filter_map(place).collect();
+        let present = rows.iter().map(|(_, _, now)| now.clone()).collect();
+        Ok(FewRows { records, key, file: path.to_owned(), present })
+    }
+}
+
+/// Rows that these point at and that are neither there nor among them.
+async fn parents(
+    tables: &[Fitting<'_>],
+    planned: &RowsPlanned,
+    (database, schema): (&Database, &Schema),
+    lock_wait: Duration,
+) -> Result<Vec<Obstacle>> {
+    let same: BTreeSet<&str> =
+        planned.rows.iter().filter(|row| row.fate == Fate::Same).map(|row| row.name.as_str()).collect();
+    let (mut asks, mut words) = (Vec::new(), Vec::new());
+    for table in tables {
+        for key in schema.keys.iter().filter(|key| key.table == table.records.table) {
+            for (row, line) in table.found.rows.iter().zip(&table.lines) {
+                let values: Option<Vec<String>> = key
+                    .columns
+                    .iter()
+                    .map(|name| Some(line.iter().find(|(known, _)| known == name)?.1.clone()))
+                    .collect();
+                let Some(values) = values.filter(|values| !values.iter().any(|value| value == "null")) else {
+                    continue;
+                };
+                if same.contains(row.name.as_str()) || holds(tables, (&key.parent, &key.parent_columns), &values) {
+                    continue;
+                }
+                let by = key.parent_columns.iter().cloned().zip(values.iter().cloned()).collect();
+                asks.push(Ask { table: key.parent.clone(), columns: key.parent_columns.clone(), by });
+                let named: Vec<String> = values.iter().map(|value| plain(value)).collect();
+                let parent = RecordTable { name: key.parent.clone(), ..table.records.clone() };
+                words.push((row.name.clone(), name(&parent, &key.parent_columns, &named)));
+            }
+        }
+    }
+    let there = database.rows_at(asks, lock_wait).await?;
+    let lacking = there.into_iter().zip(words).filter(|(row, _)| row.is_none());
+    Ok(lacking
+        .map(|(_, (row, parent))| Obstacle {
+            what: format!("{row} points at {parent}, which is not there"),
+            remedy: Some(format!("add --record '{parent}', if the point has it")),
+        })
+        .collect())
+}
+
+/// True when one of the tables has a row with these values.
+fn holds(tables: &[Fitting<'_>], (parent, columns): (&str, &[String]), values: &[String]) -> bool {
+    let Some(table) = tables.iter().find(|table| table.records.table == parent) else { return false };
+    table.lines.iter().any(|line| {
+        columns
+            .iter()
+            .zip(values)
+            .all(|(name, value)| line.iter().any(|(known, there)| known == name && plain(there) == plain(value)))
+    })
+}
