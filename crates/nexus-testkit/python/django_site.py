@@ -26,7 +26,7 @@ LAST_NAMES = ["Smith", "Müller", "D'Angelo", "Nuñez", "van der Berg", "佐藤"
 def set_up(folder):
     sys.path.insert(0, str(Path(__file__).parent / "site"))
     os.environ["NEXUS_SITE"] = str(folder)
-    os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
     import django
     from django.utils import timezone
 

@@ -136,6 +136,12 @@ impl Found {
             site::derive(asked, args.django.django_database.as_deref(), named)
         };
         let site = asked.map(derive).transpose()?;
+        if site.is_none() && environment.folder.join("manage.py").is_file() {
+            notes.push(
+                "a Django site lies here: `nexus init --django manage.py` asks it for models, storages and references"
+                    .to_owned(),
+            );
+        }
         let database = match &site {
             // Django's own settings are what the site works with; only what is said to this very command stands over them.
             Some(site) if !settings.database.as_ref().is_some_and(is_said) => of_site(&settings, site, &mut notes)?,

@@ -193,6 +193,18 @@ fn init_that_looks_suggests_columns_whose_values_are_keys_and_switches_none_on()
 }
 
 #[test]
+fn references_are_shown_by_a_dry_run_and_a_django_site_that_lies_here_is_pointed_to() {
+    let place = app(&format!("{CONFIG}[[references]]\ntable = \"t\"\ncolumn = \"id\"\nprefix = \"m/\"\n"));
+    let shown = place.run(&["backup", "--dry-run"]).ends_with(0).out;
+    assert!(shown.contains("t.id names files, below m/"), "{shown}");
+    let told = place.run(&["backup", "--dry-run", "--json"]).ends_with(0).json();
+    assert_eq!(told["references"], serde_json::json!([{"table": "t", "column": "id", "prefix": "m/"}]));
+    place.run(&["backup"]).ends_with(0).says("1 row names a file that is not there");
+    place.write("manage.py", "");
+    place.run(&["init", "--dry-run"]).ends_with(0).says("nexus init --django manage.py");
+}
+
+#[test]
 fn init_that_cannot_look_writes_nothing() {
     let place = looked_at();
     place.run(&["init", "--look", "--database", "db.sqlite3"]).ends_with(2).says("--look needs");

@@ -190,6 +190,50 @@ async fn a_django_site_with_its_files_in_a_bucket_is_set_up_with_its_place_and_p
     assert_eq!(findings(&listed), planted.0);
 }
 
+#[tokio::test]
+async fn a_django_site_on_postgresql_is_set_up_without_its_password() {
+    let server = Server::shared(DEBIAN);
+    let database = Database::empty(&server, "");
+    let (_service, endpoint) = sandbox();
+    let mut app = App::bare(endpoint).await;
+    let password = std::env::var("NEXUS_TEST_POSTGRES_PASSWORD").expect("./test names it");
+    let site = app.path("site").display().to_string();
+    for (name, value) in [
+        ("NEXUS_SITE", site.as_str()),
+        ("DJANGO_SETTINGS_MODULE", "settings_postgres"),
+        ("NEXUS_SITE_DATABASE", &database.name),
+        ("NEXUS_SITE_PORT", &server.port.to_string()),
+        ("NEXUS_SITE_USER", server.superuser()),
+        ("NEXUS_SITE_PASSWORD", &password),
+    ] {
+        app.set(name, value);
+    }
+    let mut make = app.tool(&python());
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../nexus-testkit/python/django_site.py");
+    make.args(["-B", script, "make", &site, "60"]);
+    let made = crate::app::Ended::of(nexus_testkit::kill::run(make, crate::app::LIMIT)).ends_with(0).json();
+
+    let told = init(&app, &manage(), &[]).ends_with(0).says("PGPASSWORD");
+    let config = std::fs::read_to_string(app.path("nexus.toml")).expect("it was written");
+    let (user, port, name) = (server.superuser(), server.port, &database.name);
+    assert!(config.contains(&format!("url = \"postgres://{user}@127.0.0.1:{port}/{name}\"")), "{config}");
+    assert!(
+        config.contains("photos = \"clinic_photo\"") && !config.contains(&password) && !told.err.contains(&password)
+    );
+    app.set("PGPASSWORD", &password);
+    app.run(&["backup"]).ends_with(0);
+    let listed = app.run(&["verify", "--references", "--json"]).ends_with(0).json();
+    let mut found: Vec<(String, String)> = findings(&listed).into_iter().map(|(kind, _, key, _)| (kind, key)).collect();
+    found.sort();
+    let keys = |kind: &str| -> Vec<(String, String)> {
+        let keys = made[kind].as_array().expect("a list").iter();
+        keys.map(|key| (kind.to_owned(), key.as_str().expect("a key").to_owned())).collect()
+    };
+    let mut planted = [keys("dangling"), keys("orphaned")].concat();
+    planted.sort();
+    assert_eq!(found, planted);
+}
+
 /// A project written down here: two databases, a router, and fields in three storages.
 fn several(app: &App) -> String {
     let write = |name: &str, text: &str| {

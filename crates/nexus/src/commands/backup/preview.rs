@@ -5,6 +5,7 @@ use nexus_core::database::Database;
 use nexus_core::database::sqlite::Condition;
 use nexus_core::error::{Error, Result};
 use nexus_core::point::Part;
+use nexus_core::point::references::Reference;
 use nexus_core::vault::Vault;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -30,6 +31,7 @@ struct Preview {
     files: Option<Value>,
     exclude: Vec<String>,
     records_folder: Option<Value>,
+    references: Vec<Reference>,
 }
 
 /// Shows what would be taken; a broken database is a bad answer.
@@ -57,6 +59,7 @@ pub(super) async fn show(run: &Run, choices: &Choices) -> Result<Outcome> {
                 "value": folder.value.display().to_string(), "from": folder.origin.to_string(),
             })
         }),
+        references: plan.references.clone(),
     };
     run.terminal.answer(&page(run, &plan, &preview), &preview);
     Ok(Outcome::of(condition.is_none_or(|(_, sound)| sound)))
@@ -140,6 +143,10 @@ fn page(run: &Run, plan: &BackupPlan, preview: &Preview) -> Page {
         for (name, table) in &records.names {
             page.field("record", format!("{name}: table {table}"));
         }
+    }
+    for Reference { table, column, prefix, .. } in &plan.references {
+        let prefix = if prefix.is_empty() { String::new() } else { format!(", below {prefix}") };
+        page.field("reference", format!("{table}.{column} names files{prefix}"));
     }
     if let Some(vault) = &settings.vault {
         let there = if preview.vault_exists { "" } else { ", would be made" };
