@@ -243,3 +243,95 @@ impl Shape {
 fn length(kind: Kind, items: u64) -> u64 {
     items * kind.width() + items.div_ceil(kind.per_page()) * CHECK
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::marks::KeyHash;
+    use std::collections::BTreeMap;
+
+    fn key(row: u64) -> KeyHash {
+        let mut key = KeyHash::default();
+        key.add(row.to_string().as_bytes());
+        key
+    }
+
+    /// The index of so many records of ten bytes, so many to a block, and the table that it is of.
+    fn index(rows: u64, to_a_block: u64) -> (Vec<u8>, RecordTable) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut marks = Marks::new(folder.path());
+        for row in 0..rows {
+            if row % to_a_block == 0 {
+                marks.begin_block(2 + row * 10);
+            }
+            marks.take(&[b'x'; 10]);
+            marks.key(row.to_string().as_bytes());
+            marks.end_record().expect("room");
+        }
+        let sha256 = "0".repeat(64);
+        let mut bytes = Vec::new();
+        let hash = lay_out(marks, &sha256, &mut bytes, folder.path()).expect("room");
+        assert_eq!((hash.bytes, hash.sha256), (bytes.len() as u64, hexadecimal(&Sha256::digest(&bytes))));
+        let table = RecordTable {
+            name: "t".into(),
+            table: "t".into(),
+            file: "t.json".into(),
+            rows,
+            bytes: 2 + rows * 10,
+            sha256,
+            index: Some(FileHash { bytes: bytes.len() as u64, sha256: String::new() }),
+            columns: Vec::new(),
+            order: vec!["id".into()],
+            rowid: false,
+            sequence: None,
+            sequences: BTreeMap::new(),
+        };
+        (bytes, table)
+    }
+
+    fn part(bytes: &[u8], place: Range<u64>) -> &[u8] {
+        &bytes[usize::try_from(place.start).expect("small")..usize::try_from(place.end).expect("small")]
+    }
+
+    #[test]
+    fn every_record_is_found_where_pages_begin_and_end() {
+        for (rows, to_a_block) in [(1, 1), (254, 1), (255, 1), (256, 1), (511, 1), (512, 1), (1_022, 2), (5_000, 7)] {
+            let (bytes, table) = index(rows, to_a_block);
+            let shape = Shape::of(&table).expect("it is of these records");
+            let all = 0..shape.pages(Kind::Entries);
+            let entries = shape.entries(&all, part(&bytes, shape.place(Kind::Entries, &all))).expect("whole");
+            assert_eq!(entries.len() as u64, rows);
+            for row in 0..rows {
+                let block = row / to_a_block;
+                assert!(entries.contains(&(u64::from(key(row).upper()) << 32 | block)), "{row} of {rows}");
+                let pages = shape.pages_of_block(block).expect("a block");
+                let (range, _) =
+                    shape.block(block, &pages, part(&bytes, shape.place(Kind::Blocks, &pages))).expect("it");
+                let end = (2 + (block + 1) * to_a_block * 10).min(2 + rows * 10);
+                assert_eq!(range, 2 + block * to_a_block * 10..end, "{row} of {rows}");
+            }
+            assert_eq!(shape.pages_of_block(rows.div_ceil(to_a_block)), None);
+        }
+    }
+
+    #[test]
+    fn no_changed_bit_of_a_page_is_passed_over_nor_a_page_in_anothers_place() {
+        let (bytes, table) = index(2_000, 3);
+        let shape = Shape::of(&table).expect("it is of these records");
+        let pages = 0..2;
+        let place = shape.place(Kind::Entries, &pages);
+        let held = part(&bytes, place).to_vec();
+        assert!(shape.entries(&pages, &held).is_some());
+        for at in (0..held.len()).step_by(97) {
+            let mut changed = held.clone();
+            changed[at] ^= 1 << (at % 8);
+            assert_eq!(shape.entries(&pages, &changed), None, "byte {at}");
+        }
+        assert_eq!(shape.entries(&(1..3), &held), None);
+        assert_eq!(shape.entries(&pages, &held[..held.len() - 8]), None);
+        let other = RecordTable { sha256: "1".repeat(64), ..table.clone() };
+        assert_eq!(Shape::of(&other).expect("of its size").entries(&pages, &held), None);
+        let cut = FileHash { bytes: bytes.len() as u64 - 3, sha256: String::new() };
+        assert_eq!(Shape::of(&RecordTable { index: Some(cut), ..table }), None);
+    }
+}

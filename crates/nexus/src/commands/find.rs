@@ -1,6 +1,6 @@
 //! `find`: the records that fit conditions, in one point or in all of them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nexus_core::error::{Error, Result};
 use nexus_core::lookup::find::{Searched, Take, find};
@@ -36,14 +36,15 @@ pub async fn run(run: &Run, args: &FindArgs) -> Result<Outcome> {
         match search(run, point, (&args.tables, &conditions), &mut answer).await {
             Ok(()) => searched += 1,
             Err(error) if args.all => {
-                let Some(left) = LeftOut::of(point.id(), &error) else { return Err(error) };
+                let Some(left) = LeftOut::of(point.id(), &error) else { return Err(answer.broken_off(error)) };
                 left_out.push(left);
                 if matches!(error, Error::Usage { .. }) || refused.is_none() {
                     refused = Some(error);
                 }
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(answer.broken_off(error)),
         }
+        answer.end_point();
     }
     match refused {
         Some(error) if searched == 0 => return Err(error),
@@ -90,7 +91,6 @@ async fn search(
         let searched = find(point, (name, conditions), &run.scratch, take, &run.events).await?;
         answer.end_table(point, name, searched);
     }
-    answer.end_point();
     Ok(())
 }
 
@@ -123,10 +123,17 @@ struct Answer<'a> {
     several_tables: bool,
     page: Page,
     open: Open,
+    /// JSON that opens the table at hand and is not printed yet.
+    pending: Arc<Mutex<String>>,
     found: u64,
     rows: u64,
     cost: Cost,
     tables: u64,
+}
+
+/// A lock whose last holder may have panicked: what is behind it is only ever printed.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How much of the JSON is open.
@@ -148,6 +155,7 @@ impl<'a> Answer<'a> {
             several_tables: false,
             page,
             open: Open::Nothing,
+            pending: Arc::default(),
             found: 0,
             rows: 0,
             cost: Cost::default(),
@@ -162,30 +170,18 @@ impl<'a> Answer<'a> {
     /// Opens a table, and says where its records go.
     fn begin(&mut self, point: &RecoveryPoint, name: &str) -> Take {
         let terminal = self.terminal().clone();
-        if self.terminal().wants_json() {
-            let text = match self.open {
-                Open::Nothing => "{\"points\":[\n",
-                Open::Points => ",\n",
-                Open::Point => "",
-            };
-            self.terminal().raw(text);
-            if self.open == Open::Point {
-                self.terminal().raw(",\n");
-            } else {
-                let head = json!({ "point": point.id(), "instant": point.manifest().instant }).to_string();
-                self.terminal().raw(&format!("{},\"tables\":[\n", head.trim_end_matches('}')));
-            }
-            self.open = Open::Point;
-            let records = if self.counts_only { "" } else { ",\"records\":[" };
-            self.terminal().raw(&format!("{{\"table\":{}{records}", json!(name)));
+        let json = self.terminal().wants_json();
+        if json {
+            *locked(&self.pending) = self.opening(point, name);
         }
         if self.counts_only {
             return Arc::new(|_| Ok(()));
         }
-        if self.terminal().wants_json() {
-            let first = Mutex::new(true);
+        if json {
+            let (pending, first) = (Arc::clone(&self.pending), Mutex::new(true));
             return Arc::new(move |line| {
-                let begins = std::mem::replace(&mut *first.lock().unwrap_or_else(PoisonError::into_inner), false);
+                terminal.raw(&std::mem::take(&mut *locked(&pending)));
+                let begins = std::mem::replace(&mut *locked(&first), false);
                 terminal.raw(&format!("{}{line}", if begins { "\n" } else { ",\n" }));
                 Ok(())
             });
@@ -203,12 +199,37 @@ impl<'a> Answer<'a> {
         })
     }
 
+    /// The JSON before a table's records: it is printed once there is an answer, so that an error is the only thing said.
+    fn opening(&self, point: &RecoveryPoint, name: &str) -> String {
+        let mut text = match self.open {
+            Open::Nothing => "{\"points\":[\n".to_owned(),
+            Open::Points | Open::Point => ",\n".to_owned(),
+        };
+        if self.open != Open::Point {
+            let head = json!({ "point": point.id(), "instant": point.manifest().instant }).to_string();
+            text = format!("{text}{},\"tables\":[\n", head.trim_end_matches('}'));
+        }
+        let records = if self.counts_only { "" } else { ",\"records\":[" };
+        format!("{text}{{\"table\":{}{records}", json!(name))
+    }
+
+    /// Closes what was printed before an error.
+    fn broken_off(&mut self, error: Error) -> Error {
+        self.end_point();
+        if self.open == Open::Points {
+            self.terminal().raw("\n],\"incomplete\":true}\n");
+        }
+        error
+    }
+
     fn end_table(&mut self, point: &RecoveryPoint, name: &str, searched: Searched) {
         self.found += searched.found;
         self.rows += searched.rows;
         self.cost.add(searched.cost);
         self.tables += 1;
         if self.terminal().wants_json() {
+            self.terminal().raw(&std::mem::take(&mut *locked(&self.pending)));
+            self.open = Open::Point;
             let closing = if self.counts_only { "" } else { "\n]" };
             self.terminal().raw(&format!("{closing},\"found\":{},\"rows\":{}}}", searched.found, searched.rows));
         }

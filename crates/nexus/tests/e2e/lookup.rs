@@ -2,6 +2,7 @@
 
 use nexus_sandbox::Service;
 use nexus_testkit::postgres::{Database, Server};
+use nexus_testkit::services::{Endpoint, ministack, seaweedfs};
 use serde_json::Value;
 
 use crate::app::{App, Ended, sandbox};
@@ -11,16 +12,20 @@ use crate::postgres_backup;
 const ROWS: u64 = 50_000;
 const DEBIAN: u32 = 15;
 
-/// A clinic with a table that is worth an index; its records lie in the vault alone.
+/// A clinic with a table that is worth an index.
 async fn clinic() -> (Service, App) {
     let (service, endpoint) = sandbox();
+    (service, clinic_on(endpoint).await)
+}
+
+async fn clinic_on(endpoint: Endpoint) -> App {
     let app = App::clinic(endpoint).await;
     app.sql(&format!(
         "CREATE TABLE document (id INTEGER PRIMARY KEY, file TEXT, title TEXT);
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS})
          INSERT INTO document SELECT i, 'documents/' || i || '.pdf', 'the title of document ' || i FROM n;"
     ));
-    (service, app)
+    app
 }
 
 fn forget_local(app: &App) {
@@ -57,6 +62,25 @@ async fn a_record_of_a_large_table_is_got_by_a_few_requests() {
     app.run(&["get", "--table", "document", "--pk", "idd=1"]).refuses(2, "is no integer");
     app.run(&["get", "--table", "document", "--pk", "1", "--point", "nothing"]).ends_with(2).says("holds no point");
     app.assert_no_litter();
+}
+
+#[tokio::test]
+async fn other_services_and_a_folder_give_pieces_of_records_too() {
+    for endpoint in [seaweedfs(), ministack()] {
+        let app = clinic_on(endpoint).await;
+        app.back_up(&[]);
+        app.run(&["copy", "--to-vault", "other"]).ends_with(0);
+        forget_local(&app);
+        for more in [&[][..], &["--vault", "other"]] {
+            let words = [&["get", "--table", "document", "--pk", "50000", "--json"], more].concat();
+            let told = app.run(&words).ends_with(0).json();
+            assert_eq!(
+                (&told["record"]["id"], &told["cost"]["requests"]),
+                (&Value::from(ROWS), &Value::from(3)),
+                "{told}"
+            );
+        }
+    }
 }
 
 #[tokio::test]
@@ -151,10 +175,22 @@ async fn records_that_fit_are_found_in_one_point_or_in_all() {
     app.run(&["find", "patients", "first_name"]).refuses(2, "is no condition");
     app.run(&["find", "pacients"]).refuses(2, "no records of a table");
     app.run(&["find", "pacients", "--all"]).refuses(2, "no records of a table");
+    // A point that is damaged is left out; one alone is an error, and nothing else is said.
+    let damaged = found_points(&app)[1].clone();
+    app.put(&format!("backup/{damaged}/records/document.json"), b"[\n]\n").await;
+    let told = app.run(&["find", "patients,document", "id=1", "--all", "--json"]).ends_with(1).json();
+    assert_eq!(told["left_out"][0]["damaged"], true, "{told}");
+    assert_eq!(told["points"][0]["tables"].as_array().map(Vec::len), Some(1), "{told}");
+    let told = app.run(&["find", "document", "id=1", "--point", &damaged, "--json"]).ends_with(1).json();
+    assert_eq!(told["error"]["exit_status"], 1, "{told}");
     // Several searches in a row through a pipe that closes are no failure.
     let piped = app.shell(&format!("{} find document 2>/dev/null | head -1", env!("CARGO_BIN_EXE_nexus"))).ends_with(0);
     assert_eq!(lines(&piped).len(), 1);
     app.assert_no_litter();
+}
+
+fn found_points(app: &App) -> Vec<String> {
+    app.points().into_iter().map(|(id, _)| id).collect()
 }
 
 #[tokio::test]

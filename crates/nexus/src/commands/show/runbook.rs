@@ -256,7 +256,11 @@ fn disasters(run: &Run, point: &RecoveryPoint, kept: &[Part]) -> Vec<Disaster> {
             }
             (None, false) => Vec::new(),
         };
-        let nexus = vec![restore(&["--only", "records", "--to-records", "then"]), look];
+        let name = part.tables.first().map_or("TABLE", |table| table.name.as_str());
+        let (id, reach) = (point.id().to_string(), run.reach());
+        let words = ["find", name, "--point", &id].into_iter().chain(reach.iter().map(String::as_str));
+        let found = format!("{} | jq -c 'select(.id == 1)'", command_line(["nexus"].into_iter().chain(words)));
+        let nexus = vec![found, restore(&["--only", "records", "--to-records", "then"]), look];
         all.push(Disaster { what: "One record is needed", nexus, stock });
     }
     all
