@@ -208,10 +208,10 @@ async fn a_django_site_on_postgresql_is_set_up_without_its_password() {
     ] {
         app.set(name, value);
     }
-    let mut make = app.tool(&python());
+    let mut script_run = app.tool(&python());
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../nexus-testkit/python/django_site.py");
-    make.args(["-B", script, "make", &site, "60"]);
-    let made = crate::app::Ended::of(nexus_testkit::kill::run(make, crate::app::LIMIT)).ends_with(0).json();
+    script_run.args(["-B", script, "make", &site, "60"]);
+    let made = crate::app::Ended::of(nexus_testkit::kill::run(script_run, crate::app::LIMIT)).ends_with(0).json();
 
     let told = init(&app, &manage(), &[]).ends_with(0).says("PGPASSWORD");
     let config = std::fs::read_to_string(app.path("nexus.toml")).expect("it was written");
