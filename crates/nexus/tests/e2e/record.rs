@@ -173,12 +173,16 @@ async fn tables_that_changed_take_a_record_as_far_as_nothing_of_it_is_lost() {
     let (_service, app) = clinic().await;
     let id = app.back_up(&[]);
     app.sql(
-        "DELETE FROM remark; DELETE FROM tag WHERE id = 2; ALTER TABLE tag ADD COLUMN colour TEXT NOT NULL DEFAULT 'x'",
+        "PRAGMA foreign_keys = OFF; DELETE FROM tag WHERE id = 2;
+         ALTER TABLE tag ADD COLUMN colour TEXT NOT NULL DEFAULT 'x'",
     );
     restore(&app, &id, &["--record", "tag/2"]).ends_with(0);
     app.sql("PRAGMA foreign_keys = OFF; DELETE FROM tag WHERE id = 2; ALTER TABLE tag DROP COLUMN word");
     restore(&app, &id, &["--record", "tag/2"]).refuses(2, "no column `word` any more").says("--to-json");
-    app.sql("PRAGMA foreign_keys = OFF; DROP TABLE tag; CREATE TABLE tag (id INTEGER PRIMARY KEY, word TEXT, needed TEXT NOT NULL)");
+    app.sql(
+        "PRAGMA foreign_keys = OFF; DROP TABLE tag;
+         CREATE TABLE tag (id INTEGER PRIMARY KEY, word TEXT, needed TEXT NOT NULL)",
+    );
     restore(&app, &id, &["--record", "tag/2"]).refuses(2, "a new column `needed` that must have a value");
     app.sql("PRAGMA foreign_keys = OFF; DROP TABLE tag");
     restore(&app, &id, &["--record", "tag/2"]).refuses(2, "there is no table tag any more");
