@@ -168,7 +168,9 @@ impl Work<'_> {
         };
         if adopted {
             // An older tool's records have no types.
-            tables.iter_mut().for_each(|table| table.columns_retyped.clear());
+            for table in &mut tables {
+                table.columns_retyped.clear();
+            }
             difference.notes.push(
                 "records that an older tool has written are compared by their numbers and by whole files, not row by row"
                     .to_owned(),
@@ -247,6 +249,12 @@ impl Work<'_> {
     /// Compares files.
     async fn files(&self, difference: &mut Difference) -> Result<()> {
         let part = files_of(self.before)?;
+        let other = if let After::Point(after) = self.after { Some(after.as_ref()) } else { None };
+        if [Some(self.before), other].into_iter().flatten().any(|point| point.manifest().adopted.is_some()) {
+            let note =
+                "of files that an older tool has copied only the copies are known: size, and ETag where there is one";
+            difference.notes.push(note.to_owned());
+        }
         let then = files::recorded(self.before.listing(self.scratch).await?);
         let into = (self.request.told == Told::Each).then(|| self.scratch.file("keys.jsonl"));
         difference.files = Some(match self.after {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::database::Database;
-use crate::database::load::{Conflict, Ending, Loaded};
+use crate::database::load::{Ending, Loaded};
 use crate::database::postgres::{Liberties, Place, PostgresPlan, PostgresPrepared};
 use crate::database::sqlite::{Condition, PutAside, Restore, SqliteDatabase};
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ use crate::point::{
 };
 use crate::vault::{PointState, RecoveryPoint};
 use crate::verify::{self, LocalRecords, VerifyRequest, hash_local, record_files};
-use rows::{Obstacle, RowsPlanned, RowsTarget};
+use rows::RowsPlanned;
 pub use tables::{RecordsTarget, TablesPlanned, TablesTarget};
 
 /// A hold that a broken-off restore left counts as its own for this long.
@@ -252,7 +252,7 @@ pub async fn plan(
         return Err(Error::usage("nothing was asked to be restored"));
     }
     point.require_kept(&parts).await?;
-    let rows = plan_rows(&point, &mut request, &scratch).await?;
+    let rows = rows::plan(&point, &mut request, &scratch).await?;
     // Both read only, and each waits for another listing.
     let plan_files = async {
         match &request.files {
@@ -272,39 +272,10 @@ pub async fn plan(
         Some(RecordsTarget::Tables(target)) => Some(tables::plan(&point, target, request.lock_wait).await?),
         Some(RecordsTarget::Folder(_) | RecordsTarget::Rows(_)) | None => None,
     };
-    let rows = rows.map(|rows| with_files(rows, &request, files.as_ref()));
+    let rows = rows.map(|rows| rows::with_files(rows, &request, files.as_ref()));
     // A load that broke off has changed nothing, and the app may have gone on since.
     let resumes = if tables.is_some() || rows.is_some() { None } else { broken_off(&point, &request.target(), clock) };
     Ok(RestorePlan { point, request, files, database, tables, rows, resumes, scratch, again: None })
-}
-
-/// Plans single records, and chooses the files that they name.
-async fn plan_rows(
-    point: &RecoveryPoint,
-    request: &mut RestoreRequest,
-    scratch: &Scratch,
-) -> Result<Option<RowsPlanned>> {
-    let Some(RecordsTarget::Rows(target)) = &request.records else { return Ok(None) };
-    let planned = rows::plan(point, target, request.files.is_some(), (request.lock_wait, scratch)).await?;
-    if planned.files.is_empty() {
-        request.files = None;
-    } else if let Some(files) = &mut request.files {
-        files.selection = crate::files::rules::Selection::exactly(planned.files.iter().cloned());
-    }
-    Ok(Some(planned))
-}
-
-/// Files that are there with other content stand in the way of their records, unless they may be replaced.
-fn with_files(mut rows: RowsPlanned, request: &RestoreRequest, files: Option<&FilesPlanned>) -> RowsPlanned {
-    let overwrites =
-        matches!(&request.records, Some(RecordsTarget::Rows(RowsTarget { present: Conflict::Overwrite, .. })));
-    if let Some(files) = files.filter(|_| !overwrites) {
-        rows.obstacles.extend(files.first_different.iter().map(|key| Obstacle {
-            what: format!("the file {key} is there with other content"),
-            remedy: Some("--overwrite replaces rows and files that are there with other values".to_owned()),
-        }));
-    }
-    rows
 }
 
 /// Refuses before the first write what the default depth shows.
@@ -458,13 +429,11 @@ pub async fn restore(
     }
     let mut report =
         RestoreReport { database: None, put_aside: None, files: None, records: None, loaded: None, unrecorded: None };
-    if let (Some(_), Some(_)) = (&plan.rows, &plan.request.files) {
-        // What the database will not take shows before the first file is written.
-        if let Err(error) = put_rows(&plan, Ending::Undo).await {
-            // The first error is the one to tell.
-            let _ = plan.point.journal().release(held, clock).await;
-            return Err(error);
-        }
+    // What the tables will not take of single records shows before the first file is written.
+    if let Err(error) = rows::try_out(&plan).await {
+        // The first error is the one to tell.
+        let _ = plan.point.journal().release(held, clock).await;
+        return Err(error);
     }
     // What a server refuses shows before the first file is written.
     let prepared = prepare_on_server(&plan, events).await?;
@@ -493,31 +462,21 @@ pub async fn restore(
             }
         }
     }
-    match (&plan.request.records, &plan.tables) {
-        (Some(RecordsTarget::Folder(folder)), _) => {
+    match &plan.request.records {
+        Some(RecordsTarget::Folder(folder)) => {
             report.records = Some(restore_records(&plan.point, folder, &plan.scratch, events).await?);
         }
-        (Some(RecordsTarget::Rows(_)), _) => {
-            report.loaded = Some(match put_rows(&plan, Ending::Commit).await {
-                Ok(loaded) => loaded,
-                Err(error) => {
-                    // The rows are back or not; the first error is the one to tell.
-                    let _ = plan.point.journal().release(held, clock).await;
-                    return Err(error);
-                }
-            });
-        }
-        (Some(RecordsTarget::Tables(target)), Some(_)) => {
-            report.loaded = Some(match load_tables(&plan, target, safety.as_ref(), events).await {
+        Some(RecordsTarget::Tables(_) | RecordsTarget::Rows(_)) => {
+            report.loaded = match load_records(&plan, safety.as_ref(), events).await {
                 Ok(loaded) => loaded,
                 Err(error) => {
                     // A load is done or not, and nothing of it is left to go on with; the first error is the one to tell.
                     let _ = plan.point.journal().release(held, clock).await;
                     return Err(error);
                 }
-            });
+            };
         }
-        _ => {}
+        None => {}
     }
     // Where conflicts stood in the way nothing was restored.
     report.unrecorded = if report.loaded.as_ref().is_some_and(|loaded| !loaded.committed) {
@@ -528,21 +487,16 @@ pub async fn restore(
     Ok(report)
 }
 
-async fn put_rows(plan: &RestorePlan, ending: Ending) -> Result<Loaded> {
-    let (Some(RecordsTarget::Rows(target)), Some(planned)) = (&plan.request.records, &plan.rows) else {
-        return Err(Error::usage("no records were asked for"));
-    };
-    rows::put((target, planned), (plan.request.lock_wait, ending)).await
-}
-
-async fn load_tables(
-    plan: &RestorePlan,
-    target: &TablesTarget,
-    safety: Option<&PointId>,
-    events: &Events,
-) -> Result<Loaded> {
-    let safe = tables::held_by(&plan.point, safety, target.mode).await?;
-    tables::load(plan, target, safe, events).await
+/// Loads records into tables, whole ones or single rows.
+async fn load_records(plan: &RestorePlan, safety: Option<&PointId>, events: &Events) -> Result<Option<Loaded>> {
+    match &plan.request.records {
+        Some(RecordsTarget::Tables(target)) if plan.tables.is_some() => {
+            let safe = tables::held_by(&plan.point, safety, target.mode).await?;
+            tables::load(plan, target, safe, events).await.map(Some)
+        }
+        Some(RecordsTarget::Rows(_)) => rows::put(plan, Ending::Commit).await.map(Some),
+        _ => Ok(None),
+    }
 }
 
 async fn record(plan: &RestorePlan, held: Option<String>, clock: &Clock) -> Result<()> {

@@ -55,6 +55,8 @@ pub struct FewRows {
     pub records: RecordTable,
     /// Which of those columns tell rows apart, by their places; all of them where the table has no key.
     pub key: Vec<usize>,
+    /// True when the table has a key.
+    pub keyed: bool,
     /// The file that they lie in, as records do.
     pub file: std::path::PathBuf,
     /// Of each the row that is there now with other values and is to be replaced.

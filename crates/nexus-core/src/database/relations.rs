@@ -65,6 +65,8 @@ pub struct Ask {
     pub columns: Vec<String>,
     /// The values that it must have, by column, as records have them.
     pub by: Vec<(String, String)>,
+    /// True when these columns are a key, whose types know an equality; else values are held against one another as text.
+    pub keyed: bool,
 }
 
 impl Database {

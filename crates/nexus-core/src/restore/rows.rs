@@ -12,10 +12,13 @@ use crate::database::Database;
 use crate::database::load::{Conflict, Ending, FewRows, LoadMode, Loaded};
 use crate::database::relations::Schema;
 use crate::error::{Error, Result};
+use crate::files::restore::FilesPlanned;
+use crate::files::rules::Selection;
 use crate::local::{Scratch, blocking};
 use crate::point::RecordTable;
 use crate::vault::RecoveryPoint;
 
+use super::{RecordsTarget, RestorePlan, RestoreRequest};
 use gather::Gathering;
 pub use gather::{FoundRow, FoundTable};
 
@@ -181,8 +184,37 @@ pub async fn files_of(point: &RecoveryPoint, found: &[FoundTable], scratch: &Scr
     Ok(keys)
 }
 
-/// Looks what would become of the records, reading only.
+/// Plans single records, and chooses the files that they name.
 pub(super) async fn plan(
+    point: &RecoveryPoint,
+    request: &mut RestoreRequest,
+    scratch: &Scratch,
+) -> Result<Option<RowsPlanned>> {
+    let Some(RecordsTarget::Rows(target)) = &request.records else { return Ok(None) };
+    let planned = look(point, target, request.files.is_some(), (request.lock_wait, scratch)).await?;
+    if planned.files.is_empty() {
+        request.files = None;
+    } else if let Some(files) = &mut request.files {
+        files.selection = Selection::exactly(planned.files.iter().cloned());
+    }
+    Ok(Some(planned))
+}
+
+/// Files that are there with other content stand in the way of their records, unless they may be replaced.
+pub(super) fn with_files(mut rows: RowsPlanned, request: &RestoreRequest, files: Option<&FilesPlanned>) -> RowsPlanned {
+    let overwrites =
+        matches!(&request.records, Some(RecordsTarget::Rows(RowsTarget { present: Conflict::Overwrite, .. })));
+    if let Some(files) = files.filter(|_| !overwrites) {
+        rows.obstacles.extend(files.first_different.iter().map(|key| Obstacle {
+            what: format!("the file {key} is there with other content"),
+            remedy: Some("--overwrite replaces rows and files that are there with other values".to_owned()),
+        }));
+    }
+    rows
+}
+
+/// Looks what would become of the records, reading only.
+async fn look(
     point: &RecoveryPoint,
     target: &RowsTarget,
     with_files: bool,
@@ -200,11 +232,20 @@ pub(super) async fn plan(
     Ok(planned)
 }
 
+/// Sees whether the database would take the records, when files come with them.
+pub(super) async fn try_out(plan: &RestorePlan) -> Result<()> {
+    if plan.rows.is_none() || plan.request.files.is_none() {
+        return Ok(());
+    }
+    put(plan, Ending::Undo).await.map(drop)
+}
+
 /// Puts the records back, or, with [`Ending::Undo`], sees whether the database would take them.
-pub(super) async fn put(
-    (target, planned): (&RowsTarget, &RowsPlanned),
-    (lock_wait, ending): (Duration, Ending),
-) -> Result<Loaded> {
+pub(super) async fn put(plan: &RestorePlan, ending: Ending) -> Result<Loaded> {
+    let (Some(RecordsTarget::Rows(target)), Some(planned)) = (&plan.request.records, &plan.rows) else {
+        return Err(Error::usage("no records were asked for"));
+    };
+    let lock_wait = plan.request.lock_wait;
     planned.require_free()?;
     let few = planned.few.clone();
     // Rows that are to be replaced are as they were looked at, or nothing is done.
@@ -219,7 +260,7 @@ pub(super) async fn put(
             })
             .await?
         }
-        Some(Database::Postgres(server)) => server.put_rows(&few, lock_wait, ending).await?,
+        Some(Database::Postgres(server)) => Box::pin(server.put_rows(&few, lock_wait, ending)).await?,
     };
     Ok(Loaded { tables, committed: true, left: Vec::new() })
 }

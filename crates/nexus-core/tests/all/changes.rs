@@ -91,18 +91,20 @@ async fn compare(folder: &Path, before: RecordTable, after: RecordTable) -> Vec<
 fn require_told(path: &Path, changes: &[TableChanges]) {
     let lines: Vec<String> = lines(path).expect("a file").collect::<Result<_, _>>().expect("lines");
     let rows: Vec<RowChange<'_>> = lines.iter().map(|line| serde_json::from_str(line).expect("a row")).collect();
-    let of = |change| rows.iter().filter(move |row| row.change == change);
-    for (change, number) in changes.iter().flat_map(|table| {
-        [(Change::Added, table.added), (Change::Changed, table.changed), (Change::Removed, table.removed)]
-    }) {
-        assert_eq!(of(change).count() as u64, number, "{change:?}");
-        let examples = changes[0].examples.iter().filter(|example| example.change == change);
-        for (row, example) in of(change).zip(examples) {
-            let text = |side: Option<&serde_json::value::RawValue>| side.map(|side| side.get().to_owned());
-            let (before, after) = (text(row.before), text(row.after));
-            assert!(example.before.as_ref().is_none_or(|cut| cut.ends_with('…') || Some(cut) == before.as_ref()));
-            assert!(example.after.as_ref().is_none_or(|cut| cut.ends_with('…') || Some(cut) == after.as_ref()));
-            assert_eq!(row.key.is_some(), example.key.is_some());
+    for table in changes {
+        let of = |change| rows.iter().filter(move |row| row.change == change && row.table == table.table);
+        let counted =
+            [(Change::Added, table.added), (Change::Changed, table.changed), (Change::Removed, table.removed)];
+        for (change, number) in counted {
+            assert_eq!(of(change).count() as u64, number, "{change:?} in {}", table.table);
+            let examples = table.examples.iter().filter(|example| example.change == change);
+            for (row, example) in of(change).zip(examples) {
+                let text = |side: Option<&serde_json::value::RawValue>| side.map(|side| side.get().to_owned());
+                let (before, after) = (text(row.before), text(row.after));
+                assert!(example.before.as_ref().is_none_or(|cut| cut.ends_with('…') || Some(cut) == before.as_ref()));
+                assert!(example.after.as_ref().is_none_or(|cut| cut.ends_with('…') || Some(cut) == after.as_ref()));
+                assert_eq!(row.key.is_some(), example.key.is_some());
+            }
         }
     }
     assert_eq!(rows.len() as u64, changes.iter().map(|table| table.added + table.changed + table.removed).sum::<u64>());

@@ -14,13 +14,19 @@ use super::restore::own_database;
 use super::show::passed_over;
 use crate::cli::DiffArgs;
 use crate::failure::Outcome;
+use crate::interrupt::Interrupt;
 use crate::run::Run;
 
 /// The word for the app as it is.
 const NOW: &str = "now";
 
+/// Compares until it is done or a signal comes.
+pub async fn look(run: &Run, args: &DiffArgs, interrupt: &Interrupt) -> Result<Outcome> {
+    run.work(Box::pin(compare(run, args)), interrupt).await
+}
+
 /// Compares. That something differs is the answer, not a failure.
-pub async fn run(run: &Run, args: &DiffArgs) -> Result<Outcome> {
+async fn compare(run: &Run, args: &DiffArgs) -> Result<Outcome> {
     if args.before == NOW {
         return Err(Error::usage_hint(
             "`now` is what a point is compared with, so it comes second",

@@ -84,10 +84,7 @@ pub async fn carry_out(
             let work = async || run.work_and_clear(drilled, clear, interrupt).await;
             seen(&run, (&args.seen, args.dry_run), interrupt, work).await
         }
-        Verb::Diff(args) => {
-            let run = prepare(&args.vault, &SourceArgs::default())?;
-            run.work(Box::pin(diff::run(&run, &args)), interrupt).await
-        }
+        Verb::Diff(args) => diff::look(&prepare(&args.vault, &SourceArgs::default())?, &args, interrupt).await,
         Verb::Restore(args) => {
             let run = prepare(&args.vault, &none)?;
             let work = async |unfinished: &mut restore::Unfinished| restore::run(&run, &args, unfinished).await;

@@ -82,11 +82,12 @@ pub async fn carry_out(run: &Run, args: &RestoreArgs, unfinished: &mut Unfinishe
         ));
     }
     if let Some(file) = &args.rows.to_json {
-        rows::to_json(run, args, &found.point, file).await?;
+        Box::pin(rows::to_json(run, args, &found.point, file)).await?;
         return Ok(Restored::Planned);
     }
     let targets = Targets::choose(run, args, &wish, &found.point).await?;
-    let plan = plan(found.point, targets.request(run, args)?, run.scratch.path(), &run.clock, &run.events).await?;
+    let request = targets.request(run, args)?;
+    let plan = Box::pin(plan(found.point, request, run.scratch.path(), &run.clock, &run.events)).await?;
     // A few rows come back in one transaction: the app goes on meanwhile.
     let stops = targets.touch_the_app() && plan.rows.is_none();
     let hooks = stops.then(|| Hooks::of(run, plan.point.id())).flatten();
@@ -164,7 +165,8 @@ async fn stop_and_restore(
     let (plan, safety) = make_safe(run, args, plan, targets).await?;
     let id = plan.point.id().clone();
     unfinished.server = plan.unfinished();
-    let report = restore(plan, safety.clone(), &run.clock, &run.events).await?;
+    // It is large: kept off the stack.
+    let report = Box::pin(restore(plan, safety.clone(), &run.clock, &run.events)).await?;
     unfinished.server = None;
     Ok((id, report, safety))
 }

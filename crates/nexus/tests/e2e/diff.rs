@@ -206,6 +206,21 @@ async fn what_cannot_be_compared_is_refused_by_name_and_files_alone_still_are() 
 }
 
 #[tokio::test]
+async fn records_that_expired_are_refused_with_what_is_left() {
+    let (_service, app) = sandbox_clinic().await;
+    let old = app.back_up(&[]);
+    app.sql("UPDATE visit SET note = 'x' WHERE id = 1");
+    let new = app.back_up(&[]);
+    app.run(&["prune", "--yes", "--keep-records", "1s", "--keep-last", "1"]).ends_with(0);
+    let refused = app.run(&["diff", &old, &new]).refuses(2, &format!("the records of {old} expired"));
+    assert!(refused.err.contains("--only database,files"), "{}", refused.err);
+    app.run(&["diff", &new, &old]).refuses(2, &format!("the records of {old} expired"));
+    app.run(&["restore", &old, "--record", "visit/1", "--dry-run"]).refuses(2, "expired");
+    app.run(&["diff", &old, &new, "--only", "files"]).ends_with(0);
+    app.run(&["diff", &new, "now"]).ends_with(0);
+}
+
+#[tokio::test]
 async fn records_that_are_damaged_are_no_difference() {
     let (_service, app) = sandbox_clinic().await;
     let id = app.back_up(&[]);

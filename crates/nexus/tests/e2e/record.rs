@@ -173,12 +173,16 @@ async fn tables_that_changed_take_a_record_as_far_as_nothing_of_it_is_lost() {
     let (_service, app) = clinic().await;
     let id = app.back_up(&[]);
     app.sql(
-        "DELETE FROM remark; DELETE FROM tag WHERE id = 2; ALTER TABLE tag ADD COLUMN colour TEXT NOT NULL DEFAULT 'x'",
+        "PRAGMA foreign_keys = OFF; DELETE FROM tag WHERE id = 2;
+         ALTER TABLE tag ADD COLUMN colour TEXT NOT NULL DEFAULT 'x'",
     );
     restore(&app, &id, &["--record", "tag/2"]).ends_with(0);
     app.sql("PRAGMA foreign_keys = OFF; DELETE FROM tag WHERE id = 2; ALTER TABLE tag DROP COLUMN word");
     restore(&app, &id, &["--record", "tag/2"]).refuses(2, "no column `word` any more").says("--to-json");
-    app.sql("PRAGMA foreign_keys = OFF; DROP TABLE tag; CREATE TABLE tag (id INTEGER PRIMARY KEY, word TEXT, needed TEXT NOT NULL)");
+    app.sql(
+        "PRAGMA foreign_keys = OFF; DROP TABLE tag;
+         CREATE TABLE tag (id INTEGER PRIMARY KEY, word TEXT, needed TEXT NOT NULL)",
+    );
     restore(&app, &id, &["--record", "tag/2"]).refuses(2, "a new column `needed` that must have a value");
     app.sql("PRAGMA foreign_keys = OFF; DROP TABLE tag");
     restore(&app, &id, &["--record", "tag/2"]).refuses(2, "there is no table tag any more");
@@ -264,4 +268,77 @@ async fn a_deleted_record_of_a_server_comes_back_with_its_children_and_files_and
     database.sql("update ward.patient set email = null; alter table document drop constraint document_patient_fkey; delete from doctor where id = 1");
     restore(&app, &id, &words[..2]).refuses(2, "ward.patient/2 points at doctor/1, which is not there");
     app.assert_no_litter();
+}
+
+#[tokio::test]
+async fn a_role_that_may_only_insert_puts_a_record_back_and_triggers_need_their_owner() {
+    let server = Server::shared(DEBIAN);
+    let database = Database::empty(&server, "");
+    let role = nexus_testkit::postgres::unique("clerk");
+    server.role(&role, "");
+    database.sql(&format!(
+        "create table a (id int primary key, v text); create table b (id int primary key, a int references a);
+         insert into a values (1, 'x'), (2, E'tab\\tand \\\\ more'); insert into b values (7, 2);
+         grant select, insert on a, b to {role}"
+    ));
+    let (_service, app) = crate::postgres::app(&database.url(), DEBIAN).await;
+    let before = rows(&server, &database.name);
+    let id = app.back_up(&[]);
+    database.sql("delete from b; delete from a where id = 2");
+    crate::postgres::configure(&app, &server.url_of(&database.name, &role, "secret"), DEBIAN);
+    restore(&app, &id, &["--record", "a/2", "--with-children"]).ends_with(0);
+    assert_eq!(rows(&server, &database.name), before);
+    database.sql(
+        "delete from b; create function f() returns trigger language plpgsql as $$ begin return new; end $$;
+         create trigger t before insert on b for each row execute function f()",
+    );
+    let before = rows(&server, &database.name);
+    restore(&app, &id, &["--record", "b/7"]).refuses(2, "owner");
+    assert_eq!(rows(&server, &database.name), before);
+}
+
+#[tokio::test]
+async fn rows_without_a_key_come_back_as_often_as_they_were_or_are_named() {
+    let (_service, app) = clinic().await;
+    app.sql("PRAGMA foreign_keys = OFF; INSERT INTO remark VALUES (42, 'one'), (42, NULL)");
+    let before = digest::database(&app.database);
+    let id = app.back_up(&[]);
+    let words = ["--record", "patients/42", "--with-children"];
+    app.sql("DELETE FROM remark WHERE patient = 42");
+    restore(&app, &id, &words).ends_with(0);
+    let rows = |database: &std::path::Path| -> i64 {
+        let connection = rusqlite::Connection::open(database).expect("a database");
+        connection.query_row("SELECT count(*) FROM remark WHERE patient = 42", [], |row| row.get(0)).expect("a number")
+    };
+    assert_eq!(rows(&app.database), 3);
+    app.sql("DELETE FROM remark WHERE rowid = (SELECT max(rowid) FROM remark WHERE body = 'one')");
+    let less = digest::database(&app.database);
+    restore(&app, &id, &words).refuses(2, "had several rows like remark/").says("--mode add-missing");
+    assert_eq!(digest::database(&app.database), less);
+    app.restore(&[&id, "--table", "remark", "--mode", "add-missing"]);
+    assert_eq!(rows(&app.database), 3);
+    assert_eq!(before.len(), less.len());
+}
+
+#[tokio::test]
+async fn records_of_an_older_tool_are_refused_by_name() {
+    let (_service, app) = clinic().await;
+    std::fs::create_dir_all(app.path("old/first_20251115_064233")).expect("room");
+    app.write("old/first_20251115_064233/patients.json", "[{\"id\": 42, \"name\": \"x\"}]");
+    app.put("backup/first_20251115_064233/documents/c.pdf", b"old").await;
+    nexus_testkit::bucket::put_object(
+        &app.client,
+        &app.bucket,
+        "backup/database/clinic_sqlite_backup_20251115_064233.db",
+        &std::fs::read(&app.database).expect("a database"),
+    )
+    .await;
+    app.run(&["adopt", "--local", "old", "--yes"]).ends_with(0);
+    let id = "first_20251115_064233";
+    restore(&app, id, &["--record", "patients/42"]).refuses(2, "were written by an older tool");
+    let diff = app.run(&["diff", id, "now", "--json"]).ends_with(0).json();
+    let patient = diff["tables"].as_array().expect("tables").iter().find(|table| table["table"] == "patient");
+    let patient = patient.expect("it has other numbers");
+    assert_eq!((&patient["basis"], &patient["added"]), (&json!("counts"), &json!(2)), "{diff}");
+    assert_eq!(diff["notes"].as_array().expect("notes").len(), 2, "{diff}");
 }

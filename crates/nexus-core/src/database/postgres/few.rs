@@ -13,7 +13,7 @@ use tokio_postgres::error::SqlState;
 use super::catalogue::{identifier, literal};
 use super::connect::Session;
 use super::copy_text;
-use super::load::raise;
+use super::load::{raise, require_committed};
 use super::place::PostgresDatabase;
 use super::relations::{Known, known, prepare, row_at, strange, text_of};
 use super::sleepers::Sleepers;
@@ -60,8 +60,14 @@ impl PostgresDatabase {
                 session.run(&raise((&relation.quoted, &from), column, *value), "set the sequences").await?;
             }
         }
-        let end = if ending == Ending::Commit { "commit" } else { "rollback" };
-        session.run(end, end).await?;
+        if ending == Ending::Undo {
+            session.run("rollback", "undo").await?;
+            return Ok(loaded);
+        }
+        let transaction = session.value("select pg_current_xact_id()", "ask for its transaction").await?;
+        if let Err(error) = session.run("commit", "commit").await {
+            require_committed(self, session.place(), &transaction, error).await?;
+        }
         Ok(loaded)
     }
 }
@@ -83,7 +89,7 @@ async fn put(session: &Session, known: &Known, few: &FewRows) -> Result<LoadedTa
         let by = |at: &usize| (few.records.columns[*at].name.clone(), values[*at].to_owned());
         let by: Vec<(String, String)> = few.key.iter().map(by).collect();
         let columns = few.records.columns.iter().map(|column| column.name.clone()).collect();
-        let ask = Ask { table: table.clone(), columns, by };
+        let ask = Ask { table: table.clone(), columns, by, keyed: few.keyed };
         if let Some(was) = present.next().and_then(Option::as_ref) {
             // Whoever changed it since it was looked at would lose that.
             if row_at(session, known, &ask, "for update").await?.as_ref() != Some(was) {
@@ -125,12 +131,12 @@ async fn replace(
     // Those that it was found by are as they were, and an identity takes no value.
     let by = |name: &String| ask.by.iter().any(|(key, _)| identifier(key) == *name);
     for (name, at) in names.iter().zip(stored).filter(|(name, _)| !by(name)) {
-        let text = text_of(values[*at]).ok_or_else(|| strange(&ask.table))?;
+        let text = text_of(&ask.table, values[*at])?;
         set.push(format!("{name} = {}", text.map_or_else(|| "null".to_owned(), |text| literal(&text))));
     }
     let mut same = Vec::with_capacity(ask.by.len());
     for (name, value) in &ask.by {
-        let text = text_of(value).flatten().ok_or_else(|| strange(&ask.table))?;
+        let text = text_of(&ask.table, value)?.ok_or_else(|| strange(&ask.table))?;
         same.push(format!("{} = {}", identifier(name), literal(&text)));
     }
     let sql = format!("update {quoted} set {} where {}", set.join(", "), same.join(" and "));

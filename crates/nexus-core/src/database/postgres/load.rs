@@ -233,33 +233,10 @@ impl PostgresLoad {
         }
         let transaction = session.value("select pg_current_xact_id()", "ask for its transaction").await?;
         if let Err(error) = session.run("commit", "commit").await {
-            self.require_committed(&transaction, error).await?;
+            require_committed(&self.database, session.place(), &transaction, error).await?;
         }
         let left = views.iter().map(|row| format!("REFRESH MATERIALIZED VIEW {};", row.text(0)));
         Ok((true, left.collect()))
-    }
-
-    /// The answer to a commit may be lost although it was done: the server is asked.
-    async fn require_committed(&self, transaction: &str, error: Error) -> Result<()> {
-        if !matches!(error, Error::Unreachable { .. }) {
-            return Err(error);
-        }
-        let sql = format!("select pg_xact_status('{transaction}'::xid8)");
-        let asked = match Session::open(&self.database).await {
-            Ok(session) => session.value(&sql, "ask what became of it").await,
-            Err(error) => Err(error),
-        };
-        match asked.as_deref() {
-            Ok("committed") => Ok(()),
-            Ok("aborted") => Err(error),
-            _ => Err(Error::Unreachable {
-                what: format!(
-                    "the connection to {} broke in the commit, and whether the records are there could not be asked",
-                    self.session.place()
-                ),
-                cause: Some(DatabaseWords(format!("{}; look at the tables first", crate::error::chain(&error))).into()),
-            }),
-        }
     }
 
     /// Streams a record file into a table that has these columns.
@@ -336,6 +313,33 @@ impl Table {
             format!("s.{name} {equals} t.{name}")
         };
         self.key.iter().map(one).collect::<Vec<_>>().join(" and ")
+    }
+}
+
+/// The answer to a commit may be lost although it was done: the server is asked.
+pub(super) async fn require_committed(
+    database: &PostgresDatabase,
+    place: &str,
+    transaction: &str,
+    error: Error,
+) -> Result<()> {
+    if !matches!(error, Error::Unreachable { .. }) {
+        return Err(error);
+    }
+    let sql = format!("select pg_xact_status('{transaction}'::xid8)");
+    let asked = match Session::open(database).await {
+        Ok(session) => session.value(&sql, "ask what became of it").await,
+        Err(error) => Err(error),
+    };
+    match asked.as_deref() {
+        Ok("committed") => Ok(()),
+        Ok("aborted") => Err(error),
+        _ => Err(Error::Unreachable {
+            what: format!(
+                "the connection to {place} broke in the commit, and whether the records are there could not be asked"
+            ),
+            cause: Some(DatabaseWords(format!("{}; look at the tables first", crate::error::chain(&error))).into()),
+        }),
     }
 }
 

@@ -77,12 +77,11 @@ pub(super) async fn row_at(session: &Session, known: &Known, ask: &Ask, lock: &s
     let list = if list.is_empty() { "1".to_owned() } else { list.join(", ") };
     let mut filter = vec!["true".to_owned()];
     for (name, value) in &ask.by {
-        let is_key = layout.key.iter().any(|at| layout.columns[*at].name == *name);
         let column = format!("t.{}", identifier(name));
         // Not every type knows an equality; those of keys do, and `1.0` is `1.00` there.
-        filter.push(match text_of(value).ok_or_else(|| strange(&ask.table))? {
+        filter.push(match text_of(&ask.table, value)? {
             None => format!("{column} is null"),
-            Some(text) if is_key || ask.by.len() < ask.columns.len() => format!("{column} = {}", literal(&text)),
+            Some(text) if ask.keyed => format!("{column} = {}", literal(&text)),
             Some(text) => format!("{column}::text = {}", literal(&text)),
         });
     }
@@ -102,15 +101,15 @@ pub(super) async fn row_at(session: &Session, known: &Known, ask: &Ask, lock: &s
     Ok(Some(String::from_utf8_lossy(&line).into_owned()))
 }
 
-/// A record's value as the server reads it; inside none: NULL.
-pub(super) fn text_of(value: &str) -> Option<Option<String>> {
-    Some(match field(value)? {
-        Field::Null => None,
-        Field::Boolean(value) => Some(if value { "t" } else { "f" }.to_owned()),
-        Field::Number(text) => Some(text.to_owned()),
-        Field::Text(text) => Some(text.into_owned()),
-        Field::Integer(_) | Field::Real(_) | Field::Blob(_) | Field::Bytes(_) => return None,
-    })
+/// A record's value as the server reads it; none: NULL.
+pub(super) fn text_of(table: &str, value: &str) -> Result<Option<String>> {
+    match field(value) {
+        Some(Field::Null) => Ok(None),
+        Some(Field::Boolean(value)) => Ok(Some(if value { "t" } else { "f" }.to_owned())),
+        Some(Field::Number(text)) => Ok(Some(text.to_owned())),
+        Some(Field::Text(text)) => Ok(Some(text.into_owned())),
+        Some(Field::Integer(_) | Field::Real(_) | Field::Blob(_) | Field::Bytes(_)) | None => Err(strange(table)),
+    }
 }
 
 pub(super) fn strange(table: &str) -> Error {

@@ -244,7 +244,7 @@ impl SqliteLoad {
             let by: Vec<(String, String)> =
                 few.key.iter().map(|at| named(*at)).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
             let columns = few.records.columns.iter().map(|column| column.name.clone()).collect();
-            let ask = Ask { table: table.name.clone(), columns, by };
+            let ask = Ask { table: table.name.clone(), columns, by, keyed: few.keyed };
             // Whoever changed it since it was looked at would lose that.
             if row_at(&self.connection, table, &ask)?.as_ref() != Some(was) {
                 return Err(written_since(&table.name));

@@ -27,9 +27,17 @@ struct Fitting<'a> {
     records: RecordTable,
     /// The names of those that tell rows apart; all where the table has no key.
     key: Vec<String>,
+    /// True when the table has a key.
+    keyed: bool,
     /// What each row's shared columns hold.
-    lines: Vec<Vec<(String, String)>>,
+    lines: Vec<Line>,
 }
+
+/// The names and values of a row.
+type Line = Vec<(String, String)>;
+
+/// A row that is put into its table, and the one of its key that is there now.
+type Put<'a> = (&'a FoundRow, &'a Line, Option<String>);
 
 /// Parents before children, as far as they do not point at one another in a circle.
 pub(super) fn parents_first(found: Vec<FoundTable>, schema: &Schema) -> Vec<FoundTable> {
@@ -75,6 +83,14 @@ pub(super) async fn decide(
             }
             if fate != Fate::Same {
                 put.push((row, line, now));
+            } else if !table.keyed && table.lines.iter().filter(|other| *other == line).count() > 1 {
+                planned.obstacles.push(Obstacle {
+                    what: format!(
+                        "{} has no key and had several rows like {}, some of which are there",
+                        table.records.table, row.name
+                    ),
+                    remedy: Some(format!("--table {} --mode add-missing counts them", table.records.name)),
+                });
             }
             planned.rows.push(PlannedRow { name: row.name.clone(), fate });
         }
@@ -130,13 +146,13 @@ fn fit<'a>(found: &'a FoundTable, schema: &'a Schema, obstacles: &mut Vec<Obstac
     let keyed = !live.key.is_empty() && live.key.iter().all(|name| shared.contains(name));
     let stored = || columns.iter().filter(|column| !column.generated).map(|column| column.name.clone()).collect();
     let key = if keyed { live.key.clone() } else { stored() };
-    let line = |row: &BTreeMap<String, String>| {
+    let of = |row: &BTreeMap<String, String>| {
         shared.iter().filter_map(|name| Some((name.clone(), row.get(name)?.clone()))).collect()
     };
-    let lines = rows.iter().map(line).collect();
+    let lines = rows.iter().map(of).collect();
     let mut reduced = RecordTable { columns, sequence: None, rows: 0, ..records.clone() };
     reduced.sequences.retain(|name, _| shared.contains(name));
-    Some(Fitting { found, records: reduced, key, lines })
+    Some(Fitting { found, records: reduced, key, keyed, lines })
 }
 
 fn fate(line: &[(String, String)], now: Option<&str>) -> Fate {
@@ -151,15 +167,11 @@ impl Fitting<'_> {
     fn ask(&self, line: &[(String, String)]) -> Ask {
         let by = line.iter().filter(|(name, _)| self.key.contains(name)).cloned().collect();
         let columns = self.records.columns.iter().map(|column| column.name.clone()).collect();
-        Ask { table: self.records.table.clone(), columns, by }
+        Ask { table: self.records.table.clone(), columns, by, keyed: self.keyed }
     }
 
     /// Writes rows as a record file of the columns that there are.
-    fn write(
-        &self,
-        rows: &[(&FoundRow, &Vec<(String, String)>, Option<String>)],
-        path: &std::path::Path,
-    ) -> Result<FewRows> {
+    fn write(&self, rows: &[Put<'_>], path: &std::path::Path) -> Result<FewRows> {
         let mut text = b"[\n".to_vec();
         let mut records = RecordTable { rows: rows.len() as u64, ..self.records.clone() };
         for (column, value) in &mut records.sequences {
@@ -187,7 +199,7 @@ impl Fitting<'_> {
         let place = |name: &String| records.columns.iter().position(|column| column.name == *name);
         let key = self.key.iter().filter_map(place).collect();
         let present = rows.iter().map(|(_, _, now)| now.clone()).collect();
-        Ok(FewRows { records, key, file: path.to_owned(), present })
+        Ok(FewRows { records, key, keyed: self.keyed, file: path.to_owned(), present })
     }
 }
 
@@ -216,7 +228,7 @@ async fn parents(
                     continue;
                 }
                 let by = key.parent_columns.iter().cloned().zip(values.iter().cloned()).collect();
-                asks.push(Ask { table: key.parent.clone(), columns: key.parent_columns.clone(), by });
+                asks.push(Ask { table: key.parent.clone(), columns: key.parent_columns.clone(), by, keyed: true });
                 let named: Vec<String> = values.iter().map(|value| plain(value)).collect();
                 let parent = RecordTable { name: key.parent.clone(), ..table.records.clone() };
                 words.push((row.name.clone(), name(&parent, &key.parent_columns, &named)));

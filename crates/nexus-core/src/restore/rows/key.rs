@@ -40,8 +40,8 @@ pub(super) fn wanted(table: &RecordTable, asked: &Asked) -> Result<Vec<String>> 
             "restore the table with --table, or what its rows point at with --with-children",
         )),
         [name] => {
-            let named = asked.key.strip_prefix(name.as_str()).and_then(|rest| rest.strip_prefix('='));
-            Ok(vec![named.unwrap_or(&asked.key).to_owned()])
+            let value = asked.key.strip_prefix(name.as_str()).and_then(|rest| rest.strip_prefix('='));
+            Ok(vec![value.unwrap_or(&asked.key).to_owned()])
         }
         several => {
             let mut values = vec![None; several.len()];

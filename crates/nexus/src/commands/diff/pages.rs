@@ -1,6 +1,7 @@
 //! What differs, as a page and for programs; each row and file is read from the lines that were written of them.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 
 use nexus_core::changes::Change;
@@ -63,7 +64,9 @@ fn page(run: &Run, sides: (&RecoveryPoint, &After), difference: &Difference) -> 
         let each = difference.rows.is_some();
         // Whose rows they are shows only when that was asked for.
         let mut shown = tables.clone();
-        shown.iter_mut().for_each(|table| table.examples.clear());
+        for table in &mut shown {
+            table.examples.clear();
+        }
         changed::tables(&mut page, &shown);
         for (name, reason) in difference.uncompared.iter().take(MOST_UNCOMPARED) {
             page.line(crate::page::Cell::styled(format!("  not compared: {name}, {reason}"), Style::Doubtful));
@@ -211,7 +214,9 @@ fn print_json(run: &Run, sides: (&RecoveryPoint, &After), difference: &Differenc
     };
     let mut tables = difference.tables.clone();
     // Rows are in `rows`, whole, when they were asked for.
-    tables.iter_mut().flatten().for_each(|table| table.examples.clear());
+    for table in tables.iter_mut().flatten() {
+        table.examples.clear();
+    }
     let document = json!({
         "from": sides.0.id(),
         "to": name(sides),
@@ -231,7 +236,8 @@ fn print_json(run: &Run, sides: (&RecoveryPoint, &After), difference: &Differenc
     let mut out = text.trim_end_matches(['\n', '}']).trim_end().to_owned();
     for (name, path) in [("rows", &difference.rows), ("keys", &difference.keys)] {
         let Some(path) = path else { continue };
-        out.push_str(&format!(",\n  \"{name}\": ["));
+        // Writing to a text cannot fail.
+        let _ = write!(out, ",\n  \"{name}\": [");
         for (at, line) in lines(path)?.enumerate() {
             out.push_str(if at == 0 { "\n    " } else { ",\n    " });
             out.push_str(&line?);

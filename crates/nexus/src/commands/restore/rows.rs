@@ -1,5 +1,6 @@
 //! Single records: what becomes of each, as a page and for programs; and the records themselves as JSON.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use nexus_core::database::Database;
@@ -153,7 +154,8 @@ fn document(point: &RecoveryPoint, found: &[FoundTable], files: Option<&[String]
                 Error::damaged_by(format!("the record {} of {} is no JSON", row.name, point.id()), cause)
             })?;
             let line = json!({ "record": row.name, "table": table.records.table });
-            text.push_str(&format!("{comma}{},\"values\":{raw}}}", line.to_string().trim_end_matches('}')));
+            // Writing to a text cannot fail.
+            let _ = write!(text, "{comma}{},\"values\":{raw}}}", line.to_string().trim_end_matches('}'));
             comma = ",\n";
         }
     }
