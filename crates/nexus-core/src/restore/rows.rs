@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::database::Database;
-use crate::database::load::{Conflict, Ending, FewRows, LoadMode, Loaded};
+use crate::database::load::{Conflict, Ending, FewRows, LoadMode, Loaded, LoadedTable};
 use crate::database::relations::Schema;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, chain};
 use crate::files::restore::FilesPlanned;
 use crate::files::rules::Selection;
 use crate::local::{Scratch, blocking};
@@ -191,7 +191,19 @@ pub(super) async fn plan(
     scratch: &Scratch,
 ) -> Result<Option<RowsPlanned>> {
     let Some(RecordsTarget::Rows(target)) = &request.records else { return Ok(None) };
-    let planned = look(point, target, request.files.is_some(), (request.lock_wait, scratch)).await?;
+    let mut planned = look(point, target, request.files.is_some(), (request.lock_wait, scratch)).await?;
+    if planned.obstacles.is_empty() {
+        // What only the database knows, such as a value that must be unique: it is asked by a transaction that is undone.
+        match put_few(target, &planned.few, (request.lock_wait, Ending::Undo)).await {
+            Ok(_) => {}
+            Err(error @ (Error::Exists { .. } | Error::Denied { .. } | Error::Usage { .. })) => {
+                let what = chain(&error);
+                let remedy = if let Error::Usage { hint, .. } = error { hint } else { None };
+                planned.obstacles.push(Obstacle { what, remedy });
+            }
+            Err(error) => return Err(error),
+        }
+    }
     if planned.files.is_empty() {
         request.files = None;
     } else if let Some(files) = &mut request.files {
@@ -245,22 +257,31 @@ pub(super) async fn put(plan: &RestorePlan, ending: Ending) -> Result<Loaded> {
     let (Some(RecordsTarget::Rows(target)), Some(planned)) = (&plan.request.records, &plan.rows) else {
         return Err(Error::usage("no records were asked for"));
     };
-    let lock_wait = plan.request.lock_wait;
     planned.require_free()?;
-    let few = planned.few.clone();
+    let tables = put_few(target, &planned.few, (plan.request.lock_wait, ending)).await?;
+    Ok(Loaded { tables, committed: true, left: Vec::new() })
+}
+
+async fn put_few(
+    target: &RowsTarget,
+    few: &[FewRows],
+    (lock_wait, ending): (Duration, Ending),
+) -> Result<Vec<LoadedTable>> {
+    if few.is_empty() {
+        return Ok(Vec::new());
+    }
     // Rows that are to be replaced are as they were looked at, or nothing is done.
     let mode = LoadMode::AddMissing(Conflict::Refuse);
-    let tables = match target.database.clone() {
-        _ if few.is_empty() => Vec::new(),
-        None => return Err(Error::usage("nothing says which database the records go into")),
+    match target.database.clone() {
+        None => Err(Error::usage("nothing says which database the records go into")),
         Some(Database::Sqlite(file)) => {
+            let few = few.to_vec();
             blocking(move || {
                 let records: Vec<RecordTable> = few.iter().map(|few| few.records.clone()).collect();
                 file.load(&records, mode, lock_wait)?.put_rows(&few, ending)
             })
-            .await?
+            .await
         }
-        Some(Database::Postgres(server)) => Box::pin(server.put_rows(&few, lock_wait, ending)).await?,
-    };
-    Ok(Loaded { tables, committed: true, left: Vec::new() })
+        Some(Database::Postgres(server)) => Box::pin(server.put_rows(few, lock_wait, ending)).await,
+    }
 }

@@ -120,8 +120,11 @@ async fn what_stands_in_the_way_of_a_record_is_named_and_nothing_is_written() {
     app.sql("INSERT INTO doctor VALUES (1, 'Ann'); UPDATE patient SET email = 'j@x' WHERE id = 41");
     app.delete("documents/b.pdf").await;
     let before = state().await;
-    restore(&app, &id, &["--record", "patients/42", "--record", "document/b", "--with-files"])
-        .refuses(2, "UNIQUE constraint failed");
+    let both = ["--record", "patients/42", "--record", "document/b", "--with-files"];
+    restore(&app, &id, &both).refuses(2, "UNIQUE constraint failed");
+    // A look says so beforehand, and leaves nothing behind.
+    let plan = restore(&app, &id, &[&both[..], &["--dry-run"]].concat()).ends_with(1).json();
+    assert!(plan["rows"]["obstacles"][0]["what"].as_str().is_some_and(|what| what.contains("UNIQUE")), "{plan}");
     assert_eq!(state().await, before);
     // A file with other content.
     app.sql("UPDATE patient SET email = 'z@x' WHERE id = 41");
