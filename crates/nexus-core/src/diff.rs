@@ -170,6 +170,7 @@ impl Work<'_> {
             // An older tool's records have no types.
             for table in &mut tables {
                 table.columns_retyped.clear();
+                table.types.clear();
             }
             difference.notes.push(
                 "records that an older tool has written are compared by their numbers and by whole files, not row by row"

@@ -83,11 +83,23 @@ pub struct TableChanges {
     /// Columns whose declared type is another one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns_retyped: Vec<String>,
+    /// The declared types of those columns, then and now.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub types: BTreeMap<String, Types>,
     /// What the numbers of rows rest on.
     pub basis: Basis,
     /// A few rows, first by key: at most [`EXAMPLES`] of each kind of change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<Example>,
+}
+
+/// The declared types of a column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Types {
+    /// Then.
+    pub before: String,
+    /// Now.
+    pub after: String,
 }
 
 /// When a table was there.
@@ -159,6 +171,7 @@ impl TableChanges {
             columns_added: Vec::new(),
             columns_removed: Vec::new(),
             columns_retyped: Vec::new(),
+            types: BTreeMap::new(),
             basis,
             examples: Vec::new(),
         }
@@ -266,7 +279,10 @@ fn columns(before: &[RecordColumn], after: &[RecordColumn], changes: &mut TableC
     for column in after {
         match type_of(before, &column.name) {
             None => changes.columns_added.push(column.name.clone()),
-            Some(declared) if declared != column.declared => changes.columns_retyped.push(column.name.clone()),
+            Some(before) if before != column.declared => {
+                changes.columns_retyped.push(column.name.clone());
+                changes.types.insert(column.name.clone(), Types { before, after: column.declared.clone() });
+            }
             Some(_) => {}
         }
     }

@@ -84,8 +84,9 @@ fn remarks(table: &TableChanges) -> Vec<String> {
         Presence::New => remarks.push("new table".to_owned()),
         Presence::Gone => remarks.push("table gone".to_owned()),
     }
-    let lists =
-        [("new", &table.columns_added), ("gone", &table.columns_removed), ("of another type", &table.columns_retyped)];
+    let types = table.types.iter();
+    let retyped = types.map(|(name, types)| format!("{name} ({} → {})", types.before, types.after)).collect();
+    let lists = [("new", &table.columns_added), ("gone", &table.columns_removed), ("of another type", &retyped)];
     for (word, columns) in lists {
         if !columns.is_empty() {
             remarks.push(format!("{word}: {}", columns.join(", ")));

@@ -175,6 +175,9 @@ async fn a_diff_of_a_postgresql_database_lists_exactly_what_was_done() {
     }
     let plain = diff["tables"].as_array().expect("tables").iter().find(|table| table["table"] == "plain").expect("it");
     assert_eq!(plain["columns_retyped"], json!(["id"]), "{plain}");
+    assert_eq!(plain["types"]["id"], json!({ "before": "bigint", "after": "numeric" }), "{plain}");
+    let page = app.run(&["diff", &id, "now"]).ends_with(0).out;
+    assert!(page.contains("of another type: id (bigint → numeric)"), "{page}");
     let of = diff["rows"].as_array().expect("rows").iter().filter(|row| row["table"] == "s.t").count();
     assert_eq!(of, expected.len());
 }
