@@ -238,8 +238,8 @@ async fn fill(
             Ok((files, (Part::Files, milliseconds(begun))))
         };
         let (rows, files) = futures::try_join!(rows, files)?;
-        let references =
-            check_references(plan, rows.records.as_ref(), files.0.as_ref(), (&exported, scratch), events).await;
+        let listed = (files.0.as_ref(), instant.unwrap_or(draft.claim().started));
+        let references = check_references(plan, rows.records.as_ref(), listed, (&exported, scratch), events).await;
         Ok((rows, files, references))
     };
     let work = std::pin::pin!(work);
@@ -469,7 +469,7 @@ async fn capture_files(
 async fn check_references(
     plan: &BackupPlan,
     records: Option<&RecordsExport>,
-    files: Option<&FilesCapture>,
+    (files, instant): (Option<&FilesCapture>, Timestamp),
     (exported, scratch): (&Exported, &Scratch),
     events: &Events,
 ) -> Option<References> {
@@ -482,7 +482,7 @@ async fn check_references(
         return Some(References::unchecked(wanted, format!("the point has no {lacking}")));
     };
     let rows = (records.tables.as_slice(), exported.work.as_path());
-    let counted = references::count(wanted, rows, &files.listing, scratch, events).await;
+    let counted = references::count(wanted, rows, (files.listing.as_path(), instant), scratch, events).await;
     Some(counted.unwrap_or_else(|error| References::unchecked(wanted, crate::error::chain(&error))))
 }
 

@@ -272,13 +272,13 @@ pub async fn copy(plan: CopyPlan, to: &Vault, clock: &Clock, events: &Events) ->
     }
     let copied = async {
         plan.point.require_still_kept(&plan.parts).await?;
-        Box::pin(require_whole(&plan, events)).await?;
+        let bad_indexes = Box::pin(require_whole(&plan, events)).await?;
         let of = CopyOf { vault: plan.point.vault().address().to_string(), ..original(plan.point.manifest()) };
         let draft = match plan.there {
             There::Beside => to.begin_with(&PINNED_LABEL.parse()?, &plan.parts, (&[], None), clock).await?,
             _ => to.begin_copy(plan.point.id(), &plan.parts, of.clone(), clock).await?,
         };
-        let filled = Box::pin(fill((&plan, of), &draft, &scratch, clock, events)).await;
+        let filled = Box::pin(fill((&plan, of, &bad_indexes), &draft, &scratch, clock, events)).await;
         if filled.is_err() {
             to.reader().give_up_uploads().await;
             if plan.there == There::Beside {
@@ -315,12 +315,20 @@ pub async fn prove(plan: &CopyPlan, to: &Vault, clock: &Clock, events: &Events) 
     Ok(CopyReport { point, verified })
 }
 
-/// A copy of what is damaged would be a copy that nobody can restore.
-async fn require_whole(plan: &CopyPlan, events: &Events) -> Result<()> {
+/// A copy of what is damaged would be a copy that nobody can restore. Nothing that is restored needs an index: the files of those
+/// that are not as they were written are answered, and the copy is without them.
+async fn require_whole(plan: &CopyPlan, events: &Events) -> Result<Vec<String>> {
     let request = VerifyRequest { parts: plan.parts.clone(), local: LocalRecords::Ignore, ..VerifyRequest::whole() };
     let looked = verify::check(&plan.point, &request, &plan.scratch, events).await?;
+    if let (Some(indexes), None) = (verify::bad_indexes(&plan.point, &looked.proof), &looked.trouble) {
+        for index in &indexes {
+            let id = plan.point.id();
+            events.warn(format!("{index} of {id} is not as it was written, so the copy is without this index"));
+        }
+        return Ok(indexes);
+    }
     match (looked.proof.verdict, looked.trouble) {
-        (Verdict::Verified, _) => Ok(()),
+        (Verdict::Verified, _) => Ok(Vec::new()),
         (Verdict::Failed, _) => Err(Error::damaged(format!(
             "{} is not whole where it lies, so no copy is made of it: {} findings, the first is {}",
             plan.point.id(),
@@ -337,7 +345,7 @@ async fn require_whole(plan: &CopyPlan, events: &Events) -> Result<()> {
 }
 
 async fn fill(
-    (plan, of_point): (&CopyPlan, CopyOf),
+    (plan, of_point, bad_indexes): (&CopyPlan, CopyOf, &[String]),
     draft: &Draft,
     scratch: &Scratch,
     clock: &Clock,
@@ -354,7 +362,10 @@ async fn fill(
         };
         let records = async {
             match manifest.parts.records.as_ref().filter(|_| of(Part::Records)) {
-                Some(part) => records(plan, part, draft, (clock, events)).await.map(Some),
+                Some(part) => {
+                    let part = without_indexes(part, bad_indexes);
+                    records(plan, part, draft, (clock, events)).await.map(Some)
+                }
                 None => Ok(None),
             }
         };
@@ -427,14 +438,23 @@ async fn database(
     Ok(DatabasePart { kind, object, ..part.clone() })
 }
 
+/// Records that go into the copy without some of their indexes.
+fn without_indexes(part: &RecordsPart, files: &[String]) -> RecordsPart {
+    let mut part = part.clone();
+    for table in part.tables.iter_mut().filter(|table| files.contains(&table.index_file())) {
+        table.index = None;
+    }
+    part
+}
+
 async fn records(
     plan: &CopyPlan,
-    part: &RecordsPart,
+    part: RecordsPart,
     draft: &Draft,
     (clock, events): (&Clock, &Events),
 ) -> Result<RecordsPart> {
     let stage = Stage::UploadRecords;
-    let files: Vec<(String, StoredObject)> = record_files(&plan.point, part)
+    let files: Vec<(String, StoredObject)> = record_files(&plan.point, &part)
         .map(|object| (object.key.rsplit('/').next().unwrap_or(&object.key).to_owned(), object))
         .collect();
     events.started(stage, Some(files.len() as u64), Some(files.iter().map(|(_, object)| object.bytes).sum()));
@@ -450,7 +470,7 @@ async fn records(
         }
     }
     events.ended(stage);
-    Ok(RecordsPart { folder: None, in_vault: true, ..part.clone() })
+    Ok(RecordsPart { folder: None, in_vault: true, ..part })
 }
 
 /// Records that only this machine holds are stored from here.

@@ -118,9 +118,30 @@ pub(crate) async fn verify_seen(
     if verified.proof.verdict == Verdict::Failed {
         leave_out_what_goes(point, &mut verified.proof).await?;
     }
-    let entry = JournalEvent::Verified(verified.proof.clone());
+    let mut proof = verified.proof.clone();
+    if verified.trouble.is_none() && !proof.findings.is_empty() && bad_indexes(point, &proof).is_some() {
+        // Nothing that is restored needs an index: the caller hears of it, and the point stays as good as any.
+        proof.verdict = Verdict::Verified;
+    }
+    let entry = JournalEvent::Verified(proof);
     verified.unrecorded = point.journal().add(entry, clock).await.err();
     Ok(verified)
+}
+
+/// The name of the index that a finding is about; none for a finding about anything else.
+fn index_of(point: &RecoveryPoint, finding: &Finding) -> Option<String> {
+    let records = point.manifest().parts.records.as_ref().filter(|_| finding.part == Some(Part::Records))?;
+    let file = finding.name.rsplit('/').next().unwrap_or(&finding.name);
+    let indexed = records.tables.iter().filter(|table| table.index.is_some());
+    indexed.map(RecordTable::index_file).find(|index| index == file)
+}
+
+/// The files of the indexes that are not as they were written; none when anything else is wrong with the point as well.
+pub(crate) fn bad_indexes(point: &RecoveryPoint, proof: &Proof) -> Option<Vec<String>> {
+    if proof.findings.len() as u64 != proof.findings_total {
+        return None;
+    }
+    proof.findings.iter().map(|finding| index_of(point, finding)).collect()
 }
 
 /// What a prune takes away meanwhile is no damage; what is wrong with the rest is.
@@ -323,7 +344,8 @@ impl Look<'_> {
         if let Some(records) = records.filter(|records| !records.in_vault && parts.contains(&Part::Records)) {
             self.local_sizes(records)?;
         }
-        if parts.contains(&Part::Files) && self.findings.is_empty() {
+        let whole = self.findings.iter().all(|finding| index_of(self.point, finding).is_some());
+        if parts.contains(&Part::Files) && whole {
             self.compare(scratch, &Events::none()).await?;
         }
         Ok(())

@@ -15,9 +15,20 @@ use super::{Bucket, Reader};
 use crate::error::{Error, Result};
 use crate::local::blocking;
 
+/// What came of asking for some bytes of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// They, and fewer where it ends before them.
+    Read(Bytes),
+    /// The object is not there.
+    Gone,
+    /// The service passes over ranges: it sent something else.
+    Unranged,
+}
+
 impl Reader {
-    /// Reads some bytes of an object: fewer where it ends before them, `None` where it is not there.
-    pub(crate) async fn range(&self, key: &str, range: Range<u64>) -> Result<Option<Bytes>> {
+    /// Reads some bytes of an object.
+    pub(crate) async fn range(&self, key: &str, range: Range<u64>) -> Result<Piece> {
         match self.bucket() {
             Bucket::S3(s3) => s3.range(key, range).await,
             Bucket::Folder(folder) => {
@@ -53,9 +64,9 @@ impl Reader {
 }
 
 impl S3 {
-    async fn range(&self, key: &str, range: Range<u64>) -> Result<Option<Bytes>> {
+    async fn range(&self, key: &str, range: Range<u64>) -> Result<Piece> {
         if range.is_empty() {
-            return Ok(Some(Bytes::new()));
+            return Ok(Piece::Read(Bytes::new()));
         }
         let wanted = range.end - range.start;
         let answer = self
@@ -65,7 +76,7 @@ impl S3 {
                 let mut answer = request.send().await.map_err(failure)?;
                 // A service that passes over the range would send all of a large object.
                 if answer.content_range().is_none() && range.start > 0 {
-                    return Err(Failure::fatal("the service sent the whole object for a part of it"));
+                    return Ok(Piece::Unranged);
                 }
                 let length = answer.content_length();
                 let mut bytes = BytesMut::new();
@@ -74,29 +85,29 @@ impl S3 {
                     self.service.pace.through(chunk.len() as u64).await;
                     bytes.extend_from_slice(&chunk);
                     if bytes.len() as u64 > wanted {
-                        return Err(Failure::fatal("the service sent more than was asked for"));
+                        return Ok(Piece::Unranged);
                     }
                 }
                 super::s3::whole(length, bytes.len() as u64)?;
-                Ok(bytes.freeze())
+                Ok(Piece::Read(bytes.freeze()))
             })
             .await;
         match answer {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(failure) if failure.kind == FailureKind::Gone => Ok(None),
+            Ok(piece) => Ok(piece),
+            Err(failure) if failure.kind == FailureKind::Gone => Ok(Piece::Gone),
             // The object ends before the range.
-            Err(failure) if failure.says("InvalidRange") => Ok(Some(Bytes::new())),
+            Err(failure) if failure.says("InvalidRange") => Ok(Piece::Read(Bytes::new())),
             Err(failure) => Err(failure.into_error(format!("cannot read a part of s3://{}/{key}", self.name()))),
         }
     }
 }
 
 impl Folder {
-    fn range(&self, key: &str, range: Range<u64>) -> Result<Option<Bytes>> {
-        let Some(file) = self.open(key)? else { return Ok(None) };
+    fn range(&self, key: &str, range: Range<u64>) -> Result<Piece> {
+        let Some(file) = self.open(key)? else { return Ok(Piece::Gone) };
         let failed =
             |cause| Error::local(format!("cannot read a part of `{}`", self.root().join(key).display()), cause);
-        read_range(&file, range).map(|bytes| Some(bytes.into())).map_err(failed)
+        read_range(&file, range).map(|bytes| Piece::Read(bytes.into())).map_err(failed)
     }
 }
 

@@ -92,6 +92,10 @@ impl Sorter {
         if !self.ends.is_empty() {
             self.spill()?;
         }
+        if self.places.is_empty() {
+            // What was cleared keeps its room, and nothing comes into it any more.
+            (self.held, self.places) = (Vec::new(), Vec::new());
+        }
         let held = &self.held;
         self.places.sort_unstable_by(|left, right| at(held, *right).cmp(at(held, *left)));
         let mut runs = Vec::with_capacity(self.ends.len());
@@ -201,6 +205,8 @@ mod tests {
             }
             expected.sort();
             let mut strings = sorter.finish().expect("runs");
+            let is_in_memory = strings.runs.is_empty();
+            assert!(is_in_memory || strings.memory.capacity() + strings.places.capacity() == 0, "of {count}");
             for string in expected {
                 assert_eq!(strings.take().expect("a file"), Some(string), "of {count}");
             }

@@ -9,6 +9,7 @@ use std::cmp::Ordering;
 use regex_lite::Regex;
 
 use super::no_such_column;
+use super::number::Number;
 use crate::database::source::{Field, field};
 use crate::error::{Error, Result};
 use crate::point::RecordTable;
@@ -16,8 +17,37 @@ use crate::records::fields;
 
 /// The operators, longer ones before those that they begin with.
 const OPERATORS: [&str; 7] = ["!=", "<=", ">=", "=", "~", "<", ">"];
-/// Parts of the names of types whose text is a number.
-const NUMERIC: [&str; 7] = ["int", "num", "dec", "real", "double", "float", "serial"];
+/// What is taken for a sign by habit, and the sign that is meant.
+const MISTAKEN: [(&str, &str); 4] = [("==", "="), ("=~", "~"), ("<>", "!="), ("!~", "")];
+/// Words of the names of types whose text is a number.
+const NUMERIC: [&str; 22] = [
+    "int",
+    "integer",
+    "tinyint",
+    "smallint",
+    "mediumint",
+    "bigint",
+    "int2",
+    "int4",
+    "int8",
+    "serial",
+    "smallserial",
+    "bigserial",
+    "num",
+    "number",
+    "numeric",
+    "dec",
+    "decimal",
+    "real",
+    "float",
+    "float4",
+    "float8",
+    "double",
+];
+/// Names of types whose numbers are 1 for true and 0 for false, where the database has no other.
+const BOOLEAN: [&str; 2] = ["bool", "boolean"];
+/// Where a moment has the `T` or the blank between its day and its time.
+const BETWEEN: usize = 10;
 
 /// A condition on one column.
 #[derive(Debug, Clone)]
@@ -40,8 +70,19 @@ enum Test {
 #[derive(Debug, Clone)]
 struct Given {
     text: String,
+    /// The same with a blank where a moment has its `T`.
+    moment: Option<String>,
     number: Option<Number>,
+    truth: Option<bool>,
     blob: Option<Vec<u8>>,
+}
+
+/// What a column's declared type says of how its values are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Numbers,
+    Booleans,
+    Other,
 }
 
 impl Condition {
@@ -52,23 +93,48 @@ impl Condition {
 
     /// Reads `column=value`, `column~regex`, `column<value` and the like, `column is null`, `column is not null`.
     ///
-    /// Column names may hold anything: the longest name of the table's that it begins with counts.
+    /// Column names may hold anything: the longest name of the table's that it begins with counts. A blank on either side of the
+    /// sign belongs to neither side, where there is one before it.
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] for a column that the table does not have, another operator, a regular expression that is none.
+    /// [`Error::Usage`] for a column that the table does not have, another operator, a regular expression that is none, and what is
+    /// no number for a column of numbers.
     pub fn parse(written: &str, table: &RecordTable) -> Result<Self> {
         let names = fields(table);
-        let begun = names.iter().filter_map(|name| Some((name, written.strip_prefix(name.as_str())?.trim_start())));
+        let begun = names.iter().filter_map(|name| Some((name, written.strip_prefix(name.as_str())?)));
         let begun = begun.filter(|(_, rest)| operator(rest).is_some()).max_by_key(|(name, _)| name.len());
         let Some((name, rest)) = begun else { return Err(unknown(written, table)) };
+        let spaced = rest.starts_with(char::is_whitespace);
         let test = match operator(rest) {
             Some(Operator::IsNull) => Test::IsNull,
             Some(Operator::IsNotNull) => Test::IsNotNull,
-            Some(Operator::Sign(sign)) => test(sign, &rest[sign.len()..])?,
+            Some(Operator::Mistaken(sign, meant)) => return Err(mistaken(name, rest, (sign, meant))),
+            Some(Operator::Sign(sign)) => {
+                let value = &rest.trim_start()[sign.len()..];
+                test(sign, if spaced { value.strip_prefix(' ').unwrap_or(value) } else { value })?
+            }
             None => return Err(unknown(written, table)),
         };
-        Ok(Self { column: name.clone(), test })
+        let condition = Self { column: name.clone(), test };
+        let declared = table.columns.iter().find(|column| column.name == *name).map(|column| column.declared.as_str());
+        condition.require_comparable(declared.unwrap_or_default())?;
+        Ok(condition)
+    }
+
+    /// Refuses what no number of a column of numbers can be.
+    fn require_comparable(&self, declared: &str) -> Result<()> {
+        let (Test::Ordered(given, _) | Test::Unequal(given)) = &self.test else { return Ok(()) };
+        // PostgreSQL has a number that is none.
+        let is_number = given.number.is_some() || given.text.eq_ignore_ascii_case("nan");
+        if sort(declared) != Sort::Numbers || is_number || given.blob.is_some() {
+            return Ok(());
+        }
+        let name = &self.column;
+        Err(Error::usage_hint(
+            format!("{:?} is no number, and `{name}` is a column of numbers ({declared})", given.text),
+            format!("what is text in it all the same is found by a regular expression: {name}~^abc$"),
+        ))
     }
 
     /// The column.
@@ -86,9 +152,9 @@ impl Condition {
             Test::IsNull => false,
             Test::IsNotNull => true,
             Test::Ordered(given, orders) => {
-                given.order(&value, is_numeric(declared)).is_some_and(|order| orders.contains(&order))
+                given.order(&value, sort(declared)).is_some_and(|order| orders.contains(&order))
             }
-            Test::Unequal(given) => given.order(&value, is_numeric(declared)) != Some(Ordering::Equal),
+            Test::Unequal(given) => given.order(&value, sort(declared)) != Some(Ordering::Equal),
             Test::Matches(regex) => text_of(&value).is_some_and(|text| regex.is_match(&text)),
         }
     }
@@ -98,10 +164,16 @@ enum Operator {
     IsNull,
     IsNotNull,
     Sign(&'static str),
+    /// None that there is, and the one that is meant.
+    Mistaken(&'static str, &'static str),
 }
 
-/// The operator that a text begins with.
+/// The operator that a text begins with, after blanks.
 fn operator(rest: &str) -> Option<Operator> {
+    let rest = rest.trim_start();
+    if let Some((sign, meant)) = MISTAKEN.into_iter().find(|(sign, _)| rest.starts_with(sign)) {
+        return Some(Operator::Mistaken(sign, meant));
+    }
     let words: Vec<String> = rest.split_whitespace().take(4).map(str::to_ascii_lowercase).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
@@ -109,6 +181,22 @@ fn operator(rest: &str) -> Option<Operator> {
         ["is", "not", "null"] => Some(Operator::IsNotNull),
         _ => OPERATORS.into_iter().find(|sign| rest.starts_with(sign)).map(Operator::Sign),
     }
+}
+
+/// Says which sign is meant by one that there is not.
+fn mistaken(name: &str, rest: &str, (sign, meant): (&str, &str)) -> Error {
+    let value = rest.trim_start().strip_prefix(sign).unwrap_or_default().trim_start();
+    let what = format!("`{sign}` is no sign of a condition");
+    let hint = match sign {
+        "!~" => "there is none for what does not match: the rest is left by grep -v, or by jq".to_owned(),
+        "<>" => format!("write {name}{meant}{value}"),
+        _ => format!(
+            "write {name}{meant}{value}; a value that begins with {} stands after blanks: \"{name} = {}{value}\"",
+            &sign[1..],
+            &sign[1..]
+        ),
+    };
+    Error::usage_hint(what, hint)
 }
 
 fn test(sign: &str, value: &str) -> Result<Test> {
@@ -154,9 +242,36 @@ fn unknown(text: &str, table: &RecordTable) -> Error {
     no_such_column(table, name)
 }
 
-fn is_numeric(declared: &str) -> bool {
-    let declared = declared.to_ascii_lowercase();
-    NUMERIC.iter().any(|part| declared.contains(part)) && !declared.contains("interval") && !declared.contains("point")
+/// Whether values of a declared type are numbers.
+pub(super) fn is_numeric(declared: &str) -> bool {
+    sort(declared) == Sort::Numbers
+}
+
+fn sort(declared: &str) -> Sort {
+    // `numeric(12,2)`, `integer unsigned`, `double precision`; an array of numbers is none.
+    let named = declared.split('(').next().unwrap_or_default();
+    let is_of = |names: &[&str]| {
+        named.split_ascii_whitespace().any(|word| names.iter().any(|name| word.eq_ignore_ascii_case(name)))
+    };
+    if declared.trim_end().ends_with(']') {
+        Sort::Other
+    } else if is_of(&NUMERIC) {
+        Sort::Numbers
+    } else if is_of(&BOOLEAN) {
+        Sort::Booleans
+    } else {
+        Sort::Other
+    }
+}
+
+/// A moment as ISO writes it with a `T`, with a blank instead: databases write it so.
+fn with_blank(text: &str) -> Option<String> {
+    let shaped = text.bytes().take(BETWEEN).enumerate().all(|(at, byte)| match at {
+        4 | 7 => byte == b'-',
+        _ => byte.is_ascii_digit(),
+    });
+    (shaped && text.as_bytes().get(BETWEEN) == Some(&b'T'))
+        .then(|| format!("{} {}", &text[..BETWEEN], &text[BETWEEN + 1..]))
 }
 
 fn text_of<'a>(value: &'a Field<'a>) -> Option<std::borrow::Cow<'a, str>> {
@@ -172,30 +287,37 @@ fn text_of<'a>(value: &'a Field<'a>) -> Option<std::borrow::Cow<'a, str>> {
 
 impl Given {
     fn new(text: &str) -> Self {
-        Self { text: text.to_owned(), number: Number::parse(text.trim()), blob: hexadecimal(text) }
+        let truth = match text.to_ascii_lowercase().as_str() {
+            "true" | "t" | "1" => Some(true),
+            "false" | "f" | "0" => Some(false),
+            _ => None,
+        };
+        let (number, blob) = (Number::parse(text.trim()), hexadecimal(text));
+        Self { text: text.to_owned(), moment: with_blank(text), number, truth, blob }
     }
 
     /// How a value lies to this one; none where the two cannot be compared.
-    fn order(&self, value: &Field<'_>, numeric: bool) -> Option<Ordering> {
+    fn order(&self, value: &Field<'_>, sort: Sort) -> Option<Ordering> {
         match value {
             Field::Null => None,
-            Field::Boolean(value) => {
-                let given = match self.text.to_ascii_lowercase().as_str() {
-                    "true" | "t" | "1" => true,
-                    "false" | "f" | "0" => false,
-                    _ => return None,
-                };
-                Some(value.cmp(&given))
+            Field::Boolean(value) => self.truth.map(|given| value.cmp(&given)),
+            // SQLite keeps them as 1 and 0.
+            Field::Number("0" | "1") if sort == Sort::Booleans && self.truth.is_some() => {
+                let truth = matches!(value, Field::Number("1"));
+                self.truth.map(|given| truth.cmp(&given))
             }
             Field::Number(text) => Number::parse(text).zip(self.number.as_ref()).map(|(value, given)| value.cmp(given)),
             Field::Integer(text) | Field::Real(text) => {
                 Number::parse(text).zip(self.number.as_ref()).map(|(value, given)| value.cmp(given))
             }
             Field::Text(text) => {
-                let numbers = Number::parse(text).zip(self.number.as_ref()).filter(|_| numeric);
+                let numbers = Number::parse(text).zip(self.number.as_ref()).filter(|_| sort == Sort::Numbers);
+                // A moment is compared as the column writes it.
+                let blank = text.as_bytes().get(BETWEEN) == Some(&b' ');
+                let given = self.moment.as_ref().filter(|_| blank).unwrap_or(&self.text);
                 Some(match numbers {
                     Some((value, given)) => value.cmp(given),
-                    None => text.as_bytes().cmp(self.text.as_bytes()),
+                    None => text.as_bytes().cmp(given.as_bytes()),
                 })
             }
             Field::Bytes(bytes) => Some(bytes.as_slice().cmp(self.text.as_bytes())),
@@ -208,72 +330,10 @@ impl Given {
 pub(super) fn hexadecimal(text: &str) -> Option<Vec<u8>> {
     let quoted = text.strip_prefix("x'").or_else(|| text.strip_prefix("X'")).and_then(|rest| rest.strip_suffix('\''));
     let digits = quoted.or_else(|| text.strip_prefix("\\x"))?;
-    if digits.len() % 2 != 0 || !digits.is_ascii() {
+    if digits.len() % 2 != 0 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
     }
     (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()).collect()
-}
-
-/// A decimal number of any length, compared exactly.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Number {
-    negative: bool,
-    /// How many digits stand before the point; less than none for small ones.
-    exponent: i64,
-    /// Without zeros at either end; none of the number is zero.
-    digits: Vec<u8>,
-}
-
-impl Number {
-    fn parse(text: &str) -> Option<Self> {
-        let (negative, rest) = match text.strip_prefix('-') {
-            Some(rest) => (true, rest),
-            None => (false, text.strip_prefix('+').unwrap_or(text)),
-        };
-        if matches!(rest.to_ascii_lowercase().as_str(), "inf" | "infinity") {
-            return Some(Self { negative, exponent: i64::MAX, digits: vec![b'1'] });
-        }
-        let (mantissa, power) = match rest.split_once(['e', 'E']) {
-            Some((mantissa, power)) => (mantissa, power.parse::<i32>().ok()?),
-            None => (rest, 0),
-        };
-        let (whole, part) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-        let all_digits = whole.bytes().chain(part.bytes()).all(|byte| byte.is_ascii_digit());
-        if whole.len() + part.len() == 0 || !all_digits {
-            return None;
-        }
-        let mut digits: Vec<u8> = whole.bytes().chain(part.bytes()).collect();
-        let leading = digits.iter().take_while(|digit| **digit == b'0').count();
-        digits.drain(..leading);
-        while digits.last() == Some(&b'0') {
-            digits.pop();
-        }
-        let before = i64::try_from(whole.len()).ok()? - i64::try_from(leading).ok()?;
-        let zero = digits.is_empty();
-        Some(Self {
-            negative: negative && !zero,
-            exponent: if zero { i64::MIN } else { before + i64::from(power) },
-            digits,
-        })
-    }
-}
-
-impl Ord for Number {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let size = || (self.exponent, &self.digits).cmp(&(other.exponent, &other.digits));
-        match (self.negative, other.negative) {
-            (false, false) => size(),
-            (true, true) => size().reverse(),
-            (true, false) => Ordering::Less,
-            (false, true) => Ordering::Greater,
-        }
-    }
-}
-
-impl PartialOrd for Number {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
 }
 
 #[cfg(test)]
@@ -360,5 +420,66 @@ mod tests {
             let error = Condition::parse(text, &table).expect_err(text).to_string();
             assert!(error.contains(named), "{error}");
         }
+    }
+
+    #[test]
+    fn truth_and_moments_are_compared_as_the_column_writes_them() {
+        for (condition, value, declared) in [
+            ("c=true", "1", "bool"),
+            ("c=f", "0", "BOOLEAN"),
+            ("c!=true", "0", "bool"),
+            ("c=2025-11-15T06:42:33", "\"2025-11-15 06:42:33\"", "datetime"),
+            ("c>2025-11-15T06", "\"2025-11-15 06:42:33\"", "datetime"),
+            ("c=2025-11-15T06:42:33", "\"2025-11-15T06:42:33\"", "text"),
+        ] {
+            assert!(fits(condition, value, declared), "{condition} of {value}");
+        }
+        assert!(!fits("c=true", "1", "text") && !fits("c=true", "0", "bool") && !fits("c=true", "2", "bool"));
+        // A later hour of the same day, whatever stands between them.
+        assert!(!fits("c<2025-11-15T06", "\"2025-11-15 07:00:00\"", "datetime"));
+    }
+
+    #[test]
+    fn a_blank_before_the_sign_takes_one_behind_it_with_it() {
+        for condition in ["c = Smith", "c =Smith", "c=Smith", "c ~ ^Smi"] {
+            assert!(fits(condition, "\"Smith\"", "text"), "{condition}");
+        }
+        assert!(fits("c= Smith", "\" Smith\"", "text") && fits("c = =x", "\"=x\"", "text"));
+        assert!(fits("c =  Smith", "\" Smith\"", "text"));
+    }
+
+    #[test]
+    fn what_another_language_writes_is_refused_with_what_is_meant() {
+        let column = RecordColumn { name: "c".into(), declared: "integer unsigned".into(), generated: false };
+        let table = RecordTable { columns: vec![column], ..table() };
+        for (text, hint) in [
+            ("c==1", "c=1"),
+            ("c == 1", "c=1"),
+            ("c=~^1", "c~^1"),
+            ("c<>1", "c!=1"),
+            ("c!~1", "grep -v"),
+            ("c=abc", "c~"),
+        ] {
+            match Condition::parse(text, &table).expect_err(text) {
+                Error::Usage { hint: Some(given), .. } => assert!(given.contains(hint), "{text}: {given}"),
+                other => panic!("{text}: {other}"),
+            }
+        }
+        assert!(Condition::parse("c=1e3", &table).is_ok() && Condition::parse("c~abc", &table).is_ok());
+    }
+
+    #[test]
+    fn only_types_of_numbers_are_taken_for_some() {
+        for declared in
+            ["INTEGER", "bigint", "numeric(12,2)", "integer unsigned", "double precision", "UNSIGNED BIG INT"]
+        {
+            assert!(is_numeric(declared), "{declared}");
+        }
+        for declared in
+            ["", "text", "document_number", "fingerprint", "interval", "point", "integer[]", "numeric(4,2)[]"]
+        {
+            assert!(!is_numeric(declared), "{declared}");
+        }
+        assert_eq!((hexadecimal("x'+f'"), hexadecimal("x'0f'")), (None, Some(vec![15])));
     }
 }

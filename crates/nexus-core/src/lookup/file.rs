@@ -1,5 +1,6 @@
 //! One file of a point, fetched and held against what the listing knows of it before it is anybody's.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -46,7 +47,15 @@ pub async fn entry(point: &RecoveryPoint, key: &str, scratch: &Scratch) -> Resul
     }
     point.require_kept(&[Part::Files]).await?;
     let mut close = Close::of(key);
-    for entry in point.listing(scratch).await? {
+    let listing = match point.listing(scratch).await {
+        Err(error @ Error::Damaged { .. }) => {
+            // A prune may have taken it away meanwhile.
+            point.require_still_kept(&[Part::Files]).await?;
+            return Err(error);
+        }
+        opened => opened?,
+    };
+    for entry in listing {
         let entry = entry?;
         if entry.key == key {
             return match &entry.kind {
@@ -90,6 +99,8 @@ async fn fetch_into(point: &RecoveryPoint, entry: &FileEntry, to: &Path) -> Resu
         }
     };
     let Some(hashes) = hashes else {
+        // A prune may have taken it away meanwhile.
+        point.require_still_kept(&[Part::Files]).await?;
         return Err(Error::damaged(format!("the copy of {:?}, {from}, is not there", entry.key)));
     };
     match sameness(point, entry, &hashes).await? {
@@ -127,12 +138,24 @@ pub async fn fetch_to(point: &RecoveryPoint, entry: &FileEntry, to: &Path, clock
     match std::fs::hard_link(&beside.0, to) {
         Ok(()) => {}
         Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => return Err(taken()),
-        // Some file systems have no links; then only a name that was free a moment ago can be asked for.
-        Err(_) => std::fs::rename(&beside.0, to)
-            .map_err(|cause| Error::local(format!("cannot write `{}`", to.display()), cause))?,
+        // Some file systems have no links; a copy takes nobody's place either.
+        Err(_) => {
+            let there = |error| if to.symlink_metadata().is_ok() { taken() } else { error };
+            write_copy(&beside.0, (to, local::create_private(to).map_err(there)?))?;
+        }
     }
     local::sync_folder(folder)?;
     Ok(fetched)
+}
+
+/// Writes the bytes of a file into a new one, which goes again when that fails.
+fn write_copy(from: &Path, (to, mut file): (&Path, File)) -> Result<()> {
+    let copied =
+        File::open(from).and_then(|mut from| std::io::copy(&mut from, &mut file)).and_then(|_| file.sync_all());
+    copied.map_err(|cause| {
+        let _ = std::fs::remove_file(to);
+        Error::local(format!("cannot write `{}`", to.display()), cause)
+    })
 }
 
 /// A file that goes away again.
@@ -140,7 +163,7 @@ struct Unfinished(PathBuf);
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        // After it was renamed there is none.
+        // What cannot be removed lies beside, with a name that says so.
         let _ = std::fs::remove_file(&self.0);
     }
 }
@@ -181,5 +204,24 @@ impl<'a> Close<'a> {
             [] => "keys are written as they are in the source, with every folder: images/2024/a.jpg".to_owned(),
             close => format!("it has {}", close.join(", ")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_private_has_all_bytes_and_takes_nobodys_place() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        std::fs::write(&from, "bytes").expect("room");
+        write_copy(&from, (&to, local::create_private(&to).expect("free"))).expect("copied");
+        assert_eq!(std::fs::read(&to).expect("a file"), b"bytes");
+        assert_eq!(to.metadata().expect("a file").permissions().mode() & 0o777, 0o600);
+        assert!(local::create_private(&to).is_err());
+        let file = File::open(&to).expect("a file");
+        assert!(write_copy(&folder.path().join("none"), (&to, file)).is_err() && !to.exists());
     }
 }

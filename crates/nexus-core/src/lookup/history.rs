@@ -6,14 +6,15 @@ use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::key::wanted;
-use super::record::record;
-use super::{Cost, LeftOut, points, table};
+use super::key::{Wanted, wanted};
+use super::record::{fields as values_of, record};
+use super::{Cost, LeftOut, named, points, table};
 use crate::database::source::Pairs;
 use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::local::Scratch;
-use crate::point::PointId;
+use crate::point::{PointId, RecordTable};
+use crate::records::{fields, key_places};
 use crate::vault::{RecoveryPoint, Vault};
 
 /// Points that are looked at at once.
@@ -28,8 +29,25 @@ pub struct History {
     pub points: u64,
     /// Points in which it could not be looked for, each with the reason; oldest first.
     pub left_out: Vec<LeftOut>,
+    /// How many of those may have it all the same: they have records of the table that could not be asked.
+    pub unasked: u64,
+    /// By what the records of the points were taken for the same one: the weakest of them all.
+    pub matched_by: MatchedBy,
     /// What it cost.
     pub cost: Cost,
+}
+
+/// By what two records count as the same one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MatchedBy {
+    /// Their key.
+    #[default]
+    Key,
+    /// The values that were asked for, in a table whose key is not known: what is found may be another record each time.
+    Values,
+    /// Their rowid, which SQLite gives anew when it vacuums or the table is filled again.
+    Rowid,
 }
 
 /// The record as it was for a while.
@@ -43,6 +61,8 @@ pub struct State {
     pub last: Seen,
     /// How many points show it so.
     pub points: u64,
+    /// All of them, in their order.
+    pub seen: Vec<Seen>,
     /// What changed since the state before: nothing in the first, and where it went or came back.
     pub changes: Vec<Change>,
 }
@@ -80,20 +100,27 @@ pub async fn history(
     events: &Events,
 ) -> Result<History> {
     let (points, left_out) = points(vault).await?;
-    let mut history = History { left_out, ..History::default() };
-    let looked = stream::iter(&points).map(async |point| (point, look(point, name, words, scratch, events).await));
+    let unasked = left_out.len() as u64;
+    let mut history = History { left_out, unasked, ..History::default() };
+    let key = known_key(&points, name);
+    let question = Question { name, words, key: key.as_deref() };
+    let looked = stream::iter(&points).map(async |point| (point, look(point, &question, scratch, events).await));
     let mut looked = std::pin::pin!(looked.buffered(AT_ONCE));
     let mut refused = None;
     while let Some((point, found)) = looked.next().await {
         match found {
             Ok(found) => {
                 history.points += 1;
-                history.cost.add(found.1);
-                history.add(point, found.0);
+                history.cost.add(found.cost);
+                if found.record.is_some() {
+                    history.matched_by = history.matched_by.max(found.matched_by);
+                }
+                history.add(point, found.record);
             }
             Err(error) => {
                 let Some(left) = LeftOut::of(point.id(), &error) else { return Err(error) };
                 history.left_out.push(left);
+                history.unasked += u64::from(may_have(point, name));
                 // When no point can answer, a question that is wrong matters more than a point without records.
                 if matches!(error, Error::Usage { .. }) || refused.is_none() {
                     refused = Some(error);
@@ -108,17 +135,78 @@ pub async fn history(
     }
 }
 
-async fn look(
-    point: &RecoveryPoint,
-    name: &str,
-    words: &[String],
-    scratch: &Scratch,
-    events: &Events,
-) -> Result<(Option<String>, Cost)> {
-    let table = table(point, name).await?;
-    let wanted = wanted(table, words)?;
+/// What every point is asked.
+struct Question<'a> {
+    name: &'a str,
+    words: &'a [String],
+    /// The column that is the key of the table, where a point says so.
+    key: Option<&'a str>,
+}
+
+/// What a point answers.
+struct Answered {
+    record: Option<String>,
+    matched_by: MatchedBy,
+    cost: Cost,
+}
+
+async fn look(point: &RecoveryPoint, question: &Question<'_>, scratch: &Scratch, events: &Events) -> Result<Answered> {
+    let table = table(point, question.name).await?;
+    let wanted = wanted(table, &question.words_for(table))?;
+    let matched_by = match &wanted {
+        Wanted::Key(_) if table.rowid => MatchedBy::Rowid,
+        Wanted::Key(_) => MatchedBy::Key,
+        Wanted::Values(conditions) => match conditions.as_slice() {
+            [only] if question.key == Some(only.column()) => MatchedBy::Key,
+            _ => MatchedBy::Values,
+        },
+    };
     let looked = record(point, table, &wanted, scratch, events).await?;
-    Ok((looked.record, looked.cost))
+    Ok(Answered { record: looked.record, matched_by, cost: looked.cost })
+}
+
+impl Question<'_> {
+    /// The words for a table: a bare one stands for the key that another point knows, where this one knows none.
+    fn words_for(&self, table: &RecordTable) -> Vec<String> {
+        if let (Some(key), [word]) = (self.key, self.words)
+            && key_places(table).is_empty()
+        {
+            let names = fields(table);
+            let names_one =
+                names.iter().any(|name| word.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('=')));
+            if !names_one && names.iter().any(|name| name == key) {
+                return vec![format!("{key}={word}")];
+            }
+        }
+        self.words.to_vec()
+    }
+}
+
+/// The column that is the key of a table by the newest point that knows one.
+fn known_key(points: &[RecoveryPoint], name: &str) -> Option<String> {
+    let records = points.iter().rev().filter_map(|point| point.manifest().parts.records.as_ref());
+    let tables = records.filter_map(|records| named(records, name)).filter(|table| !table.rowid);
+    let (table, key) = tables.map(|table| (table, key_places(table))).find(|(_, key)| !key.is_empty())?;
+    match key.as_slice() {
+        [only] => Some(table.columns[*only].name.clone()),
+        _ => None,
+    }
+}
+
+/// Whether a point that could not be asked may have records of a table.
+fn may_have(point: &RecoveryPoint, name: &str) -> bool {
+    let records = point.manifest().parts.records.as_ref();
+    records.is_some_and(|records| named(records, name).is_some() || records.skipped.contains_key(name))
+}
+
+/// Whether two records say the same, in whatever order.
+fn same(one: Option<&str>, other: Option<&str>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => {
+            one == other || !values_of(one).is_empty() && !values_of(other).is_empty() && changes(one, other).is_empty()
+        }
+        (one, other) => one == other,
+    }
 }
 
 impl History {
@@ -128,7 +216,8 @@ impl History {
         match self.states.last_mut() {
             // What was not there before it came is no state of it.
             None if record.is_none() => {}
-            Some(state) if state.record == record => {
+            Some(state) if same(state.record.as_deref(), record.as_deref()) => {
+                state.seen.push(seen.clone());
                 state.last = seen;
                 state.points += 1;
             }
@@ -138,7 +227,8 @@ impl History {
                     (Some(before), Some(after)) => changes(before, after),
                     _ => Vec::new(),
                 };
-                self.states.push(State { record, first: seen.clone(), last: seen, points: 1, changes });
+                let all = vec![seen.clone()];
+                self.states.push(State { record, first: seen.clone(), last: seen, points: 1, seen: all, changes });
             }
         }
     }
@@ -158,4 +248,18 @@ fn changes(before: &str, after: &str) -> Vec<Change> {
         .filter(|name| old.get(*name) != new.get(*name))
         .map(|name| Change { column: name.to_owned(), before: old.get(name).cloned(), after: new.get(name).cloned() })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_the_same_in_whatever_order_their_fields_stand() {
+        let one = Some(r#"{"id":1,"name":"Zoë"}"#);
+        assert!(same(one, Some(r#"{"name":"Zoë","id":1}"#)) && same(None, None) && same(one, one));
+        for other in [Some(r#"{"id":1,"name":"Zoe"}"#), Some(r#"{"id":1}"#), Some("{}"), Some("no record"), None] {
+            assert!(!same(one, other) && !same(other, one), "{other:?}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::key::Key;
 use super::source::{Pieces, Source, Which};
+use crate::bucket::ranges::Piece;
 use crate::error::Result;
 use crate::records::index::{Kind, Shape};
 
@@ -23,6 +24,9 @@ pub(super) enum Led {
     /// It is no use: this is wrong with it, or with the records it leads to.
     Astray(&'static str),
 }
+
+/// Said of a service that sends a whole object for a piece of it.
+const UNRANGED: Wrong = "the service sends no pieces of objects";
 
 /// Why it is no use.
 type Wrong = &'static str;
@@ -103,8 +107,10 @@ async fn read_entries(
     shape: &Shape,
     pages: Range<u64>,
 ) -> Result<std::result::Result<Vec<u64>, Wrong>> {
-    let Some(bytes) = source.piece(from, Which::Index, shape.place(Kind::Entries, &pages)).await? else {
-        return Ok(Err("it is not there"));
+    let bytes = match source.piece(from, Which::Index, shape.place(Kind::Entries, &pages)).await? {
+        Piece::Read(bytes) => bytes,
+        Piece::Gone => return Ok(Err("it is not there")),
+        Piece::Unranged => return Ok(Err(UNRANGED)),
     };
     Ok(shape.entries(&pages, &bytes).ok_or("it is not as it was written"))
 }
@@ -117,12 +123,16 @@ async fn block_of(
     block: u64,
 ) -> Result<std::result::Result<String, Wrong>> {
     let Some(pages) = shape.pages_of_block(block) else { return Ok(Err("it names a block that there is not")) };
-    let Some(bytes) = source.piece(from, Which::Index, shape.place(Kind::Blocks, &pages)).await? else {
-        return Ok(Err("it is not there"));
+    let bytes = match source.piece(from, Which::Index, shape.place(Kind::Blocks, &pages)).await? {
+        Piece::Read(bytes) => bytes,
+        Piece::Gone => return Ok(Err("it is not there")),
+        Piece::Unranged => return Ok(Err(UNRANGED)),
     };
     let Some((range, crc)) = shape.block(block, &pages, &bytes) else { return Ok(Err("it is not as it was written")) };
-    let Some(bytes) = source.piece(from, Which::Records, range).await? else {
-        return Ok(Err("the records that it leads to are not there"));
+    let bytes = match source.piece(from, Which::Records, range).await? {
+        Piece::Read(bytes) => bytes,
+        Piece::Gone => return Ok(Err("the records that it leads to are not there")),
+        Piece::Unranged => return Ok(Err(UNRANGED)),
     };
     if crate::database::marks::crc([bytes.as_ref()]) != crc {
         return Ok(Err("the records that it leads to are not as they were written"));

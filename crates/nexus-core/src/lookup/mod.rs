@@ -10,6 +10,7 @@ pub mod find;
 pub mod history;
 mod indexed;
 pub mod key;
+mod number;
 pub mod record;
 mod source;
 
@@ -18,7 +19,7 @@ pub use condition::Condition;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::point::{Part, PointId, RecordTable};
+use crate::point::{Part, PointId, RecordTable, RecordsPart};
 use crate::records::names::like;
 use crate::vault::{RecoveryPoint, Standing, Vault};
 
@@ -91,9 +92,7 @@ pub async fn table<'a>(point: &'a RecoveryPoint, name: &str) -> Result<&'a Recor
         return Err(Error::missing(format!("{} has no records", point.id())));
     };
     point.require_kept(&[Part::Records]).await?;
-    // A record name counts before a table's own: one table may be called what another's records go by.
-    let by_name = records.tables.iter().find(|table| table.name == name);
-    by_name.or_else(|| records.tables.iter().find(|table| table.table == name)).ok_or_else(|| {
+    named(records, name).ok_or_else(|| {
         let known = records.tables.iter().flat_map(|table| [table.name.as_str(), table.table.as_str()]);
         let mut close = like(name, known);
         close.dedup();
@@ -104,6 +103,13 @@ pub async fn table<'a>(point: &'a RecoveryPoint, name: &str) -> Result<&'a Recor
         };
         Error::usage_hint(format!("{} has no records of a table {name:?}", point.id()), hint)
     })
+}
+
+/// The table that goes by a name: a record name counts before a table's own, since one table may be called what another's records
+/// go by.
+fn named<'a>(records: &'a RecordsPart, name: &str) -> Option<&'a RecordTable> {
+    let by_name = records.tables.iter().find(|table| table.name == name);
+    by_name.or_else(|| records.tables.iter().find(|table| table.table == name))
 }
 
 /// Says that a table has no such column, with those that are like it.

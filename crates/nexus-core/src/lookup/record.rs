@@ -12,7 +12,7 @@ use crate::database::sqlite::ROWID_FIELD;
 use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::local::{Scratch, blocking};
-use crate::point::RecordTable;
+use crate::point::{Part, RecordTable};
 use crate::vault::RecoveryPoint;
 
 /// What a look for one record came to.
@@ -22,6 +22,8 @@ pub struct Looked {
     pub record: Option<String>,
     /// Its key as names and values, where the table has one.
     pub key: Option<String>,
+    /// Where there is none: how the records of the table may have the key written otherwise, and how it is looked for then.
+    pub otherwise: Option<String>,
     /// What it cost.
     pub cost: Cost,
 }
@@ -65,11 +67,15 @@ pub async fn record(
         (Wanted::Key(key), Some(record)) => key.of(record),
         _ => None,
     };
-    Ok(Looked { record, key, cost: source.cost })
+    let otherwise = match (wanted, &record) {
+        (Wanted::Key(key), None) => key.otherwise(),
+        _ => None,
+    };
+    Ok(Looked { record, key, otherwise, cost: source.cost })
 }
 
 async fn by_key(source: &mut Source<'_>, key: &Key, events: &Events) -> Result<Vec<String>> {
-    if source.table.index.is_some() {
+    if source.table.index.is_some() && key.can_be_hashed() {
         if let Some(here) = source.here().await
             && let Led::To(records) = look_up(source, &here, key).await?
         {
@@ -78,11 +84,15 @@ async fn by_key(source: &mut Source<'_>, key: &Key, events: &Events) -> Result<V
         if source.in_vault() {
             match look_up(source, &Pieces::Vault, key).await? {
                 Led::To(records) => return Ok(records),
-                Led::Astray(wrong) => events.warn(format!(
-                    "the index of {} in {} is no use, so all of its records are read: {wrong}",
-                    source.table.name,
-                    source.point.id()
-                )),
+                Led::Astray(wrong) => {
+                    // A prune may have taken it away meanwhile.
+                    source.point.require_still_kept(&[Part::Records]).await?;
+                    events.warn(format!(
+                        "the index of {} in {} is no use, so all of its records are read: {wrong}",
+                        source.table.name,
+                        source.point.id()
+                    ));
+                }
             }
         } else {
             events.warn(format!(
@@ -97,7 +107,8 @@ async fn by_key(source: &mut Source<'_>, key: &Key, events: &Events) -> Result<V
     blocking(move || {
         let mut file = RecordFile::open(&path, &table, ROWID_FIELD)?;
         let mut found = Vec::new();
-        while file.advance()? {
+        // One more than one is too many, and no more of them are needed to say so.
+        while found.len() < 2 && file.advance()? {
             let line = std::str::from_utf8(file.line()).ok();
             match line.and_then(|line| key.is_of(line)) {
                 Some(true) => found.extend(line.map(str::to_owned)),

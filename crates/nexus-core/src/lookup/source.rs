@@ -5,13 +5,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::Cost;
-use crate::bucket::ranges::read_range;
+use crate::bucket::ranges::{Piece, read_range};
 use crate::error::{Error, Result};
 use crate::local::{Scratch, blocking};
-use crate::point::{FileHash, RecordTable, RecordsPart};
+use crate::point::{FileHash, Part, RecordTable, RecordsPart};
 use crate::vault::{RecoveryPoint, layout};
 use crate::verify::hash_local;
 
@@ -93,8 +91,8 @@ impl<'a> Source<'a> {
         Some(Pieces::Here(Arc::new(index_file), Arc::new(records)))
     }
 
-    /// Reads a piece; fewer bytes where the file ends before them, none where it is not there.
-    pub(super) async fn piece(&mut self, from: &Pieces, which: Which, range: Range<u64>) -> Result<Option<Bytes>> {
+    /// Reads a piece; fewer bytes where the file ends before them.
+    pub(super) async fn piece(&mut self, from: &Pieces, which: Which, range: Range<u64>) -> Result<Piece> {
         match from {
             Pieces::Here(index, records) => {
                 let file = Arc::clone(if which == Which::Index { index } else { records });
@@ -102,14 +100,16 @@ impl<'a> Source<'a> {
                 let read =
                     blocking(move || read_range(&file, range).map_err(|cause| Error::local(what, cause))).await?;
                 self.cost.local_bytes += read.len() as u64;
-                Ok(Some(read.into()))
+                Ok(Piece::Read(read.into()))
             }
             Pieces::Vault => {
                 let file = if which == Which::Index { self.table.index_file() } else { self.table.file.clone() };
                 let vault = self.point.vault();
                 let read = vault.reader().range(&vault.full(&layout::record(self.point.id(), &file)), range).await?;
                 self.cost.requests += 1;
-                self.cost.bytes += read.as_ref().map_or(0, |bytes| bytes.len() as u64);
+                if let Piece::Read(bytes) = &read {
+                    self.cost.bytes += bytes.len() as u64;
+                }
                 Ok(read)
             }
         }
@@ -137,7 +137,11 @@ impl<'a> Source<'a> {
         match hash {
             Some(hash) if hash.sha256 == self.table.sha256 => Ok(whole),
             Some(_) => Err(Error::damaged(format!("{} is not as it was written", vault.name(&key)))),
-            None => Err(Error::damaged(format!("{} is not there", vault.name(&key)))),
+            None => {
+                // A prune may have taken it away meanwhile.
+                self.point.require_still_kept(&[Part::Records]).await?;
+                Err(Error::damaged(format!("{} is not there", vault.name(&key))))
+            }
         }
     }
 
@@ -153,7 +157,9 @@ impl<'a> Source<'a> {
         let id = self.point.id();
         match self.folder() {
             Some(folder) => {
-                Error::damaged(format!("`{}` is not as it was written", folder.join(&self.table.file).display()))
+                let path = folder.join(&self.table.file);
+                let how = if path.exists() { "not as it was written" } else { "not there" };
+                Error::damaged(format!("`{}` is {how}, and the vault has no records of {id}", path.display()))
             }
             None => Error::missing(format!("the records of {id} were kept on the machine that made it only")),
         }

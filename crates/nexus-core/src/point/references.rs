@@ -24,7 +24,7 @@ pub struct Reference {
 pub struct References {
     /// The columns that were to be checked.
     pub columns: Vec<ReferenceColumn>,
-    /// Files that no row names; absent when nothing was checked.
+    /// Files that no row names, but for those that are newer than the rows; absent when nothing was checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub orphaned: Option<Count>,
     /// Why nothing was checked, in a person's words.
@@ -48,7 +48,9 @@ pub struct ReferenceColumn {
 pub struct ReferenceCounts {
     /// Rows with a value: neither NULL nor an empty text.
     pub named: u64,
-    /// Rows whose file is not there, not even under a name that is written a little differently.
+    /// Rows whose file is not among the files of the point, not even under a name that is written a little differently.
+    ///
+    /// A file that the rules left out is not among them, nor is what is no file: a symbolic link, a folder.
     pub dangling: u64,
     /// Rows whose file is there only under a name that differs in case.
     pub other_case: u64,
@@ -74,6 +76,9 @@ impl References {
 
     /// All columns together; none when nothing was checked.
     pub fn total(&self) -> Option<ReferenceCounts> {
+        if self.unchecked.is_some() {
+            return None;
+        }
         let add = |sum: ReferenceCounts, one: ReferenceCounts| ReferenceCounts {
             named: sum.named + one.named,
             dangling: sum.dangling + one.dangling,
@@ -85,5 +90,16 @@ impl References {
             .iter()
             .map(|column| column.counts)
             .try_fold(ReferenceCounts::default(), |sum, one| Some(add(sum, one?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_checked_has_no_total_even_without_columns() {
+        assert_eq!(References::unchecked(&[], "the point has no files").total(), None);
+        assert_eq!(References::default().total(), Some(ReferenceCounts::default()));
     }
 }

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use super::forms::{Forms, Hash};
 use super::keys::Keys;
 use super::list::Kind;
@@ -58,17 +60,21 @@ impl Sides {
         Self { sorter: Sorter::new(scratch), detail }
     }
 
-    /// Adds the files of a listing. Those outside the prefixes of all references, and markers of folders, are never orphans.
-    pub(super) fn files(&mut self, listing: ListingReader, references: &[Reference]) -> Result<()> {
+    /// Adds the files of a listing. Those outside the prefixes of all references, markers of folders, and those that were modified
+    /// after `instant`, which is that of the rows, are never orphans.
+    pub(super) fn files(&mut self, listing: ListingReader, references: &[Reference], instant: Timestamp) -> Result<()> {
         for entry in listing {
             let entry = entry?;
-            if !matches!(entry.kind, FileKind::File | FileKind::Link(_)) {
+            // A link is recorded and not followed: what it leads to need not be there.
+            if entry.kind != FileKind::File {
                 continue;
             }
             let is_marker = entry.source.size == 0 && entry.key.ends_with('/');
             let within = references.iter().any(|reference| entry.key.starts_with(&reference.prefix));
-            let mut bytes = header(&entry.key, FILE);
-            bytes.push(u8::from(within && !is_marker));
+            // Its row may have come after the others were read.
+            let is_newer = entry.source.modified.is_some_and(|modified| modified > instant);
+            let mut bytes = header(&Forms::of(&entry.key), FILE);
+            bytes.push(u8::from(within && !is_marker && !is_newer));
             bytes.extend_from_slice(&entry.source.size.to_be_bytes());
             if self.detail == Detail::Keys {
                 bytes.extend_from_slice(entry.key.as_bytes());
@@ -89,8 +95,13 @@ impl Sides {
         while file.advance()? {
             let values = file.values()?;
             for (reference, place) in columns {
-                let Some(value) = text(values[*place], file)? else { continue };
-                let mut bytes = header(&keys[*reference].key(&value), ROW);
+                let keys = &keys[*reference];
+                let forms = match value_of(values[*place], file)? {
+                    None => continue,
+                    Some(Value::Text(text)) => Forms::of(&keys.key(&text)),
+                    Some(Value::Bytes(bytes)) => Forms::of_bytes(&keys.key_of_bytes(&bytes)),
+                };
+                let mut bytes = header(&forms, ROW);
                 bytes.extend_from_slice(&number(table)?.to_be_bytes());
                 bytes.extend_from_slice(&file.start().to_be_bytes());
                 bytes.extend_from_slice(&number(*reference)?.to_be_bytes());
@@ -118,23 +129,37 @@ impl Sides {
     }
 }
 
-/// The text of a value as a key is made of it; none of NULL and of an empty text.
-pub(super) fn text(raw: &str, file: &RecordFile) -> Result<Option<String>> {
-    let lossy = |bytes: Vec<u8>| {
-        String::from_utf8(bytes).unwrap_or_else(|bytes| {
-            // No key is like that, but it is told what it looks like.
-            String::from_utf8_lossy(bytes.as_bytes()).into_owned()
-        })
-    };
+/// A value as a key is made of it.
+pub(super) enum Value {
+    Text(String),
+    /// What is no text, and so no key.
+    Bytes(Vec<u8>),
+}
+
+impl Value {
+    /// What it looks like.
+    pub(super) fn shown(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        }
+    }
+}
+
+/// The value; none of NULL and of an empty text.
+pub(super) fn value_of(raw: &str, file: &RecordFile) -> Result<Option<Value>> {
     let text = match field(raw).ok_or_else(|| file.foreign())? {
         Field::Null => return Ok(None),
         Field::Boolean(value) => value.to_string(),
         Field::Number(value) => value.to_owned(),
         Field::Text(value) => value.into_owned(),
         Field::Integer(value) | Field::Real(value) => value,
-        Field::Blob(bytes) | Field::Bytes(bytes) => lossy(bytes),
+        Field::Blob(bytes) | Field::Bytes(bytes) => match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(broken) => return Ok(Some(Value::Bytes(broken.into_bytes()))),
+        },
     };
-    Ok((!text.is_empty()).then_some(text))
+    Ok((!text.is_empty()).then_some(Value::Text(text)))
 }
 
 /// A value that is text, NULL as an empty one; none of any other value.
@@ -151,9 +176,8 @@ fn number(number: usize) -> Result<u16> {
 }
 
 /// What entries are sorted by.
-fn header(key: &str, side: u8) -> Vec<u8> {
-    let Forms { fold, nfc, exact } = Forms::of(key);
-    [&fold[..], &[side], &nfc, &exact].concat()
+fn header(Forms { fold, nfc, exact }: &Forms, side: u8) -> Vec<u8> {
+    [&fold[..], &[side], nfc, exact].concat()
 }
 
 struct Entry {
@@ -173,6 +197,8 @@ struct FileSeen {
     size: u64,
     key: String,
     named: bool,
+    /// True when a row is told to mean it.
+    meant: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -205,6 +231,7 @@ fn entry(bytes: &[u8]) -> Option<Entry> {
             size: u64::from_be_bytes(*length),
             key: std::str::from_utf8(key).ok()?.to_owned(),
             named: false,
+            meant: false,
         })
     } else {
         let (table, rest) = rest.split_first_chunk()?;
@@ -223,8 +250,6 @@ fn entry(bytes: &[u8]) -> Option<Entry> {
 struct Group {
     fold: Option<Hash>,
     files: Vec<FileSeen>,
-    /// True when a row names none of the files, but would if case and form did not count.
-    has_likes: bool,
     run: Run,
 }
 
@@ -254,19 +279,17 @@ impl Group {
             self.files[at].named = true;
             return self.run.add(forms.exact, row, tell);
         }
-        let same_form = self.files.iter().find(|file| file.nfc == forms.nfc);
-        let (kind, like) = match (same_form, self.files.first()) {
-            (Some(like), _) => (Kind::OtherForm, like.key.as_str()),
-            (None, Some(like)) => (Kind::OtherCase, like.key.as_str()),
-            (None, None) => (Kind::Dangling, ""),
-        };
-        self.has_likes = true;
-        tell(row.seen(kind, like))
+        // One of its own form goes before others, and of those one that no row has named yet.
+        let like = self.files.iter_mut().min_by_key(|file| (file.nfc != forms.nfc, file.named));
+        let Some(like) = like else { return tell(row.seen(Kind::Dangling, "")) };
+        like.meant = true;
+        let kind = if like.nfc == forms.nfc { Kind::OtherForm } else { Kind::OtherCase };
+        tell(row.seen(kind, &like.key))
     }
 
-    /// A file that a row names in another case or form is no orphan: the row is what is wrong.
+    /// A file that a row means in another case or form is no orphan: the row is what is wrong.
     fn end(&self, tell: &mut impl FnMut(Seen<'_>) -> Result<()>) -> Result<()> {
-        let orphans = self.files.iter().filter(|file| file.counts && !file.named && !self.has_likes);
+        let orphans = self.files.iter().filter(|file| file.counts && !file.named && !file.meant);
         for FileSeen { key, size, .. } in orphans {
             tell(Seen::Orphan { key, size: *size })?;
         }

@@ -2,6 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 
+use super::forms::LONGEST;
 use crate::error::{Error, Result};
 use crate::point::references::Reference;
 
@@ -15,7 +16,7 @@ pub(super) struct Keys {
 struct Base {
     /// What stands between its `*`.
     pieces: Vec<String>,
-    /// True for one of URLs, whose paths are percent-encoded.
+    /// True for one of URLs of the web, whose paths are percent-encoded.
     is_url: bool,
 }
 
@@ -24,7 +25,7 @@ impl Keys {
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] for a base that would take everything.
+    /// [`Error::Usage`] for a base that would take everything, or whose end nobody can tell.
     pub(super) fn of(reference: &Reference) -> Result<Self> {
         let Reference { table, column, prefix, base } = reference;
         let base = match base.as_deref() {
@@ -35,6 +36,12 @@ impl Keys {
                     "for example base = \"/srv/app/media/\", or \"https://*.example.org/media/\"",
                 ));
             }
+            Some(text) if text.ends_with('*') => {
+                return Err(Error::usage_hint(
+                    format!("the base `{text}` of `{column}` of `{table}` does not say where it ends"),
+                    "write what follows the `*`, for example a `/`",
+                ));
+            }
             Some(text) => Some(Base::of(text)),
         };
         Ok(Self { prefix: prefix.clone(), base })
@@ -42,8 +49,15 @@ impl Keys {
 
     /// The key that a value stands for. A value that does not begin with the base is taken as it is.
     pub(super) fn key(&self, value: &str) -> String {
-        let rest = self.base.as_ref().and_then(|base| base.strip(value));
+        // No key is as long as that, and going through it for each `*` takes its time.
+        let base = self.base.as_ref().filter(|_| value.len() <= LONGEST);
+        let rest = base.and_then(|base| base.strip(value));
         format!("{}{}", self.prefix, rest.as_deref().unwrap_or(value))
+    }
+
+    /// The same of bytes that are no text: no base begins them.
+    pub(super) fn key_of_bytes(&self, value: &[u8]) -> Vec<u8> {
+        [self.prefix.as_bytes(), value].concat()
     }
 }
 
@@ -54,7 +68,9 @@ impl Base {
         if let Some(last) = pieces.last_mut().filter(|last| last.ends_with(char::is_alphanumeric)) {
             last.push('/');
         }
-        Self { pieces, is_url: text.contains("://") }
+        // A key in `s3://bucket/` is written as it is.
+        let is_url = ["http://", "https://", "//"].iter().any(|scheme| text.starts_with(scheme));
+        Self { pieces, is_url }
     }
 
     fn strip(&self, value: &str) -> Option<String> {
@@ -108,6 +124,8 @@ mod tests {
             ("", "https://*.example.org/m*/", "https://cdn-1.example.org/media/a.jpg", "a.jpg"),
             ("", "https://*.example.org/", "https://a/b.example.org/x", "https://a/b.example.org/x"),
             ("", "https://h/get?key=", "https://h/get?key=a%2Fb.jpg&x", "a/b.jpg&x"),
+            ("", "//cdn/", "//cdn/a%20b.jpg?x", "a b.jpg"),
+            ("m/", "s3://bucket/", "s3://bucket/100%25?#.jpg", "m/100%25?#.jpg"),
             ("", "é*à/", "ééàà/ü", "ü"),
         ] {
             assert_eq!(key(prefix, base, value), expected, "{prefix} {base} {value}");
@@ -115,11 +133,17 @@ mod tests {
     }
 
     #[test]
-    fn a_base_that_would_take_everything_is_refused() {
-        for base in ["", "*", "**"] {
+    fn a_base_that_would_take_everything_or_has_no_end_is_refused() {
+        for base in ["", "*", "**", "https://cdn/*"] {
             let base = Some(base.to_owned());
             let reference = Reference { table: "t".into(), column: "c".into(), prefix: String::new(), base };
             assert!(Keys::of(&reference).is_err());
         }
+    }
+
+    #[test]
+    fn a_value_longer_than_any_key_is_not_searched_for_its_base() {
+        let value = format!("a{}/", "b".repeat(LONGEST));
+        assert_eq!(key("", "a*/", &value), value);
     }
 }

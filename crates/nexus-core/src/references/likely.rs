@@ -66,7 +66,7 @@ pub async fn likely(
         }
         for object in listed {
             let object = object?;
-            if matches!(object.kind, FileKind::File | FileKind::Link(_)) {
+            if object.kind == FileKind::File {
                 sorter.push(&Forms::of(&object.key).exact)?;
             }
         }

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
-use super::check::{Detail, Seen, text};
+use super::check::{Detail, Seen, Value, value_of};
 use super::keys::Keys;
 use super::{Held, Looked, sides, summed, tally};
 use crate::database::source::RecordFile;
@@ -19,7 +20,7 @@ use crate::point::references::{Reference, ReferenceCounts};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// Its file is not there.
+    /// Its file is not among the files of the point.
     Dangling,
     /// Its file is there only under a name that differs in case.
     OtherCase,
@@ -85,10 +86,10 @@ pub struct Findings {
 pub(super) fn look(
     references: &[Reference],
     held: Vec<Held>,
-    listing: ListingReader,
+    listed: (ListingReader, Timestamp),
     scratch: &Path,
 ) -> Result<Looked> {
-    let sides = sides(references, &held, listing, (Detail::Keys, scratch))?;
+    let sides = sides(references, &held, listed, (Detail::Keys, scratch))?;
     let mut counts = vec![ReferenceCounts::default(); references.len()];
     let (mut orphaned, mut rows, mut orphans) = (Count::default(), Sorter::new(scratch), Sorter::new(scratch));
     sides.merge(|seen| {
@@ -164,7 +165,7 @@ impl Findings {
         let values = file.values()?;
         let place = held.columns.iter().find(|(number, _)| *number == reference).map(|(_, place)| *place);
         let place = place.ok_or_else(|| Error::damaged("a reference is to another table"))?;
-        let value = text(values[place], file)?.unwrap_or_default();
+        let value = value_of(values[place], file)?.map(Value::shown).unwrap_or_default();
         Ok(Row {
             kind,
             table: held.table.table.clone(),

@@ -11,6 +11,8 @@ mod list;
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
 use crate::database::source::RecordFile;
 use crate::database::sqlite::ROWID_FIELD;
 use crate::error::{Error, Result};
@@ -126,11 +128,11 @@ fn held(references: &[Reference], tables: &[RecordTable], path: impl Fn(&RecordT
     Ok(held)
 }
 
-/// Reads both sides into a sorter.
+/// Reads both sides into a sorter: rows of an instant, and a listing that may be later.
 fn sides(
     references: &[Reference],
     held: &[Held],
-    listing: ListingReader,
+    (listing, instant): (ListingReader, Timestamp),
     (detail, scratch): (Detail, &Path),
 ) -> Result<Sides> {
     let mut sides = Sides::new(scratch, detail);
@@ -144,7 +146,7 @@ fn sides(
             return Err(Error::damaged(what));
         }
     }
-    sides.files(listing, references)?;
+    sides.files(listing, references, instant)?;
     Ok(sides)
 }
 
@@ -167,7 +169,7 @@ fn summed(
     }
 }
 
-/// Holds the record files in a folder, just written, against a listing, just written.
+/// Holds the record files in a folder, just written and of an instant, against a listing, just written.
 ///
 /// # Errors
 ///
@@ -175,17 +177,17 @@ fn summed(
 pub(crate) async fn count(
     references: &[Reference],
     (tables, folder): (&[RecordTable], &Path),
-    listing: &Path,
+    (listing, instant): (&Path, Timestamp),
     scratch: &Scratch,
     events: &Events,
 ) -> Result<References> {
-    events.started(Stage::CheckReferences, None, None);
     let folder = folder.to_owned();
     let held = held(references, tables, |table| folder.join(&table.file))?;
     let listing = ListingReader::open(listing, "the listing just written")?;
     let (references, scratch) = (references.to_vec(), scratch.path().to_owned());
+    events.started(Stage::CheckReferences, None, None);
     let counted = blocking(move || {
-        let sides = sides(&references, &held, listing, (Detail::Counts, &scratch))?;
+        let sides = sides(&references, &held, (listing, instant), (Detail::Counts, &scratch))?;
         let mut counts = vec![ReferenceCounts::default(); references.len()];
         let mut orphaned = crate::point::Count::default();
         sides.merge(|seen| {
@@ -256,14 +258,24 @@ pub async fn look(
             return Ok(Looked { references, findings: None });
         }
     };
-    let mut held = held(references, &records.tables, |_| PathBuf::new())?;
+    let held = held(references, &records.tables, |_| PathBuf::new())?;
     events.started(Stage::CheckReferences, None, None);
+    let looked = look_at(point, references, held, scratch).await;
+    events.ended(Stage::CheckReferences);
+    looked
+}
+
+/// Brings the tables and the listing here, and goes through them.
+async fn look_at(
+    point: &RecoveryPoint,
+    references: &[Reference],
+    mut held: Vec<Held>,
+    scratch: &Scratch,
+) -> Result<Looked> {
     for held in &mut held {
         held.path = point.record_file(&held.table, scratch).await?;
     }
-    let listing = point.listing(scratch).await?;
+    let listed = (point.listing(scratch).await?, point.manifest().instant);
     let (references, scratch) = (references.to_vec(), scratch.path().to_owned());
-    let looked = blocking(move || list::look(&references, held, listing, &scratch)).await;
-    events.ended(Stage::CheckReferences);
-    looked
+    blocking(move || list::look(&references, held, listed, &scratch)).await
 }

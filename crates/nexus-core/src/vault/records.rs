@@ -40,12 +40,15 @@ impl RecoveryPoint {
             return Ok(path);
         }
         let (vault, key) = (self.vault(), layout::record(self.id(), &table.file));
-        let hash = vault.reader().download(&vault.full(&key), &path).await?;
-        if hash.as_ref().map(|hash| &hash.sha256) == Some(&table.sha256) {
+        let fetched = vault.reader().download(&vault.full(&key), &path).await;
+        if let Ok(Some(hash)) = &fetched
+            && hash.sha256 == table.sha256
+        {
             return Ok(path);
         }
-        // A later call must not take it for what was written.
+        // A later call must not take it for what was written, nor what came of it before the download broke off.
         let _ = std::fs::remove_file(&path);
+        let hash = fetched?;
         let how = if hash.is_some() { "is not as it was written" } else { "is not there" };
         Err(Error::damaged(format!("{} {how}", vault.name(&key))))
     }

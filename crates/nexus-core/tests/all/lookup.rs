@@ -9,7 +9,7 @@ use nexus_core::local::Scratch;
 use nexus_core::lookup::key::wanted;
 use nexus_core::lookup::record::{Looked, record};
 use nexus_core::lookup::{file, find, history, table};
-use nexus_core::point::Part;
+use nexus_core::point::{JournalEvent, Part};
 use nexus_core::vault::RecoveryPoint;
 use nexus_sandbox::ServiceOptions;
 
@@ -30,7 +30,7 @@ fn large() -> World {
              CREATE TABLE word (word TEXT PRIMARY KEY COLLATE NOCASE, id INTEGER);
              INSERT INTO word SELECT CASE i % 2 WHEN 0 THEN 'Word ' ELSE 'word ' END || i, i FROM
                (SELECT id AS i FROM big WHERE id <= 5000);
-             INSERT INTO word VALUES ('a\nb\"c''\u{1}\\', -1), ('Ärztin', -2), ('42', -3), ('', -4);
+             INSERT INTO word VALUES ('a\nb\"c''\u{1}\\', -1), ('Ärztin', -2), ('42', -3), ('', -4), ('word=x', -5);
              CREATE TABLE pair (b TEXT, x, a INTEGER, PRIMARY KEY (a DESC, b)) WITHOUT ROWID;
              INSERT INTO pair SELECT 'b,' || (id % 7), 'x' || id, id FROM big WHERE id <= 5000;
              CREATE TABLE mixed (k PRIMARY KEY, what TEXT);
@@ -89,12 +89,20 @@ async fn one_record_costs_a_few_range_requests_whatever_its_key() {
     assert_eq!(small_look(&point, "big", &["0"]).await, None);
     assert_eq!(small_look(&point, "big", &[&format!("id={}", ROWS + 1)]).await, None);
     // A collation of the database's orders these otherwise than bytes do.
-    for (key, id) in [("Word 4998", 4998), ("word 1", 1), ("a\nb\"c'\u{1}\\", -1), ("Ärztin", -2), ("42", -3), ("", -4)]
-    {
+    for (key, id) in [
+        ("Word 4998", 4998),
+        ("word=word 1", 1),
+        ("a\nb\"c'\u{1}\\", -1),
+        ("Ärztin", -2),
+        ("42", -3),
+        ("", -4),
+        ("word=x", -5),
+    ] {
         let found = small_look(&point, "word", &[key]).await.expect(key);
         assert!(found.ends_with(&format!("\"id\":{id}}}")), "{key}: {found}");
     }
-    assert_eq!(small_look(&point, "word", &["WORD 1"]).await, None);
+    let none = look(&point, "word", &["WORD 1"], &Events::none()).await.expect("an answer");
+    assert!(none.record.is_none() && none.otherwise.is_some_and(|how| how.contains("nexus find word")));
     for words in [&["a=77,b=b,0"][..], &["b=b,0", "a=77"], &["b=b,0,a=77"]] {
         let found = small_look(&point, "pair", words).await.expect("a record");
         assert_eq!(found, "{\"b\":\"b,0\",\"x\":\"x77\",\"a\":77}");
@@ -118,6 +126,7 @@ async fn a_question_that_is_wrong_is_refused_with_what_is_like_it() {
     for (name, words, named) in [
         ("bgi", &["1"][..], "no records of a table \"bgi\""),
         ("big", &["abc"], "\"abc\" is no integer"),
+        ("word", &["id=-7"], "`id` is not of the key of word"),
         ("pair", &["7"], "does not say which"),
         ("pair", &["a=1"], "lacks b"),
         ("pair", &["a=1", "x=2"], "is not of the key"),
@@ -163,6 +172,29 @@ async fn a_damaged_index_or_record_never_gives_a_wrong_answer() {
         world.harm_or_put(&key("big.json"), &records);
     }
     assert!(look(&point, "big", &["31007"], &Events::none()).await.expect("whole again").record.is_some());
+}
+
+#[tokio::test]
+async fn what_a_prune_takes_away_meanwhile_is_no_damage() {
+    let (world, point) = remote().await;
+    let scratch = Scratch::create(&world.scratch()).expect("room");
+    let entry = file::entry(&point, "images/a.jpg", &scratch).await.expect("an entry");
+    // The point as it was read before knows nothing of it.
+    let gone = JournalEvent::Expired { parts: vec![Part::Records, Part::Files] };
+    point.journal().add(gone, &world.clock()).await.expect("an entry");
+    for file in ["big.json", "big.index", "patient.json"] {
+        world.harm(&format!("{}/records/{file}", point.id()), None);
+    }
+    for name in ["big", "patient"] {
+        let (events, heard) = warnings();
+        let error = look(&point, name, &["1"], &events).await.expect_err("it is gone");
+        assert!(!matches!(error, Error::Damaged { .. }) && error.to_string().contains("expired"), "{error}");
+        assert_eq!(heard.lock().expect("no panic").len(), 0);
+    }
+    let copy = entry.at.as_ref().and_then(Place::vault_key).expect("a copy").to_owned();
+    world.harm(&copy, None);
+    let error = file::fetch(&point, &entry, &scratch.file("got")).await.expect_err("it is gone");
+    assert!(!matches!(error, Error::Damaged { .. }) && error.to_string().contains("expired"), "{error}");
 }
 
 fn memchr(bytes: &[u8], wanted: &[u8]) -> usize {
@@ -298,13 +330,19 @@ async fn a_record_over_time_shows_each_of_its_states_once() {
     assert_eq!(seen.states[1].changes[1].before.as_deref(), Some("\"first\""));
     assert_eq!(seen.states[2].changes[0].before, None);
     assert_eq!((seen.states[3].record.as_deref(), seen.points), (None, 6));
-    assert_eq!(seen.left_out.len(), 1);
+    // That point has no records that could be asked.
+    assert_eq!((seen.left_out.len(), seen.unasked, seen.matched_by), (1, 0, history::MatchedBy::Key));
     assert!(seen.cost.requests <= 6 * 4 && seen.cost.bytes < 6 * 300_000, "{:?}", seen.cost);
     // A point whose records are damaged is named, and the others still answer.
     let key = format!("{}/records/big.json", ids[3]);
     world.harm(&key, None);
     let seen = history::history(&vault, ("big", &words), &scratch, &Events::none()).await.expect("a history");
     assert!(seen.left_out.iter().any(|left| left.point == ids[3] && left.damaged), "{:?}", seen.left_out);
+    assert_eq!(seen.unasked, 1);
+    let by_rowid = vec!["4321".to_owned()];
+    let seen = history::history(&vault, ("log", &by_rowid), &scratch, &Events::none()).await.expect("a history");
+    assert_eq!((seen.states.len(), seen.matched_by), (1, history::MatchedBy::Rowid));
+    assert_eq!((seen.states[0].seen.len(), seen.states[0].points), (6, 6));
     let error = history::history(&vault, ("nothing", &words), &scratch, &Events::none()).await.expect_err("no table");
     assert!(error.to_string().contains("no records"), "{error}");
     drop(clock);

@@ -13,6 +13,7 @@ use nexus_core::point::{Count, Part};
 use nexus_core::references::{self, Kind, Wrong};
 use nexus_core::vault::RecoveryPoint;
 use nexus_sandbox::ServiceOptions;
+use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 
 use crate::world::{World, hasty, sql};
@@ -67,6 +68,11 @@ async fn looked(world: &World, point: &RecoveryPoint, of: &[Reference]) -> Resul
     Ok((looked.references, told))
 }
 
+/// What keys go by among those that are alike.
+fn half(text: &str) -> Vec<u8> {
+    Sha256::digest(text)[..16].to_vec()
+}
+
 /// What two columns of the table `item` and the files come to, by sets.
 fn simply(rows: &[[Option<String>; 2]], files: &BTreeMap<String, u64>, prefixes: [&str; 2]) -> (References, Vec<Told>) {
     let nfc = |key: &str| key.nfc().collect::<String>();
@@ -104,11 +110,27 @@ fn simply(rows: &[[Option<String>; 2]], files: &BTreeMap<String, u64>, prefixes:
             told.push((format!("{kind:?}"), place, key, None));
         }
     }
+    // Keys that are alike go by their hashes: each that is not there means one file, of its own form if there is one, and rather one
+    // that no key before it names.
+    let hashes = |key: &String| (half(&nfc(key)), half(key));
+    let mut keys: Vec<&String> = named.keys().collect();
+    keys.sort_by_key(|key| hashes(key));
+    let mut like: Vec<&String> = files.keys().collect();
+    like.sort_by_key(|file| hashes(file));
+    let mut seen: BTreeSet<&String> = BTreeSet::new();
+    let mut meant: BTreeSet<&String> = BTreeSet::new();
+    for key in keys {
+        if files.contains_key(key) {
+            seen.insert(key);
+            continue;
+        }
+        let alike = like.iter().filter(|file| fold(file) == fold(key));
+        meant.extend(alike.min_by_key(|file| (nfc(file) != nfc(key), seen.contains(*file))).copied());
+    }
     let mut orphaned = Count::default();
     for (file, size) in files {
         let within = prefixes.iter().any(|prefix| file.starts_with(prefix));
-        let is_meant = named.keys().any(|key| key == file || (!files.contains_key(key) && fold(key) == fold(file)));
-        if within && !is_meant {
+        if within && !named.contains_key(file) && !meant.contains(&file) {
             orphaned.add(*size);
             told.push(("orphaned".to_owned(), size.to_string(), file.clone(), None));
         }
@@ -136,7 +158,7 @@ fn insert(rows: &[[Option<String>; 2]]) -> String {
 async fn random_rows_and_files_are_held_against_each_other_as_sets_in_memory_are() {
     for seed in 0..24 {
         let mut random = Random(seed);
-        let world = World::in_folders();
+        let world = World::in_folders().far_on();
         let Address::Folder(media) = &world.source else { panic!("a world in folders") };
         std::fs::remove_dir_all(media).expect("it was made");
         std::fs::create_dir(media).expect("room on the disk");
@@ -181,7 +203,7 @@ async fn random_rows_and_files_are_held_against_each_other_as_sets_in_memory_are
 
 #[tokio::test]
 async fn a_table_or_column_that_is_not_there_is_refused_before_anything_is_claimed() {
-    let world = World::on_s3(ServiceOptions::default(), hasty(2));
+    let world = World::on_s3(ServiceOptions::default(), hasty(2)).far_on();
     for (wrong, what, hint) in [
         (reference("patients", "photo"), "`patients`", "`patient`"),
         (reference("patient", "photos"), "no column `photos`", "`photo`"),
@@ -200,7 +222,7 @@ async fn a_table_or_column_that_is_not_there_is_refused_before_anything_is_claim
 
 #[tokio::test]
 async fn a_record_name_stands_for_its_table() {
-    let world = World::in_folders();
+    let world = World::in_folders().far_on();
     let mut plan = plan(&world, &[reference("visits", "note")]);
     plan.records.as_mut().expect("records").names = [("visits".to_owned(), "visit".to_owned())].into();
     let report = world.backup_as(&plan).await.expect("a point");
@@ -211,7 +233,7 @@ async fn a_record_name_stands_for_its_table() {
 
 #[tokio::test]
 async fn a_point_without_records_or_without_files_is_not_counted_as_checked() {
-    let world = World::in_folders();
+    let world = World::in_folders().far_on();
     let of = [reference("visit", "note")];
     for (parts, reason) in [
         (vec![Part::Database, Part::Files], "the point has no records"),
@@ -232,7 +254,7 @@ async fn a_point_without_records_or_without_files_is_not_counted_as_checked() {
 
 #[tokio::test]
 async fn values_of_every_kind_and_tables_of_every_shape_are_told() {
-    let world = World::on_s3(ServiceOptions::default(), hasty(2));
+    let world = World::on_s3(ServiceOptions::default(), hasty(2)).far_on();
     let of = [reference("two_keys", "file"), reference("no_key", "file"), reference("text_key", "file")];
     sql(
         &world.database(),
@@ -269,7 +291,7 @@ async fn values_of_every_kind_and_tables_of_every_shape_are_told() {
 
 #[tokio::test]
 async fn records_are_read_where_they_are_and_damage_is_no_answer() {
-    let world = World::on_s3(ServiceOptions::default(), hasty(2));
+    let world = World::on_s3(ServiceOptions::default(), hasty(2)).far_on();
     let of = [reference("visit", "note")];
     let point = world.backup_as(&plan(&world, &of)).await.expect("a point").point;
     let expected = looked(&world, &point, &of).await.expect("a look");
@@ -291,7 +313,7 @@ async fn records_are_read_where_they_are_and_damage_is_no_answer() {
 
 #[tokio::test]
 async fn a_marker_of_a_folder_is_no_orphan_and_a_base_is_stripped() {
-    let world = World::on_s3(ServiceOptions::default(), hasty(2));
+    let world = World::on_s3(ServiceOptions::default(), hasty(2)).far_on();
     world.put("images/", b"");
     world.put("images/100% +.jpg", b"x");
     sql(
@@ -311,7 +333,7 @@ async fn a_marker_of_a_folder_is_no_orphan_and_a_base_is_stripped() {
 
 #[tokio::test]
 async fn more_rows_than_memory_should_hold_are_checked_through_runs_on_disk() {
-    let world = World::in_folders();
+    let world = World::in_folders().far_on();
     sql(
         &world.database(),
         "CREATE TABLE item (id INTEGER PRIMARY KEY, file TEXT);
@@ -333,7 +355,7 @@ async fn more_rows_than_memory_should_hold_are_checked_through_runs_on_disk() {
 
 #[tokio::test]
 async fn a_column_that_names_files_below_the_sources_prefix_is_likely_with_it() {
-    let world = World::on_s3(ServiceOptions::default(), hasty(2));
+    let world = World::on_s3(ServiceOptions::default(), hasty(2)).far_on();
     let mut rows = String::new();
     for number in 0..30 {
         world.put(&format!("media/{number}.jpg"), b"x");
@@ -350,4 +372,69 @@ async fn a_column_that_names_files_below_the_sources_prefix_is_likely_with_it() 
         likely.into_iter().map(|one| (one.reference, one.values, one.found)).collect();
     let with_prefix = Reference { prefix: "media/".into(), ..reference("item", "bare") };
     assert_eq!(found, [(reference("item", "whole"), 30, 30), (with_prefix, 30, 30)]);
+}
+
+#[tokio::test]
+async fn of_files_that_are_alike_only_the_one_that_a_row_means_is_no_orphan() {
+    let world = World::in_folders().far_on();
+    let Address::Folder(media) = &world.source else { panic!("a world in folders") };
+    std::fs::remove_dir_all(media).expect("it was made");
+    std::fs::create_dir(media).expect("room on the disk");
+    for key in ["m/a.jpg", "m/A.JPG", "m/A.jPG"] {
+        world.put(key, b"x");
+    }
+    sql(
+        &world.database(),
+        "CREATE TABLE item (id INTEGER PRIMARY KEY, file TEXT); INSERT INTO item VALUES (1, 'm/A.jpg');",
+    );
+    let of = [reference("item", "file")];
+    let point = world.backup_as(&plan(&world, &of)).await.expect("a point").point;
+    let (references, told) = looked(&world, &point, &of).await.expect("a look");
+    assert_eq!(references.orphaned, Some(Count { files: 2, bytes: 2 }), "{told:?}");
+    let like: Vec<&String> = told.iter().filter_map(|(.., like)| like.as_ref()).collect();
+    assert!(told.iter().all(|(.., key, _)| Some(&key) != like.first()) && like.len() == 1, "{told:?}");
+}
+
+#[tokio::test]
+async fn a_link_is_no_file_that_a_row_can_name() {
+    let world = World::in_folders().far_on();
+    let Address::Folder(media) = &world.source else { panic!("a world in folders") };
+    std::os::unix::fs::symlink("nowhere", media.join("link.jpg")).expect("a link");
+    sql(
+        &world.database(),
+        "CREATE TABLE item (id INTEGER PRIMARY KEY, file TEXT); INSERT INTO item VALUES (1, 'link.jpg');",
+    );
+    let of = [reference("item", "file")];
+    let point = world.backup_as(&plan(&world, &of)).await.expect("a point").point;
+    let (references, told) = looked(&world, &point, &of).await.expect("a look");
+    assert_eq!(references.total().expect("counts").dangling, 1);
+    assert!(told.iter().all(|(kind, _, key, _)| kind != "orphaned" || key != "link.jpg"), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_newer_than_the_rows_is_no_orphan() {
+    // Its clock is behind that of the disk, so that every file is newer.
+    let world = World::in_folders();
+    let of = [reference("visit", "note")];
+    let point = world.backup_as(&plan(&world, &of)).await.expect("a point").point;
+    let (references, told) = looked(&world, &point, &of).await.expect("a look");
+    assert_eq!(point.manifest().references.as_ref(), Some(&references));
+    assert_eq!(references.orphaned, Some(Count::default()), "{told:?}");
+    assert_eq!(references.total().expect("counts").dangling, 3);
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_name_no_file_that_looks_like_them() {
+    let world = World::in_folders().far_on();
+    world.put("\u{fffd}.jpg", b"x");
+    sql(
+        &world.database(),
+        "CREATE TABLE item (id INTEGER PRIMARY KEY, file); INSERT INTO item VALUES (1, x'ff2e6a7067');",
+    );
+    let of = [reference("item", "file")];
+    let point = world.backup_as(&plan(&world, &of)).await.expect("a point").point;
+    let (references, told) = looked(&world, &point, &of).await.expect("a look");
+    assert_eq!(references.total().expect("counts").dangling, 1);
+    assert!(told.contains(&("Dangling".to_owned(), "id=1 item.file".to_owned(), "\u{fffd}.jpg".to_owned(), None)));
+    assert!(told.iter().any(|(kind, _, key, _)| kind == "orphaned" && key == "\u{fffd}.jpg"), "{told:?}");
 }

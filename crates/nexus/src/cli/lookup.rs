@@ -61,7 +61,7 @@ pub struct FindArgs {
 pub struct HistoryArgs {
     /// The table, by its record name or its own
     pub table: String,
-    /// The record's key: 42, id=42, or a=1,b=2 for a key of several columns, or one word for each column
+    /// The record's key: 42, id=42, or a=1,b=2 for a key of several columns, which may be a word each: a=1 b=2
     #[arg(value_name = "KEY", required = true, allow_negative_numbers = true)]
     pub pk: Vec<String>,
     /// Also the files that it names: texts of it that are keys of files, as the points of each state have them

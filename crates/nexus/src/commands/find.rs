@@ -47,7 +47,7 @@ pub async fn run(run: &Run, args: &FindArgs) -> Result<Outcome> {
         answer.end_point();
     }
     match refused {
-        Some(error) if searched == 0 => return Err(error),
+        Some(error) if searched == 0 => return Err(answer.broken_off(error)),
         None if searched == 0 => {
             return Err(Error::missing(format!("{} holds no point with records", vault.address())));
         }
@@ -78,6 +78,12 @@ async fn search(
         Err(error) if !tables.contains(',') => return Err(error),
         Err(_) => tables.split(',').map(str::trim).filter(|name| !name.is_empty()).collect(),
     };
+    if names.is_empty() {
+        return Err(Error::usage_hint(
+            format!("{tables:?} names no table"),
+            "name one, or several with commas between them: nexus find patients,visits",
+        ));
+    }
     // All of the question must be right before any of the answer is given.
     for name in &names {
         let table = table(point, name).await?;
@@ -123,8 +129,8 @@ struct Answer<'a> {
     several_tables: bool,
     page: Page,
     open: Open,
-    /// JSON that opens the table at hand and is not printed yet.
-    pending: Arc<Mutex<String>>,
+    /// JSON that opens the table at hand: empty once it is printed, none where no table is at hand.
+    pending: Arc<Mutex<Option<String>>>,
     found: u64,
     rows: u64,
     cost: Cost,
@@ -172,7 +178,7 @@ impl<'a> Answer<'a> {
         let terminal = self.terminal().clone();
         let json = self.terminal().wants_json();
         if json {
-            *locked(&self.pending) = self.opening(point, name);
+            *locked(&self.pending) = Some(self.opening(point, name));
         }
         if self.counts_only {
             return Arc::new(|_| Ok(()));
@@ -180,7 +186,7 @@ impl<'a> Answer<'a> {
         if json {
             let (pending, first) = (Arc::clone(&self.pending), Mutex::new(true));
             return Arc::new(move |line| {
-                terminal.raw(&std::mem::take(&mut *locked(&pending)));
+                terminal.raw(&locked(&pending).as_mut().map(std::mem::take).unwrap_or_default());
                 let begins = std::mem::replace(&mut *locked(&first), false);
                 terminal.raw(&format!("{}{line}", if begins { "\n" } else { ",\n" }));
                 Ok(())
@@ -228,7 +234,7 @@ impl<'a> Answer<'a> {
         self.cost.add(searched.cost);
         self.tables += 1;
         if self.terminal().wants_json() {
-            self.terminal().raw(&std::mem::take(&mut *locked(&self.pending)));
+            self.terminal().raw(&locked(&self.pending).take().unwrap_or_default());
             self.open = Open::Point;
             let closing = if self.counts_only { "" } else { "\n]" };
             self.terminal().raw(&format!("{closing},\"found\":{},\"rows\":{}}}", searched.found, searched.rows));
@@ -243,6 +249,12 @@ impl<'a> Answer<'a> {
     }
 
     fn end_point(&mut self) {
+        // Records of a table were printed, and its search broke off.
+        let cut = locked(&self.pending).take().is_some_and(|pending| pending.is_empty());
+        if cut {
+            self.terminal().raw("\n],\"incomplete\":true}");
+            self.open = Open::Point;
+        }
         if self.terminal().wants_json() && self.open == Open::Point {
             self.terminal().raw("\n]}");
             self.open = Open::Points;

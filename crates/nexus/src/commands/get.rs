@@ -88,7 +88,14 @@ async fn get_file(run: &Run, point: &RecoveryPoint, (key, to): (&str, Option<&Pa
         run.terminal.note(&told(point, &fetched));
         return Ok(Outcome::Done);
     };
-    let to = place(&run.folder.join(to).components().collect::<PathBuf>(), key)?;
+    let at = run.folder.join(to).components().collect::<PathBuf>();
+    if to.as_os_str().as_encoded_bytes().ends_with(b"/") && !at.is_dir() {
+        return Err(Error::usage_hint(
+            format!("there is no folder `{}`", at.display()),
+            "make it first, or name the file: -o FILE",
+        ));
+    }
+    let to = place(&at, key)?;
     let fetched = fetch_to(point, &entry, &to, &run.clock).await?;
     let mut page = Page::new();
     page.heading(format!("Got {key} of {}", point.id()));
@@ -140,6 +147,9 @@ async fn get_record(run: &Run, point: &RecoveryPoint, (name, pk): (&str, &[Strin
             run.terminal.json(&got);
         }
         run.terminal.warn(&format!("{} has no record {told}", point.id()));
+        if let Some(otherwise) = &looked.otherwise {
+            run.terminal.note(otherwise);
+        }
     }
     run.terminal.note(&cost(&looked.cost));
     Ok(Outcome::of(raw.is_some()))

@@ -2,7 +2,7 @@
 
 use nexus_core::error::{Error, Result};
 use nexus_core::lookup::beside::{FileBeside, files};
-use nexus_core::lookup::history::{Change, History, Seen, State, history};
+use nexus_core::lookup::history::{Change, History, MatchedBy, Seen, State, history};
 use nexus_core::lookup::{Cost, LeftOut};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::find::tell_left_out;
 use super::get::{cost, fields, shown};
 use crate::cli::HistoryArgs;
-use crate::failure::Outcome;
+use crate::failure::{NOT_DONE, Outcome};
 use crate::page::{Cell, Page, Style};
 use crate::run::Run;
 use crate::wording::{counted, moment, size};
@@ -20,10 +20,14 @@ use crate::wording::{counted, moment, size};
 struct Shown<'a> {
     table: &'a str,
     key: &'a [String],
+    /// By what the records of the points were taken for the same one.
+    matched_by: MatchedBy,
     states: Vec<ShownState<'a>>,
     /// Points in which it was looked for.
     points: u64,
     left_out: &'a [LeftOut],
+    /// How many of those may have it all the same.
+    unasked: u64,
     cost: Cost,
 }
 
@@ -52,23 +56,50 @@ struct ShownChange<'a> {
     after: Option<Box<RawValue>>,
 }
 
-/// Shows it. A record that no point has, and damage, are bad answers.
+/// Shows it. A record that no point has, and damage, are bad answers; that some could not be asked where the others have none is
+/// no answer.
 pub async fn run(run: &Run, args: &HistoryArgs) -> Result<Outcome> {
     let vault = run.vault().await?;
-    let history = history(&vault, (&args.table, &args.pk), &run.scratch, &run.events).await?;
+    let mut history = history(&vault, (&args.table, &args.pk), &run.scratch, &run.events).await?;
     let told = format!("{} of {}", args.pk.join(","), args.table);
-    let mut beside = Vec::new();
+    let (mut beside, mut unread) = (Vec::new(), Vec::new());
     for state in history.states.iter().filter(|_| args.files) {
-        beside.push(files(&vault, state, &run.scratch).await?);
+        let (files, left_out) = files(&vault, state, &run.scratch).await?;
+        beside.push(files);
+        unread.extend(left_out);
     }
+    history.left_out.extend(unread);
     run.terminal.answer(&page(&history, &beside, &told), &value(&history, &beside, args)?);
     if history.states.is_empty() {
-        run.terminal.warn(&format!("no point has a record {told}"));
+        run.terminal.warn(&none(&history, &told));
+    }
+    match history.matched_by {
+        MatchedBy::Key => {}
+        MatchedBy::Rowid => run.terminal.warn(&format!(
+            "{} has no key but its rowid, which may be another record's after a VACUUM: what is shown may be several records",
+            args.table
+        )),
+        MatchedBy::Values => run.terminal.warn(&format!(
+            "the key of {} is not known everywhere: what is shown has the values asked for, and may be several records",
+            args.table
+        )),
     }
     tell_left_out(run, &history.left_out);
     run.terminal.note(&format!("{} looked at; {}", counted(history.points, "point"), cost(&history.cost)));
     let damaged = history.left_out.iter().any(|left| left.damaged);
+    if history.states.is_empty() && !damaged && history.unasked > 0 {
+        return Ok(Outcome::Passed(NOT_DONE));
+    }
     Ok(Outcome::of(!history.states.is_empty() && !damaged))
+}
+
+/// Says that it was not found, and in how many points it could not be looked for.
+fn none(history: &History, told: &str) -> String {
+    if history.unasked == 0 {
+        return format!("no point has a record {told}");
+    }
+    let asked = counted(history.points, "point");
+    format!("none of the {asked} looked at has a record {told}; {} could not be asked", history.unasked)
 }
 
 fn value<'a>(history: &'a History, beside: &'a [Vec<FileBeside>], args: &'a HistoryArgs) -> Result<Shown<'a>> {
@@ -91,9 +122,11 @@ fn value<'a>(history: &'a History, beside: &'a [Vec<FileBeside>], args: &'a Hist
     Ok(Shown {
         table: &args.table,
         key: &args.pk,
+        matched_by: history.matched_by,
         states: history.states.iter().enumerate().map(state).collect::<std::result::Result<_, _>>().map_err(no_json)?,
         points: history.points,
         left_out: &history.left_out,
+        unasked: history.unasked,
         cost: history.cost,
     })
 }

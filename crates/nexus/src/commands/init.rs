@@ -1,9 +1,11 @@
 //! `init`: a commented nexus.toml from what is found: flags, `NEXUS_*`, `DATABASE_URL`, AWS settings, a database here, a Django site.
 
+mod databases;
 mod django;
 mod look;
 mod site;
 
+use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -31,28 +33,36 @@ const MOST_ENTRIES: usize = 10_000;
 
 /// Writes the file, or prints it.
 pub async fn run(args: &InitArgs, environment: &Environment, terminal: &Terminal) -> Result<Outcome> {
+    let path = environment.folder.join(&args.output);
+    if !args.dry_run && path.symlink_metadata().is_ok() {
+        return Err(is_taken(&path));
+    }
     let site = match &args.django.django {
         Some(named) => Some(django::ask(named, args.django.python.as_deref(), environment).await?),
         None => None,
     };
     let mut found = Found::look(args, environment, site.as_ref())?;
     if args.look {
-        found.likely(look::look(&found.text(), environment, terminal).await?);
+        found.likely(look::look(&found.text(), &args.source, environment, terminal).await?);
     }
     let text = found.text();
-    let path = environment.folder.join(&args.output);
     if !args.dry_run {
         write_new(&path, &text)?;
     }
     for note in &found.notes {
         terminal.note(note);
     }
-    for what in found.site.iter().flat_map(|site| &site.uncovered) {
+    let (uncovered, unchecked) = found.left_out();
+    for what in uncovered {
         terminal.warn(&format!("not covered by this configuration: {what}"));
+    }
+    for what in unchecked {
+        terminal.warn(&format!("backed up and not checked: {what}"));
     }
     if terminal.wants_json() {
         terminal.json(&json!({
-            "uncovered": found.site.as_ref().map(|site| site.uncovered.clone()).unwrap_or_default(),
+            "uncovered": uncovered,
+            "unchecked": unchecked,
             "path": path.display().to_string(),
             "written": !args.dry_run,
             "config": text,
@@ -82,12 +92,16 @@ fn write_new(path: &Path, text: &str) -> Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).open(path);
     let written = file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
     written.map_err(|cause| match cause.kind() {
-        std::io::ErrorKind::AlreadyExists => Error::usage_hint(
-            format!("`{}` is there already, and is left as it is", path.display()),
-            "write to another file with --output, or compare with `nexus init --dry-run`",
-        ),
+        std::io::ErrorKind::AlreadyExists => is_taken(path),
         _ => Error::local(what, cause),
     })
+}
+
+fn is_taken(path: &Path) -> Error {
+    Error::usage_hint(
+        format!("`{}` is there already, and is left as it is", path.display()),
+        "write to another file with --output, or compare with `nexus init --dry-run`",
+    )
 }
 
 /// What the file will say.
@@ -135,7 +149,8 @@ impl Found {
             ));
             site::derive(asked, args.django.django_database.as_deref(), named)
         };
-        let site = asked.map(derive).transpose()?;
+        let mut site = asked.map(derive).transpose()?;
+        notes.extend(site.iter_mut().flat_map(|site| std::mem::take(&mut site.notes)));
         if site.is_none() && environment.folder.join("manage.py").is_file() {
             notes.push(
                 "a Django site lies here: `nexus init --django manage.py` asks it for models, storages and references"
@@ -198,7 +213,7 @@ impl Found {
             "# What `nexus backup` takes, and where it keeps it. docs/config.md has every key.".to_owned(),
             "# Flags and NEXUS_* variables stand over this file; relative paths start at its folder.".to_owned(),
         ];
-        lines.extend(self.uncovered());
+        lines.extend(self.warnings());
         lines.extend([
             format!("app = {}", quoted(&self.app)),
             "# label = \"backup\"                  # the first word of a point's id".to_owned(),
@@ -277,15 +292,28 @@ impl Found {
         lines
     }
 
-    /// What the file does not cover, where whoever reads it sees it first.
-    fn uncovered(&self) -> Vec<String> {
-        let uncovered = self.site.iter().flat_map(|site| &site.uncovered);
-        let lines: Vec<String> = uncovered.map(|what| format!("#   - {}", escaped(what))).collect();
-        if lines.is_empty() {
-            return lines;
+    /// What of a site is not backed up, and what is backed up and not checked.
+    fn left_out(&self) -> (&[String], &[String]) {
+        match &self.site {
+            Some(site) => (site.uncovered.as_slice(), site.unchecked.as_slice()),
+            None => (&[], &[]),
         }
-        let head = ["#".to_owned(), "# NOT COVERED by this file, and so by no backup that is made with it:".to_owned()];
-        head.into_iter().chain(lines).collect()
+    }
+
+    /// What the file does not cover, where whoever reads it sees it first.
+    fn warnings(&self) -> Vec<String> {
+        let (uncovered, unchecked) = self.left_out();
+        let mut lines = Vec::new();
+        for (head, whats) in [
+            ("# NOT COVERED by this file, and so by no backup that is made with it:", uncovered),
+            ("# BACKED UP, BUT NOT CHECKED by the references of this file:", unchecked),
+        ] {
+            if !whats.is_empty() {
+                lines.extend(["#".to_owned(), head.to_owned()]);
+                lines.extend(whats.iter().map(|what| format!("#   - {}", escaped(what))));
+            }
+        }
+        lines
     }
 }
 
@@ -320,7 +348,7 @@ fn of_site(settings: &Settings, site: &Derived, notes: &mut Vec<String>) -> Resu
     let location = settings.database_at(url, Path::new("/"))?.location();
     notes.push(format!("database from the site's DATABASES: {location}"));
     if url.starts_with("postgres") {
-        notes.push("its password is not written down: PGPASSWORD, a password file or DATABASE_URL gives it".to_owned());
+        notes.push("its password is not written down: PGPASSWORD or a password file gives it".to_owned());
         return Ok(Some(url.clone()));
     }
     Ok(Some(location))
@@ -334,8 +362,22 @@ fn entry(key: &str, value: Option<&str>, example: &str) -> String {
     }
 }
 
+/// A text as TOML has it on one line, so that none of it can leave the `#` that the line may stand behind.
 fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => quoted.extend(['\\', letter]),
+            _ if letter.is_control() => {
+                // Writing to a string cannot fail.
+                let _ = write!(quoted, "\\u{:04X}", u32::from(letter));
+            }
+            _ => quoted.push(letter),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 /// The folder's name as an app's: what is not allowed in one becomes `-`.
@@ -393,4 +435,24 @@ fn bucket_of_django(environment: &Environment, notes: &mut Vec<String>) -> Optio
     let address = Address::parse(&format!("s3://{bucket}"), &environment.folder).ok()?;
     notes.push(format!("files from AWS_STORAGE_BUCKET_NAME: {address}"));
     Some(address.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_on_one_line_and_come_back_as_they_were() {
+        for name in ["plain", "two\nlines", "a\rb", "say \"so\"", "back\\slash", "'", "\u{7f}\u{85}\0\t", "ü\u{2028}"]
+        {
+            let line = format!("{} = {}", key(name), quoted(name));
+            assert!(!line.contains(char::is_control), "{line:?}");
+            let read: toml::Table = line.parse().expect("TOML");
+            assert_eq!(read.get(name).and_then(toml::Value::as_str), Some(name), "{line}");
+        }
+        let like =
+            Reference { table: "t\n[[references]]".into(), column: "c".into(), prefix: String::new(), base: None };
+        let lines = reference(&like, "a\nb", true);
+        assert!(lines.iter().flat_map(|line| line.lines()).all(|line| line.starts_with('#')), "{lines:?}");
+    }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use nexus_core::error::{Error, Result};
 use nexus_core::point::references::{Reference, ReferenceColumn, ReferenceCounts, References};
-use nexus_core::references::{Findings, Orphan, Row, Wrong};
+use nexus_core::references::{Findings, Known, Orphan, Row, Wrong, require};
 use nexus_core::vault::RecoveryPoint;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -124,18 +124,25 @@ pub fn warning(run: &Run, point: &RecoveryPoint, references: &References) -> Opt
     (broken > 0).then(|| format!("{named} not there: `{}` lists them", command_line(command)))
 }
 
-/// The references to look at: those of the configuration, when it is of the point's app, else those that the point was made with.
+/// The references to look at: those of the configuration, when it is of the point's app and the point has all that they name, else
+/// those that the point was made with.
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] when neither names any.
+/// [`Error::Usage`] when neither names any, or those of the configuration name what a point without its own does not have.
 pub fn wanted(run: &Run, point: &RecoveryPoint) -> Result<Vec<Reference>> {
     let (settings, manifest) = (&run.settings, point.manifest());
     let own: Vec<Reference> =
         manifest.references.iter().flat_map(|of| &of.columns).map(|of| of.reference.clone()).collect();
     let is_ours = settings.app.as_ref().is_none_or(|app| app.value == manifest.app);
     if !settings.references.is_empty() && is_ours {
-        return Ok(settings.references.clone());
+        let Err(error) = fits(point, &settings.references) else { return Ok(settings.references.clone()) };
+        if own.is_empty() {
+            return Err(error);
+        }
+        // The database has changed since, and the configuration with it.
+        run.terminal.note(&format!("these are the references that the point was made with: {error}"));
+        return Ok(own);
     }
     if own.is_empty() {
         return Err(Error::usage_hint(
@@ -144,6 +151,13 @@ pub fn wanted(run: &Run, point: &RecoveryPoint) -> Result<Vec<Reference>> {
         ));
     }
     Ok(own)
+}
+
+/// Fails unless the point's records have all that references name; of records that are no rows nothing is known.
+fn fits(point: &RecoveryPoint, references: &[Reference]) -> Result<()> {
+    let Some(records) = point.manifest().own_records() else { return Ok(()) };
+    let known: Vec<Known<'_>> = records.tables.iter().map(Known::of).collect();
+    require(references, &known)
 }
 
 /// Says what of a look is not to be overlooked: that nothing was checked, or by other references than the point was made with.
@@ -177,7 +191,8 @@ pub fn list(run: &Run, findings: Findings) -> Result<()> {
     Ok(())
 }
 
-/// Prints an answer as one JSON document, with the references and each finding at its end as they are read.
+/// Prints an answer as one JSON document, with the references and each finding at its end as they are read; null when nothing was
+/// checked.
 ///
 /// # Errors
 ///
@@ -191,9 +206,15 @@ pub fn list_json(
     let mut text = opened(answer);
     text.push_str(",\n  \"references\": ");
     text.push_str(&opened(references));
+    let Some(findings) = findings else {
+        // That nothing was looked at is not that nothing was found.
+        text.push_str(",\n  \"findings\": null\n}}\n");
+        run.terminal.raw(&text);
+        return Ok(());
+    };
     text.push_str(",\n  \"findings\": [");
     let mut separator = "\n";
-    for wrong in findings.into_iter().flatten() {
+    for wrong in findings {
         text.push_str(separator);
         text.push_str(&value(&wrong?).to_string());
         separator = ",\n";

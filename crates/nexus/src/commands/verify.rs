@@ -86,7 +86,13 @@ fn tell(
 ) -> Result<Option<References>> {
     let looked = match checked {
         Some(Ok(looked)) => looked,
-        Some(Err(error)) if answer.verdict == Verdict::Verified => return Err(error),
+        Some(Err(error)) if answer.verdict == Verdict::Verified => {
+            // What was proven is told all the same; a document is one, and the error's.
+            if !run.terminal.wants_json() {
+                run.terminal.answer(page, answer);
+            }
+            return Err(error);
+        }
         Some(Err(error)) => {
             run.terminal.answer(page, answer);
             run.terminal.warn(&format!("references could not be checked: {error}"));

@@ -169,7 +169,9 @@ fn looked_at() -> Place {
 
 #[test]
 fn init_that_looks_suggests_columns_whose_values_are_keys_and_switches_none_on() {
-    let place = looked_at();
+    let mut place = looked_at();
+    // What the command line names stands over it.
+    place.set("NEXUS_DATABASE", "none.sqlite3");
     let words = ["init", "--look", "--database", "db.sqlite3", "--files", "media", "--vault", "vault", "--app", "a"];
     let told = place.run(&words).ends_with(0);
     told.says("item.full, item.most");
@@ -184,6 +186,7 @@ fn init_that_looks_suggests_columns_whose_values_are_keys_and_switches_none_on()
     );
     let read: toml::Table = config.parse().expect("TOML");
     assert!(!read.contains_key("references"), "{config}");
+    place.variables.retain(|(name, _)| name != "NEXUS_DATABASE");
     // With its marks taken away it is a reference that holds.
     let (before, after) = config.split_once("# 100 of 100 values are keys of files\n").expect("the suggestion");
     let lines = after.lines().enumerate();
@@ -210,5 +213,8 @@ fn init_that_cannot_look_writes_nothing() {
     place.run(&["init", "--look", "--database", "db.sqlite3"]).ends_with(2).says("--look needs");
     place.run(&["init", "--look", "--database", "db.sqlite3", "--files", "nowhere"]).ends_with(2).says("nowhere");
     place.run(&["init", "--look", "--database", "none.sqlite3", "--files", "media"]).ends_with(2).says("none.sqlite3");
+    place.write("here.toml", "");
+    let words = ["init", "--look", "--output", "here.toml", "--database", "none.sqlite3", "--files", "media"];
+    place.run(&words).ends_with(2).says("is there already");
     assert!(!place.path().join("nexus.toml").exists());
 }

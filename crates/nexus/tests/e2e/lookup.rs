@@ -122,6 +122,8 @@ async fn a_file_comes_whole_and_checked_or_not_at_all() {
     assert_eq!((&told["point"], &told["bytes"]), (&Value::from(id.as_str()), &Value::from(8)));
     assert_eq!(std::fs::read(app.path("got.pdf")).expect("a file"), b"a report");
     app.run(&["get", key, "-o", "got.pdf"]).refuses(2, "is there already");
+    app.run(&["get", key, "-o", "newdir/"]).refuses(2, "there is no folder");
+    assert!(!app.path("newdir").exists());
     app.run(&["get", "notes-2/x", "-o", "tmp"]).ends_with(0);
     assert_eq!(std::fs::read(app.path("tmp/x")).expect("a file"), b"deeper");
     std::fs::remove_file(app.path("tmp/x")).expect("a file");
@@ -172,6 +174,11 @@ async fn records_that_fit_are_found_in_one_point_or_in_all() {
     );
     app.run(&["find", "patients", "first_nam=John"]).refuses(2, "no column").says("`first_name`");
     app.run(&["find", "patients", "first_name~("]).refuses(2, "no regular expression");
+    app.run(&["find", "patients", "first_name==John"]).refuses(2, "no sign").says("first_name=John");
+    app.run(&["find", "document", "id=abc"]).refuses(2, "is no number");
+    app.run(&["find", ","]).refuses(2, "names no table");
+    let found = app.run(&["find", "patients", "first_name = Jane"]).ends_with(0);
+    assert_eq!(lines(&found).len(), 1);
     app.run(&["find", "patients", "first_name"]).refuses(2, "is no condition");
     app.run(&["find", "pacients"]).refuses(2, "no records of a table");
     app.run(&["find", "pacients", "--all"]).refuses(2, "no records of a table");
@@ -224,21 +231,30 @@ async fn a_record_over_all_points_shows_what_changed_when() {
     // The files that a record names, as they were then.
     app.sql("INSERT INTO document VALUES (60000, 'images/a.jpg', 'one with a file')");
     let first = app.back_up(&[]);
+    app.put("images/a.jpg", b"one between").await;
+    let middle = app.back_up(&[]);
     app.put("images/a.jpg", b"another picture by now").await;
     let last = app.back_up(&[]);
     let told = app.run(&["history", "document", "60000", "--files", "--json"]).ends_with(0).json();
     let files = told["states"][0]["files"].as_array().expect("files");
     let seen: Vec<_> = files.iter().map(|file| (&file["point"], &file["bytes"], &file["column"])).collect();
     let column = Value::from("file");
-    let (old, new) = ((Value::from(first), Value::from(9)), (Value::from(last), Value::from(22)));
-    assert_eq!(seen, [(&old.0, &old.1, &column), (&new.0, &new.1, &column)], "{told}");
+    let versions =
+        [(first, 9), (middle, 11), (last, 22)].map(|(point, bytes)| (Value::from(point), Value::from(bytes)));
+    let wanted: Vec<_> = versions.iter().map(|(point, bytes)| (point, bytes, &column)).collect();
+    assert_eq!(seen, wanted, "{told}");
+    // A listing that is damaged leaves one point out.
+    let middle = files[1]["point"].as_str().expect("a point");
+    app.put(&format!("backup/{middle}/files.jsonl.zst"), b"no listing").await;
+    let told = app.run(&["history", "document", "60000", "--files", "--json"]).ends_with(1).json();
+    assert_eq!(told["states"][0]["files"].as_array().map(Vec::len), Some(2), "{told}");
     let shown = app.run(&["history", "document", "40000"]).ends_with(0);
     assert!(shown.out.contains("title  the title of document 40000 → another"), "{}", shown.out);
     app.run(&["history", "document", "0"]).ends_with(1).says("no point has a record");
     app.run(&["history", "docment", "1"]).refuses(2, "no records of a table");
     app.put(&format!("backup/{}/records/document.json", ids[1]), b"[\n]\n").await;
     let told = app.run(&["history", "document", "40000", "--json"]).ends_with(1).says("was left out").json();
-    assert_eq!((told["states"].as_array().map(Vec::len), &told["points"]), (Some(3), &Value::from(5)), "{told}");
+    assert_eq!((told["states"].as_array().map(Vec::len), &told["points"]), (Some(3), &Value::from(6)), "{told}");
 }
 
 #[tokio::test]
@@ -262,6 +278,12 @@ async fn the_index_is_part_of_the_point_and_no_restore_needs_it() {
     app.put(&key, &index).await;
     let found = app.run(&["verify"]).ends_with(1);
     assert!(found.out.contains("document.index"), "{}", found.out);
+    // The point stays the one that restores and lookups take, and a copy is made without it.
+    let told = app.run(&["get", "--table", "patients", "--pk", "2", "--json"]).ends_with(0).json();
+    assert_eq!(told["point"], id.as_str());
+    app.run(&["copy", "--to-vault", "third"]).ends_with(0).says("without this index");
+    let told = app.run(&["get", "--table", "document", "--pk", "7", "--json", "--vault", "third"]).ends_with(0).json();
+    assert_eq!(told["record"]["id"], 7);
     app.restore(&[&id, "--only", "records", "--to-records", "then"]);
     assert!(app.path("then/document.json").is_file() && !app.path("then/document.index").exists());
     app.delete(&key).await;
@@ -287,6 +309,7 @@ async fn records_that_expired_or_are_elsewhere_are_said_to_be_so() {
     }
     let told = app.run(&["history", "document", "1", "--json"]).ends_with(0).json();
     assert_eq!((&told["points"], told["left_out"].as_array().map(Vec::len)), (&Value::from(1), Some(1)), "{told}");
+    app.run(&["history", "document", "0"]).ends_with(2).says("1 could not be asked");
     let id = app.back_up(&["--only", "database"]);
     app.run(&["find", "document", "--point", &id]).ends_with(2).says("has no records");
     let config = std::fs::read_to_string(app.path("nexus.toml")).expect("it");
@@ -322,6 +345,11 @@ async fn records_of_an_older_tool_are_searched_as_they_are() {
     let told = app.run(&["get", "--table", "patients", "--pk", "id=1", "--point", &id, "--json"]).ends_with(0).json();
     assert_eq!(told["record"]["tags"], serde_json::json!(["a", "b"]));
     app.run(&["get", "--table", "patients", "--pk", "1", "--point", &id]).refuses(2, "nothing says what the key");
+    // A point of today knows the key.
+    app.back_up(&[]);
+    let told = app.run(&["history", "patients", "1", "--json"]).ends_with(0).json();
+    assert_eq!((&told["points"], &told["matched_by"]), (&Value::from(2), &Value::from("key")), "{told}");
+    assert_eq!(told["states"][0]["record"]["name"], "John", "{told}");
 }
 
 #[tokio::test]
@@ -336,6 +364,8 @@ async fn keys_and_values_of_postgresql_are_found_as_the_server_writes_them() {
          insert into big select 9007199254740990 + i, 'row ' || i from generate_series(1, 5000) i;
          create table pair (b text collate \"en-x-icu\", n numeric, primary key (n, b));
          insert into pair select 'b' || i, i / 4.0 from generate_series(1, 5000) i;
+         create table priced (code char(6), price numeric(12,2), primary key (price, code));
+         insert into priced values ('ab', 5);
          create table bare (line text); insert into bare values ('x'), (null)",
     );
     let (_service, app) = postgres_backup::app(&database.url(), "").await;
@@ -346,7 +376,7 @@ async fn keys_and_values_of_postgresql_are_found_as_the_server_writes_them() {
     let told = get("person", uuid.trim()).ends_with(0).json();
     assert_eq!(
         (&told["record"]["name"], told["cost"]["requests"].as_u64()),
-        (&Value::from("Person 777"), Some(4)),
+        (&Value::from("Person 777"), Some(5)),
         "{told}"
     );
     assert_eq!(get("big", "9007199254745990").ends_with(0).json()["record"]["note"], "row 5000");
@@ -354,12 +384,14 @@ async fn keys_and_values_of_postgresql_are_found_as_the_server_writes_them() {
     let exact = database.sql("select n from pair where b = 'b4321'");
     let told = get("pair", &format!("n={},b=b4321", exact.trim())).ends_with(0).json();
     assert_eq!(told["record"]["b"], "b4321");
+    assert_eq!(get("priced", "price=5,code=ab").ends_with(0).json()["record"]["price"], "5.00");
     get("person", "7").refuses(2, "is no UUID");
     get("bare", "1").refuses(2, "nothing says what the key");
     for (table, condition, sql) in [
         ("person", "owed=971.25", "owed = 971.25"),
         ("person", "owed>37000", "owed > 37000"),
         ("person", "seen<2025-01-02", "seen < '2025-01-02Z'"),
+        ("person", "seen<2025-01-02T00:00", "seen < '2025-01-02Z'"),
         ("person", "ok=true", "ok"),
         ("person", "raw=\\x000309", "raw = '\\x000309'"),
         ("big", "id>9007199254745000", "id > 9007199254745000"),

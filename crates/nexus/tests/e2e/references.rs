@@ -100,7 +100,7 @@ async fn a_django_site_that_init_set_up_alone_has_its_planted_rows_and_files_fou
     let planted = Planted::in_site(&site, "");
     let before = tree::digest(Path::new(&manage()).parent().expect("a folder"));
     let told = init(&app, &manage(), &["--json"]).ends_with(0).json();
-    assert_eq!(told["uncovered"], json!([]));
+    assert_eq!((&told["uncovered"], &told["unchecked"]), (&json!([]), &json!([])));
     assert_eq!(before, tree::digest(Path::new(&manage()).parent().expect("a folder")), "init has written to the site");
     let config = std::fs::read_to_string(app.path("nexus.toml")).expect("it was written");
     let tables = config.split("[records.tables]").nth(1).and_then(|rest| rest.split("\n\n").next()).expect("a table");
@@ -145,6 +145,11 @@ async fn a_django_site_that_init_set_up_alone_has_its_planted_rows_and_files_fou
     app.write("nexus.toml", &config.replace("column = \"file\"", "column = \"title\""));
     let other = app.run(&["verify", "--references"]).ends_with(0).says("the point was made with others").out;
     assert!(other.contains("clinic_document.title"), "{other}");
+    // A column that came after the point: its own references are what it can be held against.
+    app.write("nexus.toml", &config.replace("column = \"file\"", "column = \"renamed\""));
+    let own = app.run(&["verify", "--references", "--json"]).ends_with(0);
+    let own = own.says("the references that the point was made with").says("no column `renamed`");
+    assert_eq!(findings(&own.json()), planted.0);
     // The vault alone knows the references.
     std::fs::remove_file(app.path("nexus.toml")).expect("it was there");
     let alone = app.run(&["verify", "--references", "--json", "--vault", "vault"]).ends_with(0).json();
@@ -185,6 +190,8 @@ async fn a_django_site_with_its_files_in_a_bucket_is_set_up_with_its_place_and_p
         .ends_with(0)
         .says("references were not checked: the point has no files");
     app.run(&["verify", &partial, "--references", "--strict"]).ends_with(1);
+    let nothing = app.run(&["verify", &partial, "--references", "--json"]).ends_with(0).json();
+    assert_eq!(nothing["references"].get("findings"), Some(&Value::Null), "{nothing}");
     app.run(&["backup"]).ends_with(0);
     let listed = app.run(&["verify", "--references", "--json"]).ends_with(0).json();
     assert_eq!(findings(&listed), planted.0);
@@ -288,8 +295,7 @@ async fn what_one_configuration_does_not_cover_is_named_and_never_the_first_take
     for named in [
         "the database `archive` (postgresql, old on db.example), with the models OldBill",
         "FileField Delivery.scan: its files are in another place (/srv/elsewhere)",
-        "FileField OldBill.paper: its rows are in the database `archive`",
-        "FileField Seen.picture: Django does not make its table (managed = False)",
+        "FileField OldBill.paper: its rows are in the database `archive`; its files will be counted as orphaned",
         "the storage `spare` (/srv/spare), which no file field uses",
         "the storage `cloud` (sales.cloud.CloudStorage), which no file field uses",
         "the storage `broken` (unknown: InvalidStorageError), which no file field uses",
@@ -297,6 +303,10 @@ async fn what_one_configuration_does_not_cover_is_named_and_never_the_first_take
         assert!(told.err.contains(&format!("not covered by this configuration: {named}")), "{named}: {}", told.err);
         assert!(config.contains(&format!("#   - {named}")), "{named}: {config}");
     }
+    let unchecked = "FileField Seen.picture: Django does not make its table (managed = False); its files will be counted as orphaned";
+    let told = told.says(&format!("backed up and not checked: {unchecked}"));
+    let beside = "FileField Delivery.note, upload_to \"notes/%Y\"; files of FileField Seen.picture, FileField OldBill.paper lie there too";
+    assert!(config.contains(&format!("#   - {unchecked}")) && config.contains(beside), "{config}");
     assert!(!config.contains("geheim") && !told.err.contains("geheim"));
     let read: toml::Table = config.parse().expect("TOML");
     assert_eq!(read["app"].as_str(), Some("shop"));
@@ -318,11 +328,29 @@ async fn what_one_configuration_does_not_cover_is_named_and_never_the_first_take
 }
 
 #[tokio::test]
+async fn a_site_without_a_media_root_does_not_have_its_own_folder_taken_as_the_files_and_an_empty_database_is_none() {
+    let (_service, endpoint) = sandbox();
+    let app = App::bare(endpoint).await;
+    let shop = several(&app);
+    let settings = app.path("shop").join("settings.py");
+    let text = std::fs::read_to_string(&settings).expect("it was written");
+    let text = text.replace("MEDIA_ROOT = HERE / 'media'\n", "") + "DATABASES['archive'] = {}\nDATABASE_ROUTERS = []\n";
+    std::fs::write(&settings, text).expect("room on the disk");
+    init(&app, &shop, &[]).ends_with(0).says("FileField Delivery.note").says("MEDIA_ROOT is empty");
+    let config = std::fs::read_to_string(app.path("nexus.toml")).expect("it was written");
+    let read: toml::Table = config.parse().expect("TOML");
+    assert_ne!(read["files"].get("source").and_then(toml::Value::as_str), Some(shop.as_str()), "{config}");
+    assert!(!config.contains("archive"), "{config}");
+}
+
+#[tokio::test]
 async fn a_site_that_cannot_be_asked_is_told_with_its_own_last_words() {
     let (_service, endpoint) = sandbox();
     let mut app = App::bare(endpoint).await;
     // Its settings need a variable that is not there.
-    init(&app, &manage(), &[]).refuses(2, "cannot ask the Django site").says("KeyError: 'NEXUS_SITE'");
+    let told = init(&app, &manage(), &[]).refuses(2, "cannot ask the Django site");
+    let told = told.says("KeyError: 'NEXUS_SITE'").says("manage.py check");
+    assert!(!told.err.contains("environ["), "a line of source is told: {}", told.err);
     app.set("NEXUS_SITE", "x");
     app.set("DJANGO_SETTINGS_MODULE", "no_such_settings");
     init(&app, &manage(), &[]).refuses(2, "no_such_settings");

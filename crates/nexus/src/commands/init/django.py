@@ -27,6 +27,9 @@ def nexus_look():
                 answer["location"] = text(getattr(storage, "location", None))
                 answer["endpoint"] = text(getattr(storage, "endpoint_url", None))
                 answer["region"] = text(getattr(storage, "region_name", None))
+            elif isinstance(storage, FileSystemStorage) and not str(getattr(storage, "base_location", storage.location)):
+                # Its location would be the folder that the site runs in.
+                answer["error"] = "MEDIA_ROOT is empty"
             elif isinstance(storage, FileSystemStorage):
                 answer["folder"] = os.path.abspath(str(storage.location))
             return answer
@@ -60,7 +63,13 @@ def nexus_look():
             "user": text(of.get("USER")),
             "service": text(options.get("service")),
             "sslmode": text(options.get("sslmode")),
+            # By name alone.
+            "options": sorted(str(name) for name in options if name not in ("service", "sslmode")),
         }
+
+    # An empty one stands for a default that is never meant.
+    def is_one(of):
+        return bool(of) and not str(of.get("ENGINE") or "").endswith("backends.dummy")
 
     def written_to(model):
         try:
@@ -97,7 +106,7 @@ def nexus_look():
     known = apps.get_models(include_auto_created=True, include_swapped=False)
     answer = {
         "django": django.get_version(),
-        "databases": {alias: database(of) for alias, of in settings.DATABASES.items() if of},
+        "databases": {alias: database(of) for alias, of in settings.DATABASES.items() if is_one(of)},
         "storages": storages(),
         "models": [model(of) for of in known if not of._meta.proxy],
     }

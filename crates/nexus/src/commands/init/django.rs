@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
 use crate::settings::Environment;
-use crate::wording::without_passwords;
+use crate::wording::{command_line, without_passwords};
 
 /// What the site's Python runs.
 const SCRIPT: &str = include_str!("django.py");
@@ -27,8 +27,12 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const MOST: u64 = 64 << 20;
 /// The last lines of what a failing site says that are shown.
 const LAST_LINES: usize = 4;
+/// How names of exceptions end.
+const EXCEPTIONS: [&str; 5] = ["Error", "Exception", "Configured", "NotReady", "DoesNotExist"];
+/// Exceptions whose words name what is missing and not what is there, which may be secret.
+const PLAIN: [&str; 4] = ["ImportError", "ModuleNotFoundError", "KeyError", "ImproperlyConfigured"];
 /// Where virtual environments lie beside `manage.py`.
-const ENVIRONMENTS: [&str; 4] = [".venv", "venv", "env", ".env"];
+const ENVIRONMENTS: [&str; 3] = [".venv", "venv", "env"];
 
 /// What a site says of itself.
 #[derive(Debug, Deserialize)]
@@ -59,6 +63,9 @@ pub(super) struct SiteDatabase {
     pub(super) user: Option<String>,
     pub(super) service: Option<String>,
     pub(super) sslmode: Option<String>,
+    /// The names of other `OPTIONS`.
+    #[serde(default)]
+    pub(super) options: Vec<String>,
 }
 
 /// Where a file field keeps its files.
@@ -109,8 +116,8 @@ pub(super) struct FileField {
 ///
 /// # Errors
 ///
-/// [`Error::Missing`] without a `manage.py` or a Python; [`Error::Local`] with the last of what the site said when it fails or takes
-/// too long.
+/// [`Error::Usage`] without a `manage.py`; [`Error::Local`] without a Python, and with where and by which exception the site failed
+/// when it fails, or takes too long.
 pub(super) async fn ask(named: &Path, python: Option<&Path>, environment: &Environment) -> Result<Site> {
     let named = environment.folder.join(named);
     let manage = if named.is_dir() { named.join("manage.py") } else { named };
@@ -135,7 +142,9 @@ pub(super) async fn ask(named: &Path, python: Option<&Path>, environment: &Envir
     let (succeeded, out, err) = said.map_err(|_| took())?.map_err(|cause| Error::local(&what, cause))?;
     let answer = out.lines().rev().find_map(|line| line.strip_prefix(ANSWER)).filter(|_| succeeded);
     let Some(answer) = answer else {
-        return Err(Error::Local { what, cause: last_lines(&err).or_else(|| last_lines(&out)).map(Into::into) });
+        let (python, manage) = (python.display().to_string(), manage.display().to_string());
+        let more = format!("`{}` says more", command_line([python.as_str(), &manage, "check"]));
+        return Err(Error::Local { what, cause: Some(last_words(&err, more).into()) });
     };
     let site: Site = serde_json::from_str(answer)
         .map_err(|cause| Error::Local { what: format!("{what}: its answer is cut"), cause: Some(cause.into()) })?;
@@ -164,14 +173,33 @@ async fn text(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The last lines of what a site said, the last one first, as causes of one another.
-fn last_lines(text: &str) -> Option<Said> {
-    // A traceback underlines what it means by a line of its own.
-    let says = |line: &&str| line.chars().any(|letter| !"~^- ".contains(letter));
-    let lines = text.lines().map(str::trim).filter(says);
-    let last: Vec<&str> = lines.rev().take(LAST_LINES).collect();
-    let said = |cause: Option<Box<Said>>, line: &&str| Some(Box::new(Said { line: without_passwords(line), cause }));
-    last.iter().rev().fold(None, said).map(|said| *said)
+/// The last of what a site said that can hold no secret, the last line first, as causes of one another, and `more` behind them.
+fn last_words(text: &str, more: String) -> Said {
+    let last: Vec<String> = text.lines().rev().filter_map(plain).take(LAST_LINES).collect();
+    let end = Said { line: more, cause: None };
+    last.into_iter().rev().fold(end, |cause, line| Said { line, cause: Some(Box::new(cause)) })
+}
+
+/// A line of a traceback without what may be secret: a place in a file, or an exception, with its words when they name what is missing.
+///
+/// None of a line of source, and of any other.
+fn plain(line: &str) -> Option<String> {
+    let line = line.trim();
+    if let Some(rest) = line.strip_prefix("File \"") {
+        let (path, rest) = rest.split_once("\", line ")?;
+        let number: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        return Some(format!("File \"{path}\", line {number}"));
+    }
+    let (class, words) = line.split_once(": ").map_or((line, None), |(class, words)| (class, Some(words)));
+    let name = class.rsplit('.').next().unwrap_or(class);
+    let is_name = class.chars().all(|letter| letter.is_ascii_alphanumeric() || "_.".contains(letter));
+    if !is_name || !EXCEPTIONS.iter().any(|ending| name.ends_with(ending)) {
+        return None;
+    }
+    Some(match words.filter(|_| PLAIN.contains(&name)) {
+        Some(words) => format!("{class}: {}", without_passwords(words)),
+        None => class.to_owned(),
+    })
 }
 
 /// A line that a site said.
@@ -190,5 +218,33 @@ impl fmt::Display for Said {
 impl StdError for Said {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.cause.as_deref().map(|cause| cause as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_traceback_places_and_exceptions_are_told_and_neither_source_nor_words() {
+        let text = "Traceback (most recent call last):\n  File \"/srv/site/settings.py\", line 3, in <module>\n    \
+                    connect(\"app\", password=\"geheim\")\n    ~~~~~~~^^^^\nsite.errors.LoginError: no login with geheim\ngeheim\n";
+        let told: Vec<String> = text.lines().filter_map(plain).collect();
+        assert_eq!(told, ["File \"/srv/site/settings.py\", line 3", "site.errors.LoginError"]);
+        for (line, expected) in [
+            ("KeyError: 'NEXUS_SITE'", Some("KeyError: 'NEXUS_SITE'")),
+            (
+                "django.core.exceptions.ImproperlyConfigured: cannot read postgres://app:geheim@db/x",
+                Some("django.core.exceptions.ImproperlyConfigured: cannot read postgres://app:***@db/x"),
+            ),
+            ("ValueError: geheim", Some("ValueError")),
+            ("password: geheim", None),
+            ("File \"cut", None),
+        ] {
+            assert_eq!(plain(line).as_deref(), expected, "{line}");
+        }
+        let said = last_words(text, "more".to_owned());
+        assert_eq!(said.to_string(), "site.errors.LoginError");
+        assert_eq!(said.source().and_then(StdError::source).map(ToString::to_string).as_deref(), Some("more"));
     }
 }

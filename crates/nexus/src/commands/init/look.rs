@@ -11,18 +11,23 @@ use crate::run::Run;
 use crate::settings::{Environment, Settings};
 use crate::terminal::Terminal;
 
-/// Looks, reading only.
+/// Looks, reading only: at what `source` names, as the configuration does, before what variables name.
 ///
 /// # Errors
 ///
 /// [`Error::Usage`] without a database or files to look at; what reading the rows or listing the files fails with.
-pub(super) async fn look(config: &str, environment: &Environment, terminal: &Terminal) -> Result<Vec<Likely>> {
+pub(super) async fn look(
+    config: &str,
+    source: &SourceArgs,
+    environment: &Environment,
+    terminal: &Terminal,
+) -> Result<Vec<Likely>> {
     let folder = tempfile::tempdir_in(environment.temporary());
     let folder = folder.map_err(|cause| Error::local("cannot make a temporary folder", cause))?;
     let path = folder.path().join(crate::settings::CONFIG_NAME);
     nexus_core::local::write_durably(&path, config.as_bytes())?;
     let vault = VaultArgs { config: Some(path), ..VaultArgs::default() };
-    let settings = Settings::load(environment, &vault, &SourceArgs::default())?;
+    let settings = Settings::load(environment, &vault, source)?;
     let run = Run::prepare("init", settings, environment, terminal)?;
     let (Some(database), Some(files)) = (&run.settings.database, &run.settings.files) else {
         return Err(Error::usage_hint(

@@ -7,7 +7,12 @@ use nexus_core::bucket::Address;
 use nexus_core::error::{Error, Result};
 use nexus_core::point::references::Reference;
 
+use super::databases::{place, url};
 use super::django::{FileField, Model, Site, SiteDatabase, Storage};
+use crate::wording::without_passwords;
+
+/// What is to be said of files that are taken and whose rows are not.
+const ORPHANED: &str = "; its files will be counted as orphaned";
 
 /// What goes into the configuration.
 #[derive(Debug, Default)]
@@ -25,6 +30,10 @@ pub(super) struct Derived {
     pub(super) references: Vec<Suggested>,
     /// What this configuration does not cover, in a person's words.
     pub(super) uncovered: Vec<String>,
+    /// What is backed up, but not checked by its references.
+    pub(super) unchecked: Vec<String>,
+    /// What else is to be said.
+    pub(super) notes: Vec<String>,
 }
 
 /// A reference, and what is to be said of it.
@@ -46,10 +55,7 @@ pub(super) struct Suggested {
 pub(super) fn derive(site: &Site, alias: Option<&str>, files: Option<&Address>) -> Result<Derived> {
     let alias = choose(site, alias)?;
     let mut derived = Derived::default();
-    match url(&site.databases[alias]) {
-        Ok(url) => derived.database = Some(url),
-        Err(why) => derived.uncovered.push(format!("the database `{alias}`: {why}")),
-    }
+    derived.database(alias, &site.databases[alias]);
     let (ours, others): (Vec<&Model>, Vec<&Model>) = site.models.iter().partition(|model| model.database == alias);
     for (other, database) in site.databases.iter().filter(|(other, _)| *other != alias) {
         let models: Vec<&str> =
@@ -61,59 +67,141 @@ pub(super) fn derive(site: &Site, alias: Option<&str>, files: Option<&Address>) 
     derived.tables =
         names.iter().filter(|(table, name)| table != name).map(|(table, name)| (name.clone(), table.clone())).collect();
     let covered = Covered::of(site, &ours, files);
-    if let Some(covered) = &covered {
-        derived.files = Some(covered.address.clone());
-        derived.endpoint = covered.storage.as_ref().and_then(|storage| storage.endpoint.clone());
-        derived.region = covered.storage.as_ref().and_then(|storage| storage.region.clone());
-    }
-    for model in &ours {
-        let table = names.get(&model.table).unwrap_or(&model.table);
-        for field in &model.files {
-            derived.add(model, field, table, covered.as_ref().and_then(|covered| covered.prefix(&field.storage)));
-        }
-    }
-    let of_others = others.iter().flat_map(|model| model.files.iter().map(move |field| (model, field)));
-    for (model, field) in of_others {
-        derived.uncovered.push(format!(
-            "{} {}.{}: its rows are in the database `{}`",
-            field.class, model.name, field.field, model.database
-        ));
-    }
     let used: BTreeSet<&Storage> =
         site.models.iter().flat_map(|model| &model.files).map(|field| &field.storage).collect();
+    if let Some(covered) = &covered {
+        derived.files(covered, &used);
+    }
+    let (ours, others) = (Column::all(&ours, covered.as_ref()), Column::all(&others, covered.as_ref()));
+    derived.columns(&ours, &others, &names);
     for (alias, storage) in &site.storages {
         let is_covered = covered.as_ref().is_some_and(|covered| covered.prefix(storage).is_some());
         if !is_covered && !used.contains(storage) {
             derived.uncovered.push(format!("the storage `{alias}` ({}), which no file field uses", kept_in(storage)));
         }
     }
+    // What a site calls a name or a place may be a URL.
+    for what in derived.uncovered.iter_mut().chain(&mut derived.unchecked).chain(&mut derived.notes) {
+        *what = without_passwords(what);
+    }
     Ok(derived)
 }
 
+/// A column that names files.
+struct Column<'a> {
+    model: &'a Model,
+    field: &'a FileField,
+    /// What makes a key of a name; none when its files are in another place.
+    prefix: Option<String>,
+}
+
+impl<'a> Column<'a> {
+    fn all(models: &[&'a Model], covered: Option<&Covered>) -> Vec<Self> {
+        let mut all = Vec::new();
+        for &model in models {
+            for field in &model.files {
+                all.push(Self { model, field, prefix: covered.and_then(|covered| covered.prefix(&field.storage)) });
+            }
+        }
+        all
+    }
+
+    fn name(&self) -> String {
+        format!("{} {}.{}", self.field.class, self.model.name, self.field.field)
+    }
+
+    /// True when its files are among those below the prefix of a reference.
+    fn is_below(&self, prefix: &str) -> bool {
+        self.prefix.as_ref().is_some_and(|own| own.starts_with(prefix))
+    }
+}
+
 impl Derived {
-    fn add(&mut self, model: &Model, field: &FileField, table: &str, prefix: Option<String>) {
-        let name = format!("{} {}.{}", field.class, model.name, field.field);
+    fn database(&mut self, alias: &str, database: &SiteDatabase) {
+        match url(database) {
+            Ok(url) => {
+                // A file has no options that a URL could hold.
+                if url.starts_with("postgres") && !database.options.is_empty() {
+                    let options = database.options.join(", ");
+                    self.notes.push(format!(
+                        "of the database `{alias}` these OPTIONS are not written down, add to its URL what libpq needs: {options}"
+                    ));
+                }
+                self.database = Some(url);
+            }
+            Err(why) => self.uncovered.push(format!("the database `{alias}`: {why}")),
+        }
+    }
+
+    fn files(&mut self, covered: &Covered, used: &BTreeSet<&Storage>) {
+        self.files = Some(covered.address.clone());
+        let Some(storage) = &covered.storage else { return };
+        if !used.contains(storage) {
+            self.notes.push(format!("no file field uses the storage that is taken as the files: {}", covered.address));
+        }
+        self.region.clone_from(&storage.region);
+        match &storage.endpoint {
+            Some(endpoint) if without_passwords(endpoint) != *endpoint => {
+                self.notes.push("the endpoint of the storage holds a password, so it is not written down".to_owned());
+            }
+            endpoint => self.endpoint.clone_from(endpoint),
+        }
+    }
+
+    /// Columns of the database that is covered, then those of others, whose files may be covered all the same.
+    fn columns(&mut self, ours: &[Column<'_>], others: &[Column<'_>], names: &BTreeMap<String, String>) {
+        let (on, off): (Vec<&Column<'_>>, Vec<&Column<'_>>) =
+            ours.iter().partition(|column| column.model.managed && column.prefix.is_some());
+        let orphaned = |column: &Column<'_>| {
+            let is_below = |on: &&Column<'_>| on.prefix.as_ref().is_some_and(|prefix| column.is_below(prefix));
+            if on.iter().any(is_below) { ORPHANED } else { "" }
+        };
+        for column in ours {
+            let beside = off.iter().copied().chain(others);
+            let beside = beside.filter(|other| column.prefix.as_ref().is_some_and(|prefix| other.is_below(prefix)));
+            let beside: Vec<String> = beside.map(Column::name).collect();
+            let table = names.get(&column.model.table).unwrap_or(&column.model.table);
+            self.add(column, table, orphaned(column), &beside);
+        }
+        for column in others {
+            let (name, database) = (column.name(), &column.model.database);
+            self.uncovered.push(format!("{name}: its rows are in the database `{database}`{}", orphaned(column)));
+        }
+    }
+
+    /// Adds a column of the database that is covered; `beside` are those whose files lie below its prefix and are not checked.
+    fn add(&mut self, column: &Column<'_>, table: &str, orphaned: &str, beside: &[String]) {
+        let Column { model, field, prefix } = column;
+        let name = column.name();
         let upload_to = match &field.upload_to {
             Some(upload_to) => format!("upload_to {upload_to:?}"),
             None => "upload_to is computed or empty".to_owned(),
         };
-        let why = match (&prefix, model.managed) {
-            (None, _) => Some(format!("its files are in another place ({})", kept_in(&field.storage))),
-            (Some(_), false) => Some("Django does not make its table (managed = False)".to_owned()),
-            (Some(_), true) => None,
+        let comment = match (prefix, model.managed) {
+            (None, _) => {
+                let why = format!("its files are in another place ({})", kept_in(&field.storage));
+                self.uncovered.push(format!("{name}: {why}"));
+                format!("NOT COVERED: {name}, {upload_to}: {why}")
+            }
+            (Some(_), false) => {
+                let why = format!("Django does not make its table (managed = False){orphaned}");
+                self.unchecked.push(format!("{name}: {why}"));
+                format!("NOT CHECKED: {name}, {upload_to}: {why}")
+            }
+            (Some(_), true) if !beside.is_empty() => {
+                let beside = beside.join(", ");
+                format!("{name}, {upload_to}; files of {beside} lie there too, and will be counted as orphaned")
+            }
+            (Some(_), true) => format!("{name}, {upload_to}"),
         };
+        let off = prefix.is_none() || !model.managed;
         let reference = Reference {
             table: table.to_owned(),
             column: field.column.clone(),
-            prefix: prefix.unwrap_or_default(),
+            prefix: prefix.clone().unwrap_or_default(),
             base: None,
         };
-        let comment = match &why {
-            Some(why) => format!("NOT COVERED: {name}, {upload_to}: {why}"),
-            None => format!("{name}, {upload_to}"),
-        };
-        self.uncovered.extend(why.as_ref().map(|why| format!("{name}: {why}")));
-        self.references.push(Suggested { reference, comment, off: why.is_some() });
+        self.references.push(Suggested { reference, comment: without_passwords(&comment), off });
     }
 }
 
@@ -140,60 +228,6 @@ fn choose<'a>(site: &'a Site, asked: Option<&'a str>) -> Result<&'a str> {
             ),
         )),
     }
-}
-
-/// Where a database is, for a person.
-fn place(database: &SiteDatabase) -> String {
-    let engine = database.engine.rsplit('.').next().unwrap_or(&database.engine);
-    let host = database.host.as_ref().map(|host| format!(" on {host}")).unwrap_or_default();
-    format!("{engine}, {}{host}", database.name.as_deref().unwrap_or("without a name"))
-}
-
-/// The URL or path of a database, without its password; the error is why there is none.
-fn url(database: &SiteDatabase) -> std::result::Result<String, String> {
-    let SiteDatabase { engine, name, host, port, user, service, sslmode } = database;
-    if engine.contains("sqlite") || engine.contains("spatialite") {
-        return match name.as_deref() {
-            Some(path) if path.starts_with('/') => Ok(path.to_owned()),
-            _ => Err("it is in memory, or a URI of SQLite's own".to_owned()),
-        };
-    }
-    if !engine.contains("postgres") && !engine.contains("postgis") {
-        return Err(format!("it is of another kind than SQLite or PostgreSQL: {engine}"));
-    }
-    if let Some(service) = service {
-        return Err(format!("it is told by libpq's service {service:?}: write its URL"));
-    }
-    let name = name.as_deref().ok_or("it has no name")?;
-    let user = user.as_ref().map(|user| format!("{}@", encoded(user))).unwrap_or_default();
-    let port = port.as_ref().map(|port| format!(":{port}")).unwrap_or_default();
-    let (host, mut words) = match host.as_deref() {
-        Some(folder) if folder.starts_with('/') => {
-            let port = port.strip_prefix(':').map(|port| format!("port={port}"));
-            (String::new(), [Some(format!("host={}", encoded(folder))), port].into_iter().flatten().collect())
-        }
-        Some(host) => (format!("{host}{port}"), Vec::new()),
-        // Without a host libpq takes the socket; the port is its file's name.
-        None => (String::new(), port.strip_prefix(':').map(|port| format!("port={port}")).into_iter().collect()),
-    };
-    words.extend(sslmode.iter().map(|mode| format!("sslmode={mode}")));
-    let query = if words.is_empty() { String::new() } else { format!("?{}", words.join("&")) };
-    Ok(format!("postgres://{user}{host}/{}{query}", encoded(name)))
-}
-
-/// A part of a URL, percent-encoded but for what can be meant as nothing else.
-fn encoded(text: &str) -> String {
-    use std::fmt::Write as _;
-    let mut url = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            url.push(char::from(byte));
-        } else {
-            // Writing to a string cannot fail.
-            let _ = write!(url, "%{byte:02X}");
-        }
-    }
-    url
 }
 
 /// The record name of each table of the site's own models: the model's name, in the plural.
@@ -387,26 +421,5 @@ mod tests {
         let names: Vec<(String, String)> = names(&all, &ours).into_iter().collect();
         let expected = [("a_visit", "a_visits"), ("b_visit", "b_visits"), ("beds", "anythings")];
         assert_eq!(names, expected.map(|(table, name)| (table.to_owned(), name.to_owned())));
-    }
-
-    #[test]
-    fn databases_become_urls_without_passwords() {
-        let postgres = SiteDatabase {
-            engine: "django.db.backends.postgresql".into(),
-            name: Some("a b?".into()),
-            host: Some("db.example".into()),
-            port: Some("5433".into()),
-            user: Some("cli@nic".into()),
-            service: None,
-            sslmode: Some("require".into()),
-        };
-        assert_eq!(url(&postgres).as_deref(), Ok("postgres://cli%40nic@db.example:5433/a%20b%3F?sslmode=require"));
-        let socket = SiteDatabase { host: Some("/run/pg".into()), sslmode: None, ..postgres.clone() };
-        assert_eq!(url(&socket).as_deref(), Ok("postgres://cli%40nic@/a%20b%3F?host=%2Frun%2Fpg&port=5433"));
-        let mysql = SiteDatabase { engine: "django.db.backends.mysql".into(), ..postgres.clone() };
-        assert!(url(&mysql).is_err());
-        let memory =
-            SiteDatabase { engine: "django.db.backends.sqlite3".into(), name: Some(":memory:".into()), ..postgres };
-        assert!(url(&memory).is_err());
     }
 }
