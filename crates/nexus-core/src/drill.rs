@@ -166,8 +166,9 @@ pub async fn drill(plan: DrillPlan, clock: &Clock, events: &Events) -> Result<Dr
         let _ = journal.release(hold, clock).await;
         return Err(error);
     }
+    let point = plan.point.clone();
     let mut drilled = Look::of(plan, clock, events).await;
-    let entry = JournalEvent::Drilled(drilled.proof.clone());
+    let entry = JournalEvent::Drilled(verify::as_recorded(&point, &drilled.proof, drilled.trouble.is_some()));
     let recorded = journal.add(entry, clock).await.err();
     drilled.unrecorded = recorded.or(journal.release(hold, clock).await.err());
     Ok(drilled)

@@ -118,14 +118,18 @@ pub(crate) async fn verify_seen(
     if verified.proof.verdict == Verdict::Failed {
         leave_out_what_goes(point, &mut verified.proof).await?;
     }
-    let mut proof = verified.proof.clone();
-    if verified.trouble.is_none() && !proof.findings.is_empty() && bad_indexes(point, &proof).is_some() {
-        // Nothing that is restored needs an index: the caller hears of it, and the point stays as good as any.
-        proof.verdict = Verdict::Verified;
-    }
+    let proof = as_recorded(point, &verified.proof, verified.trouble.is_some());
     let entry = JournalEvent::Verified(proof);
     verified.unrecorded = point.journal().add(entry, clock).await.err();
     Ok(verified)
+}
+
+/// What the journal says of a look: where nothing but indexes are bad the point stays as good as any, since nothing that is restored
+/// needs one. Whoever looked hears of it.
+pub(crate) fn as_recorded(point: &RecoveryPoint, proof: &Proof, troubled: bool) -> Proof {
+    let only_indexes = !troubled && !proof.findings.is_empty() && bad_indexes(point, proof).is_some();
+    let verdict = if only_indexes { Verdict::Verified } else { proof.verdict };
+    Proof { verdict, ..proof.clone() }
 }
 
 /// The name of the index that a finding is about; none for a finding about anything else.

@@ -135,7 +135,7 @@ fn told(error: &Error, situation: &Situation, terminal: &Terminal) -> u8 {
     let failure = Failure::of(error, situation);
     terminal.error(&failure.lines, failure.hint.as_deref());
     terminal.contacts(&failure.contacts);
-    if terminal.wants_json() {
+    if terminal.wants_json() && !terminal.has_answered() {
         terminal.json(&failure.json());
     }
     failure.status

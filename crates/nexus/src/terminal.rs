@@ -10,6 +10,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nexus_core::error::{Error, Result};
@@ -37,6 +38,8 @@ struct Shared {
     log: Option<Arc<Mutex<Log>>>,
     progress: Mutex<Progress>,
     lost: Mutex<Option<Lost>>,
+    /// Whether anything was printed on stdout.
+    answered: AtomicBool,
 }
 
 /// What did not arrive, and why.
@@ -108,6 +111,7 @@ impl Terminal {
             log: shared.log.clone(),
             progress: Mutex::new(Progress::new(draws)),
             lost: Mutex::new(None),
+            answered: AtomicBool::new(false),
         }))
     }
 
@@ -121,6 +125,7 @@ impl Terminal {
             log: log.map(|log| Arc::new(Mutex::new(log))),
             progress: Mutex::new(Progress::new(looks.draws && !output.quiet)),
             lost: Mutex::new(None),
+            answered: AtomicBool::new(false),
         }))
     }
 
@@ -151,11 +156,17 @@ impl Terminal {
         }
     }
 
+    /// True when something was printed on stdout: a second document behind it would make JSON of neither.
+    pub fn has_answered(&self) -> bool {
+        self.0.answered.load(Ordering::Relaxed)
+    }
+
     /// Prints a text that the program itself made, as it is: help, scripts, configuration.
     pub fn raw(&self, text: &str) {
         if self.0.answers == Answers::Nowhere {
             return;
         }
+        self.0.answered.store(true, Ordering::Relaxed);
         self.progress().pause(|| {
             let mut out = io::stdout().lock();
             if let Err(cause) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
