@@ -138,7 +138,8 @@ impl Work<'_> {
                 let now = records_of(after)?;
                 adopted |= is_adopted(after);
                 difference.uncompared.extend(now.skipped.clone());
-                let (left, right) = self.selected(&then.tables, &now.tables)?;
+                let (left, right) = self.selected(&then.tables, &now.tables, &difference.uncompared)?;
+                difference.notes.extend(other_keys(&left, &right).filter(|_| !adopted));
                 if adopted {
                     (State::hashed(&left), State::hashed(&right))
                 } else {
@@ -149,7 +150,8 @@ impl Work<'_> {
             After::Now(live) => {
                 let (folder, tables, skipped) = self.live_tables(live).await?;
                 difference.uncompared.extend(skipped);
-                let (left, right) = self.selected(&then.tables, &tables)?;
+                let (left, right) = self.selected(&then.tables, &tables, &difference.uncompared)?;
+                difference.notes.extend(other_keys(&left, &right).filter(|_| !adopted));
                 let new = State::in_folder(&folder, &right);
                 if adopted {
                     (State::hashed(&left), State::hashed(&right))
@@ -178,13 +180,14 @@ impl Work<'_> {
             );
         }
         difference.tables = Some(tables);
+        self.keep_asked(&mut difference.uncompared);
         Ok(())
     }
 
     /// Compares numbers of rows.
     async fn numbers(&self, difference: &mut Difference) -> Result<()> {
-        let then = rows_by_table(self.before)?;
-        let now = match self.after {
+        let mut then = rows_by_table(self.before)?;
+        let mut now = match self.after {
             After::Point(after) => rows_by_table(after)?,
             After::Now(live) => {
                 let (_, tables, skipped) = self.live_tables(live).await?;
@@ -193,14 +196,27 @@ impl Work<'_> {
             }
         };
         let asked = self.asked();
-        let known = |name: &String| then.contains_key(name) || now.contains_key(name);
+        // What one side has not counted has neither come nor gone.
+        then.retain(|name, _| !difference.uncompared.contains_key(name));
+        now.retain(|name, _| !difference.uncompared.contains_key(name));
+        let sides = [&then, &now];
+        let known = |name: &String| {
+            difference.uncompared.contains_key(name) || sides.iter().any(|side| side.contains_key(name))
+        };
         if let Some(name) = asked.iter().find(|name| !known(name)) {
             return Err(no_table(name, then.keys().chain(now.keys())));
         }
         let mut tables = counts(&then, &now);
         tables.retain(|table| asked.is_empty() || asked.contains(&table.table));
         difference.tables = Some(tables);
+        self.keep_asked(&mut difference.uncompared);
         Ok(())
+    }
+
+    /// Leaves those tables that were asked for.
+    fn keep_asked(&self, tables: &mut BTreeMap<String, String>) {
+        let asked = self.asked();
+        tables.retain(|name, _| asked.is_empty() || asked.contains(name));
     }
 
     /// The tables that were asked for, by their own names.
@@ -214,15 +230,23 @@ impl Work<'_> {
         self.request.tables.iter().map(own).collect()
     }
 
-    /// The tables of both sides that were asked for.
-    fn selected(&self, left: &[RecordTable], right: &[RecordTable]) -> Result<(Vec<RecordTable>, Vec<RecordTable>)> {
+    /// The tables of both sides that were asked for, without those of which one side has no records.
+    fn selected(
+        &self,
+        left: &[RecordTable],
+        right: &[RecordTable],
+        uncompared: &BTreeMap<String, String>,
+    ) -> Result<(Vec<RecordTable>, Vec<RecordTable>)> {
         let asked = self.asked();
         let all = || left.iter().chain(right);
-        if let Some(name) = asked.iter().find(|name| !all().any(|table| table.table == **name)) {
+        let known = |name: &String| uncompared.contains_key(name) || all().any(|table| table.table == *name);
+        if let Some(name) = asked.iter().find(|name| !known(name)) {
             return Err(no_table(name, all().flat_map(|table| [&table.name, &table.table])));
         }
         let of = |tables: &[RecordTable]| {
-            let wanted = |table: &&RecordTable| asked.is_empty() || asked.contains(&table.table);
+            let wanted = |table: &&RecordTable| {
+                !uncompared.contains_key(&table.table) && (asked.is_empty() || asked.contains(&table.table))
+            };
             tables.iter().filter(wanted).cloned().collect()
         };
         Ok((of(left), of(right)))
@@ -278,6 +302,13 @@ impl Work<'_> {
             }
         });
         difference.keys = into;
+        let untold: u64 = difference.files.iter().flat_map(BTreeMap::values).map(|category| category.untold).sum();
+        if untold > 0 {
+            difference.notes.push(format!(
+                "of {untold} files nothing but the size is known of both sides alike: those whose ETags are of different kinds \
+                 count as changed, the others as they were"
+            ));
+        }
         Ok(())
     }
 }
@@ -291,6 +322,29 @@ fn compare(
         Some(into) => files::every_file(then, now, Likeness::Content, into),
         None => files::between(then, now, Likeness::Content),
     }
+}
+
+/// Tables whose rows are told apart otherwise than they were, in words.
+fn other_keys(left: &[RecordTable], right: &[RecordTable]) -> impl Iterator<Item = String> {
+    let shown = |table: &RecordTable| match table.order.as_slice() {
+        [] if table.rowid => "the rowid".to_owned(),
+        [] => "none".to_owned(),
+        order => order.join(", "),
+    };
+    let columns = |table: &RecordTable| (table.rowid, table.order.iter().cloned().collect::<BTreeSet<String>>());
+    let mut notes = Vec::new();
+    for then in left {
+        let later = right.iter().find(|now| now.table == then.table && columns(now) != columns(then));
+        if let Some(now) = later {
+            notes.push(format!(
+                "the key of {} was {} and is {}: its rows are compared by all their values",
+                then.table,
+                shown(then),
+                shown(now)
+            ));
+        }
+    }
+    notes.into_iter()
 }
 
 /// Why files may seem to have come or gone although nobody touched them.

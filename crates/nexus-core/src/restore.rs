@@ -144,8 +144,35 @@ pub struct RestoreReport {
     pub records: Option<u64>,
     /// Records loaded into tables.
     pub loaded: Option<Loaded>,
+    /// Single rows that were replaced, by their tables' own names.
+    pub replaced_rows: Vec<String>,
+    /// The keys of files that were replaced beside single rows; where they are many, of all that these rows name.
+    pub replaced_files: Vec<String>,
     /// Why the journal does not say that it was restored, if it does not.
     pub unrecorded: Option<Error>,
+}
+
+impl RestoreReport {
+    /// That of a plan of which nothing is done yet.
+    fn of(plan: &RestorePlan) -> Self {
+        let replaced_files = match (&plan.rows, &plan.files) {
+            (Some(rows), Some(files)) if files.different.files > files.first_different.len() as u64 => {
+                rows.files.clone()
+            }
+            (Some(_), Some(files)) => files.first_different.clone(),
+            _ => Vec::new(),
+        };
+        Self {
+            database: None,
+            put_aside: None,
+            files: None,
+            records: None,
+            loaded: None,
+            replaced_rows: plan.rows.as_ref().map(|rows| rows.replaced.clone()).unwrap_or_default(),
+            replaced_files,
+            unrecorded: None,
+        }
+    }
 }
 
 impl RestorePlan {
@@ -423,17 +450,12 @@ pub async fn restore(
         JournalEvent::Hold { by: "restore".to_owned(), safety: safety.clone(), target: Some(plan.request.target()) };
     let held = plan.point.journal().hold(announced, clock, events).await?;
     if let Err(error) = plan.point.require_still_kept(&plan.request.parts()).await {
-        // The first error is the one to tell.
-        let _ = plan.point.journal().release(held, clock).await;
-        return Err(error);
+        return Err(released(&plan, held, clock, error).await);
     }
-    let mut report =
-        RestoreReport { database: None, put_aside: None, files: None, records: None, loaded: None, unrecorded: None };
+    let mut report = RestoreReport::of(&plan);
     // What the tables will not take of single records shows before the first file is written.
-    if let Err(error) = rows::try_out(&plan).await {
-        // The first error is the one to tell.
-        let _ = plan.point.journal().release(held, clock).await;
-        return Err(error);
+    if let Err(error) = rows::try_out(&plan, events).await {
+        return Err(released(&plan, held, clock, error).await);
     }
     // What a server refuses shows before the first file is written.
     let prepared = prepare_on_server(&plan, events).await?;
@@ -470,9 +492,10 @@ pub async fn restore(
             report.loaded = match load_records(&plan, safety.as_ref(), events).await {
                 Ok(loaded) => loaded,
                 Err(error) => {
-                    // A load is done or not, and nothing of it is left to go on with; the first error is the one to tell.
-                    let _ = plan.point.journal().release(held, clock).await;
-                    return Err(error);
+                    // A load is done or not, and nothing of it is left to go on with.
+                    let files = report.files.map_or(0, |files| files.copied.files);
+                    let error = rows::after_files(error, files, safety.as_ref());
+                    return Err(released(&plan, held, clock, error).await);
                 }
             };
         }
@@ -485,6 +508,12 @@ pub async fn restore(
         record(&plan, held, clock).await.err()
     };
     Ok(report)
+}
+
+/// The error of a restore that holds its point no more: the first is the one to tell.
+async fn released(plan: &RestorePlan, held: Option<String>, clock: &Clock, error: Error) -> Error {
+    let _ = plan.point.journal().release(held, clock).await;
+    error
 }
 
 /// Loads records into tables, whole ones or single rows.

@@ -37,6 +37,9 @@ pub struct CategoryChanges {
     pub removed: Count,
     /// Files that are as they were.
     pub same: Count,
+    /// How many of the changed and the same ones only seem so: their size is the same, and nothing else that is known of both tells.
+    #[serde(skip)]
+    pub untold: u64,
     /// The first keys that came, at most [`EXAMPLES`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub first_added: Vec<String>,
@@ -58,7 +61,7 @@ impl CategoryChanges {
 /// When a file counts as the one it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Likeness {
-    /// Size and ETag are equal, whenever it was written; without ETags, as in folders, size and time of change.
+    /// Size and ETag or checksum are equal, whenever it was written; without ETags, as in folders, size and time of change.
     Content,
     /// Nobody has written it since, not even the same bytes: size, ETag, time of change and storage class are equal, and in
     /// a folder owner, mode and inode.
@@ -163,8 +166,10 @@ fn compare(
 impl CategoryChanges {
     /// Counts a file; answers how it differs, if it does.
     fn count(&mut self, before: Option<&FileState>, after: Option<&FileState>, likeness: Likeness) -> Option<Change> {
+        let (is_alike, is_told) = before.zip(after).map_or((false, true), |(then, now)| alike(then, now, likeness));
+        self.untold += u64::from(!is_told);
         let (number, first, file, change) = match (before, after) {
-            (Some(before), Some(after)) if is_alike(before, after, likeness) => {
+            (Some(_), Some(after)) if is_alike => {
                 self.same.add(after.side.size);
                 return None;
             }
@@ -186,22 +191,46 @@ fn counts(file: &Result<FileState>) -> bool {
     !matches!(file, Ok(FileState { kind: FileKind::Folder | FileKind::Special(_), .. }))
 }
 
-fn is_alike(before: &FileState, after: &FileState, likeness: Likeness) -> bool {
+/// Whether a file counts as the one it was, and whether that is known.
+fn alike(before: &FileState, after: &FileState, likeness: Likeness) -> (bool, bool) {
     let (then, now) = (&before.side, &after.side);
     if before.kind != after.kind || then.size != now.size {
-        return false;
+        return (false, true);
     }
     // A link is its target, which the kind holds.
     let is_link = before.kind != FileKind::File;
     match likeness {
-        Likeness::Content if is_link => true,
-        Likeness::Content => match (&then.etag, &now.etag) {
-            (Some(then), Some(now)) => then == now,
-            // Of what an older tool has copied into a folder only the size is known.
-            _ => then.modified.is_none() || now.modified.is_none() || then.modified == now.modified,
-        },
+        Likeness::Content if is_link => (true, true),
+        Likeness::Content => has_content(then, now),
         Likeness::Untouched => {
-            then.etag == now.etag && then.modified == now.modified && then.class == now.class && then.unix == now.unix
+            let written = then.etag != now.etag || then.modified != now.modified;
+            (!written && then.class == now.class && then.unix == now.unix, true)
         }
     }
+}
+
+/// The same for two files of one size.
+fn has_content(then: &Side, now: &Side) -> (bool, bool) {
+    if then.etag.is_some() && then.etag == now.etag {
+        return (true, true);
+    }
+    if let (Some(one), Some(other)) = (&then.checksum, &now.checksum)
+        && one.split(':').next() == other.split(':').next()
+    {
+        return (one == other, true);
+    }
+    match (&then.etag, &now.etag) {
+        // Of several parts it is a hash of hashes, with their number behind a hyphen.
+        (Some(one), Some(other)) => (false, parts(one) == parts(other)),
+        // Of what an older tool has copied into a folder only the size is known.
+        _ => match (&then.modified, &now.modified) {
+            (Some(one), Some(other)) => (one == other, true),
+            _ => (true, false),
+        },
+    }
+}
+
+/// The number of parts in an ETag.
+fn parts(etag: &str) -> Option<&str> {
+    etag.split_once('-').map(|(_, parts)| parts)
 }

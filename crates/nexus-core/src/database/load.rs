@@ -191,6 +191,13 @@ pub(crate) fn written_since(table: &str) -> Error {
     }
 }
 
+/// A row that shall stay as it was looked at, and is another by now.
+pub(crate) fn changed_since(table: &str) -> Error {
+    Error::Changed {
+        what: format!("a row of {table} is another one than it was when it was looked at: nothing was changed"),
+    }
+}
+
 /// A table that is not in the database.
 pub(crate) fn no_table(records: &RecordTable, place: &str) -> Error {
     Error::usage_hint(format!("there is no table {} in {place} to load records into", records.table), OR_ELSE)

@@ -18,6 +18,8 @@ pub struct ForeignKey {
     pub parent: String,
     /// That table's columns, in the same order.
     pub parent_columns: Vec<String>,
+    /// False when values that are equal to the database may be written in different ways, such as `a` and `A`.
+    pub exact: bool,
 }
 
 /// A column as it is now.
@@ -67,6 +69,15 @@ pub struct Ask {
     pub by: Vec<(String, String)>,
     /// True when these columns are a key, whose types know an equality; else values are held against one another as text.
     pub keyed: bool,
+}
+
+/// A row as it was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// What it was asked for by.
+    pub ask: Ask,
+    /// What it was, as a record.
+    pub line: String,
 }
 
 impl Database {

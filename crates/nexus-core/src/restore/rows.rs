@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use crate::database::Database;
 use crate::database::load::{Conflict, Ending, FewRows, LoadMode, Loaded, LoadedTable};
-use crate::database::relations::Schema;
+use crate::database::relations::{Schema, Seen};
 use crate::error::{Error, Result, chain};
-use crate::files::restore::FilesPlanned;
+use crate::event::Events;
+use crate::files::restore::{self as restore_files, FilesPlanned};
 use crate::files::rules::Selection;
 use crate::local::{Scratch, blocking};
-use crate::point::RecordTable;
+use crate::point::{PointId, RecordTable};
 use crate::vault::RecoveryPoint;
 
 use super::{RecordsTarget, RestorePlan, RestoreRequest};
@@ -96,7 +97,24 @@ pub struct RowsPlanned {
     pub obstacles: Vec<Obstacle>,
     /// The files that the rows name: values that are keys of the point's listing.
     pub files: Vec<String>,
+    /// What may point at them now and was not looked for in the point, in words.
+    pub notes: Vec<String>,
+    /// The rows that are replaced, by their tables' own names.
+    pub replaced: Vec<String>,
     few: Vec<FewRows>,
+    /// Those that stay as they are, which other rows may hang on.
+    seen: Vec<Seen>,
+}
+
+/// Records and what belongs to them.
+#[derive(Debug, Clone, Default)]
+pub struct Gathered {
+    /// The rows, parents before children where that is known.
+    pub tables: Vec<FoundTable>,
+    /// What points at them now, and was not known to the point.
+    pub notes: Vec<String>,
+    /// What points at them and may have been overlooked.
+    pub obstacles: Vec<Obstacle>,
 }
 
 impl RowsPlanned {
@@ -141,7 +159,7 @@ pub async fn gather(
     target: &RowsTarget,
     lock_wait: Duration,
     scratch: &Scratch,
-) -> Result<Vec<FoundTable>> {
+) -> Result<Gathered> {
     let schema = match &target.database {
         Some(database) => database.schema(lock_wait).await?,
         None => Schema::default(),
@@ -149,12 +167,7 @@ pub async fn gather(
     gathered(point, target, &schema, scratch).await
 }
 
-async fn gathered(
-    point: &RecoveryPoint,
-    target: &RowsTarget,
-    schema: &Schema,
-    scratch: &Scratch,
-) -> Result<Vec<FoundTable>> {
+async fn gathered(point: &RecoveryPoint, target: &RowsTarget, schema: &Schema, scratch: &Scratch) -> Result<Gathered> {
     let mut gathering = Gathering::begin(point, scratch)?;
     for asked in &target.asked {
         gathering.add(asked).await?;
@@ -162,7 +175,8 @@ async fn gathered(
     if target.children == Children::With {
         gathering.add_children(schema).await?;
     }
-    Ok(decide::parents_first(gathering.found(), schema))
+    let gathered = gathering.found();
+    Ok(Gathered { tables: decide::parents_first(gathered.tables, schema), ..gathered })
 }
 
 /// The keys of the point's listing that these rows hold as values: as they are, or below the prefix of the files' source.
@@ -194,7 +208,8 @@ pub(super) async fn plan(
     let mut planned = look(point, target, request.files.is_some(), (request.lock_wait, scratch)).await?;
     if planned.obstacles.is_empty() {
         // What only the database knows, such as a value that must be unique: it is asked by a transaction that is undone.
-        match put_few(target, &planned.few, (request.lock_wait, Ending::Undo)).await {
+        let tried = put_few(target, &planned, (request.lock_wait, Ending::Undo)).await;
+        match tried {
             Ok(_) => {}
             Err(error @ (Error::Exists { .. } | Error::Denied { .. } | Error::Usage { .. })) => {
                 let what = chain(&error);
@@ -237,19 +252,54 @@ async fn look(
     };
     let schema = database.schema(lock_wait).await?;
     let found = gathered(point, target, &schema, scratch).await?;
-    let files = if with_files { files_of(point, &found, scratch).await? } else { Vec::new() };
+    let files = if with_files { files_of(point, &found.tables, scratch).await? } else { Vec::new() };
     let mut planned = decide::decide(&found, (database, &schema), target.present, (lock_wait, scratch)).await?;
     planned.target = database.location();
     planned.files = files;
     Ok(planned)
 }
 
-/// Sees whether the database would take the records, when files come with them.
-pub(super) async fn try_out(plan: &RestorePlan) -> Result<()> {
-    if plan.rows.is_none() || plan.request.files.is_none() {
+/// Sees whether the database would take the records, when files come with them, and whether such files came since the plan.
+pub(super) async fn try_out(plan: &RestorePlan, events: &Events) -> Result<()> {
+    let (Some(RecordsTarget::Rows(target)), Some(files)) = (&plan.request.records, &plan.request.files) else {
+        return Ok(());
+    };
+    put(plan, Ending::Undo).await?;
+    if target.present == Conflict::Overwrite {
         return Ok(());
     }
-    put(plan, Ending::Undo).await.map(drop)
+    let scratch = Scratch::create(plan.scratch.path())?;
+    let now = Box::pin(restore_files::plan(&plan.point, files, &scratch, events)).await?;
+    match now.first_different.first() {
+        None => Ok(()),
+        Some(key) => Err(Error::Changed {
+            what: format!("the file {key} is there by now, with other content: nothing was changed"),
+        }),
+    }
+}
+
+/// The error of records that were refused when files of theirs were put back already.
+pub(super) fn after_files(mut error: Error, files: u64, safety: Option<&PointId>) -> Error {
+    if files == 0 {
+        return error;
+    }
+    let (Error::Usage { what, .. }
+    | Error::Missing { what, .. }
+    | Error::Denied { what, .. }
+    | Error::Unreachable { what, .. }
+    | Error::Service { what, .. }
+    | Error::Busy { what }
+    | Error::Exists { what }
+    | Error::Damaged { what, .. }
+    | Error::Newer { what }
+    | Error::Changed { what }
+    | Error::Full { what, .. }
+    | Error::Unsupported { what }
+    | Error::Local { what, .. }) = &mut error;
+    let held = safety.map(|safety| format!("; {safety} holds the state before")).unwrap_or_default();
+    let said = what.replace("nothing was changed", "no row was changed");
+    *what = format!("{files} files were put back already, the rows were not{held}: {said}");
+    error
 }
 
 /// Puts the records back, or, with [`Ending::Undo`], sees whether the database would take them.
@@ -258,15 +308,16 @@ pub(super) async fn put(plan: &RestorePlan, ending: Ending) -> Result<Loaded> {
         return Err(Error::usage("no records were asked for"));
     };
     planned.require_free()?;
-    let tables = put_few(target, &planned.few, (plan.request.lock_wait, ending)).await?;
+    let tables = put_few(target, planned, (plan.request.lock_wait, ending)).await?;
     Ok(Loaded { tables, committed: true, left: Vec::new() })
 }
 
 async fn put_few(
     target: &RowsTarget,
-    few: &[FewRows],
+    planned: &RowsPlanned,
     (lock_wait, ending): (Duration, Ending),
 ) -> Result<Vec<LoadedTable>> {
+    let (few, seen) = (&planned.few, &planned.seen);
     if few.is_empty() {
         return Ok(Vec::new());
     }
@@ -275,13 +326,26 @@ async fn put_few(
     match target.database.clone() {
         None => Err(Error::usage("nothing says which database the records go into")),
         Some(Database::Sqlite(file)) => {
-            let few = few.to_vec();
+            let (few, seen) = (few.clone(), seen.clone());
             blocking(move || {
                 let records: Vec<RecordTable> = few.iter().map(|few| few.records.clone()).collect();
-                file.load(&records, mode, lock_wait)?.put_rows(&few, ending)
+                file.load(&records, mode, lock_wait)?.put_rows(&few, &seen, ending)
             })
             .await
         }
-        Some(Database::Postgres(server)) => Box::pin(server.put_rows(few, lock_wait, ending)).await,
+        Some(Database::Postgres(server)) => Box::pin(server.put_rows((few, seen), lock_wait, ending)).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_fail_after_their_files_do_not_say_that_nothing_was_changed() {
+        let error = || Error::Changed { what: "a row is another one: nothing was changed".to_owned() };
+        assert_eq!(after_files(error(), 0, None).to_string(), "a row is another one: nothing was changed");
+        let told = after_files(error(), 2, None).to_string();
+        assert_eq!(told, "2 files were put back already, the rows were not: a row is another one: no row was changed");
     }
 }

@@ -9,6 +9,9 @@ use nexus_core::changes::files::{self, CategoryChanges, FileState, Likeness};
 use nexus_core::changes::point::{files_since, tables_since};
 use nexus_core::changes::told::{FileChange, RowChange, lines};
 use nexus_core::changes::{Basis, Change, EXAMPLES, Presence, State, TableChanges, between, every_row};
+use nexus_core::database::load::{Conflict, Ending, LoadMode};
+use nexus_core::database::relations::{Ask, Seen};
+use nexus_core::database::sqlite::SqliteDatabase;
 use nexus_core::error::Error;
 use nexus_core::event::Events;
 use nexus_core::listing::{FileKind, Side};
@@ -480,4 +483,51 @@ fn the_same_bytes_written_again_are_the_same_content_and_not_untouched() {
         let changes = files::between(state(1).into_iter(), state(2).into_iter(), likeness).expect("two listings");
         assert_eq!(changes["other"].has_files(), expected, "{likeness:?}");
     }
+}
+
+#[test]
+fn files_of_one_size_are_told_apart_by_what_is_known_of_both() {
+    let side = |etag: &str, checksum: &str, modified: i64| Side {
+        size: 3,
+        etag: Some(etag.to_owned()).filter(|etag| !etag.is_empty()),
+        checksum: Some(checksum.to_owned()).filter(|checksum| !checksum.is_empty()),
+        modified: jiff::Timestamp::from_second(modified).ok().filter(|_| modified > 0),
+        ..Side::default()
+    };
+    let state = |side| [Ok(FileState { key: "a".into(), category: "other".into(), kind: FileKind::File, side })];
+    for (then, now, is_same, untold) in [
+        (side("a", "", 1), side("a", "", 2), true, 0),
+        (side("a", "", 1), side("b", "", 1), false, 0),
+        (side("a", "", 1), side("b-2", "", 1), false, 1),
+        (side("a", "sha256:1", 1), side("b-2", "sha256:1", 2), true, 0),
+        (side("a", "sha256:1", 1), side("b-2", "sha256:2", 1), false, 0),
+        (side("a", "sha256:1", 1), side("b-2", "crc64nvme:1", 1), false, 1),
+        (side("", "", 1), side("", "", 2), false, 0),
+        (side("", "", 0), side("", "", 2), true, 1),
+        (side("", "sha256:1", 0), side("", "sha256:2", 2), false, 0),
+    ] {
+        let shown = format!("{then:?} {now:?}");
+        let changes = files::between(state(then).into_iter(), state(now).into_iter(), Likeness::Content);
+        let other = &changes.expect("two listings")["other"];
+        assert_eq!((other.same.files == 1, other.untold), (is_same, untold), "{shown}");
+    }
+}
+
+#[test]
+fn a_row_that_was_to_stay_and_is_another_by_now_stops_a_restore_of_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.db");
+    let schema = "CREATE TABLE a (id INTEGER PRIMARY KEY, v TEXT); INSERT INTO a VALUES (1, 'x')";
+    rusqlite::Connection::open(&path).expect("a database").execute_batch(schema).expect("a table");
+    let put = |line: &str| {
+        let columns = vec!["id".to_owned(), "v".to_owned()];
+        let ask = Ask { table: "a".to_owned(), columns, by: vec![("id".to_owned(), "1".to_owned())], keyed: true };
+        let seen = [Seen { ask, line: line.to_owned() }];
+        let (mode, wait) = (LoadMode::AddMissing(Conflict::Refuse), Duration::from_secs(1));
+        let load = SqliteDatabase::new(path.clone()).load(&[], mode, wait).expect("a transaction");
+        load.put_rows(&[], &seen, Ending::Undo)
+    };
+    put(r#"{"id":1,"v":"x"}"#).expect("it is as it was");
+    let refused = put(r#"{"id":1,"v":"y"}"#);
+    assert!(matches!(refused, Err(Error::Changed { .. })), "{refused:?}");
 }

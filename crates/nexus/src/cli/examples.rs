@@ -138,7 +138,8 @@ for; elsewhere --yes is needed. A restore that was interrupted is run again with
 
 With --record nothing but the rows and files of the plan is touched, and the app is not stopped. What stands in the way is named \
 and nothing is written: a row or file that is there with other values (--overwrite replaces it, after a safety point), a row that it \
-points at and that is not there (another --record), a column that is not there any more.
+points at and that is not there (another --record), a column that is not there any more. What only the database knows, such as \
+a value that must be unique, is tried in a transaction that is undone.
 
 Exit status: 0 restored and compared; 1 restored, but the comparison differs, or records were not added because \
 other values are there, or a --dry-run of records found something in the way; 2 not restored.";
@@ -151,9 +152,9 @@ Examples:
   nexus diff latest now --only files
   nexus diff reimport now --rows --json | jq -c '.rows[] | select(.change == \"removed\")'
 
-Rows are compared through the points' records, by primary key; by the whole row where a table has none. Only tables \
-whose records differ are read. Columns that came or went are told of once, not as a change of every row. Files are \
-compared by size and ETag, in folders by size and time. With --json the answer is one document; with --rows its last \
+Rows are compared through the points' records, by primary key; by SQLite's rowid where a table has none, which VACUUM may \
+give anew, else by the whole row. Only tables whose records differ are read; of the database as it is now all tables are. Columns that came or went are told of once, not as a change of every row. Files are \
+compared by size and ETag or checksum, in folders by size and time. With --json the answer is one document; with --rows its last \
 fields are rows and keys, one row or file a line.
 
 Exit status: 0 compared, whatever differs: differences are the answer, not a failure; 1 a point is damaged; 2 not compared: a point \

@@ -209,6 +209,30 @@ async fn what_cannot_be_compared_is_refused_by_name_and_files_alone_still_are() 
 }
 
 #[tokio::test]
+async fn a_table_without_records_on_one_side_is_neither_new_nor_gone_and_another_key_is_said() {
+    let (_service, app) = sandbox_clinic().await;
+    app.sql(
+        "CREATE TABLE words_content (a); INSERT INTO words_content VALUES (1);
+         CREATE TABLE keyed (a INTEGER, b INTEGER, PRIMARY KEY (a)); INSERT INTO keyed VALUES (1, 2)",
+    );
+    let id = app.back_up(&[]);
+    app.sql(
+        "DROP TABLE words_content; CREATE VIRTUAL TABLE words USING fts5(body);
+         DROP TABLE keyed; CREATE TABLE keyed (a INTEGER, b INTEGER, PRIMARY KEY (b)); INSERT INTO keyed VALUES (1, 2)",
+    );
+    for more in [&[][..], &["--only", "database"]] {
+        let diff = app.run(&[&["diff", &id, "now", "--json"], more].concat()).ends_with(0).json();
+        let mut tables = diff["tables"].as_array().expect("tables").iter();
+        assert!(!tables.any(|table| table["table"] == "words_content"), "{diff}");
+        assert!(diff["uncompared"]["words_content"].is_string(), "{diff}");
+    }
+    let diff = app.run(&["diff", &id, "now", "--table", "keyed", "--json"]).ends_with(0).json();
+    assert_eq!(diff["uncompared"], json!({}), "{diff}");
+    let note = diff["notes"][0].as_str().expect("a note");
+    assert!(note.contains("the key of keyed was a and is b"), "{diff}");
+}
+
+#[tokio::test]
 async fn records_that_expired_are_refused_with_what_is_left() {
     let (_service, app) = sandbox_clinic().await;
     let old = app.back_up(&[]);

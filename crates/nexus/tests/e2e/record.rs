@@ -135,6 +135,8 @@ async fn what_stands_in_the_way_of_a_record_is_named_and_nothing_is_written() {
     assert_eq!(state().await, before);
     let told = restore(&app, &id, &[&words[..], &["--overwrite"]].concat()).ends_with(0).json();
     assert!(told["safety_point"].as_str().is_some_and(|id| id.starts_with("before-restore")), "{told}");
+    let undo = told["undo_command"].as_str().expect("a command");
+    assert!(undo.contains("--only files --key documents/b.pdf") && !undo.contains("--record"), "{undo}");
     assert_eq!(
         nexus_testkit::bucket::object(&app.client, &app.bucket, "documents/b.pdf").await,
         b"content of documents/b.pdf"
@@ -164,11 +166,79 @@ async fn a_row_with_other_values_is_replaced_when_that_is_asked_for_and_newer_co
     let connection = rusqlite::Connection::open(&app.database).expect("a database");
     let row = |sql: &str| -> String { connection.query_row(sql, [], |row| row.get(0)).expect("a row") };
     assert_eq!(row("SELECT name || email || phone || loud FROM patient WHERE id = 42"), "John \"x\"j@x7JOHN \"X\"");
+    // The way back is of that row alone.
+    let undo = told["undo_command"].as_str().expect("a command");
+    assert!(undo.contains("--record patient/42 --overwrite") && !undo.contains("--delete-extra"), "{undo}");
     // What was there is in the safety point, byte for byte.
     let safety = told["safety_point"].as_str().expect("a safety point").to_owned();
     let held = app.run(&["restore", &safety, "--record", "patient/42", "--to-json", "-"]).ends_with(0).json();
     assert_eq!(held["records"][0]["values"]["name"], "wrecked", "{held}");
     assert_eq!(row("SELECT count(*) || '' FROM log"), "0");
+    restore(&app, &safety, &["--record", "patient/42", "--overwrite"]).ends_with(0);
+    assert_eq!(row("SELECT name || phone FROM patient WHERE id = 42"), "wrecked7");
+}
+
+#[tokio::test]
+async fn rows_that_no_key_tells_apart_are_never_replaced() {
+    let (_service, app) = clinic().await;
+    app.sql(
+        "CREATE TABLE note (code TEXT PRIMARY KEY, patient INTEGER REFERENCES patient(id), body TEXT);
+         INSERT INTO note VALUES (NULL, 42, 'his'), (NULL, 41, 'hers'), ('x', 42, 'named');
+         INSERT INTO log VALUES ('as it was')",
+    );
+    let id = app.back_up(&[]);
+    app.sql(
+        "UPDATE note SET body = 'newer' WHERE patient = 42; UPDATE log SET what = 'edited';
+         CREATE TABLE later (id INTEGER PRIMARY KEY, patient INTEGER REFERENCES patient(id))",
+    );
+    let words = ["--record", "patients/42", "--with-children", "--overwrite"];
+    let plan = restore(&app, &id, &[&words[..], &["--dry-run"]].concat()).ends_with(0).json();
+    // What came after the point is said.
+    let note = plan["rows"]["notes"][0].as_str().expect("a note");
+    assert!(note.starts_with("later (patient) points at patient now"), "{plan}");
+    restore(&app, &id, &words).ends_with(0);
+    let row = |sql: &str| -> String {
+        let connection = rusqlite::Connection::open(&app.database).expect("a database");
+        connection.query_row(sql, [], |row| row.get(0)).expect("a row")
+    };
+    let notes = "SELECT group_concat(body) FROM (SELECT patient || body AS body FROM note ORDER BY patient, body)";
+    assert_eq!(row(notes), "41hers,42his,42named,42newer");
+    restore(&app, &id, &["--record", "log/1"])
+        .refuses(2, "log/1 is there with other values")
+        .says("--mode add-missing");
+    assert_eq!(row("SELECT group_concat(what) FROM log"), "edited");
+    app.sql("DELETE FROM log");
+    restore(&app, &id, &["--record", "log/1"]).ends_with(0);
+    assert_eq!(row("SELECT group_concat(what) FROM log"), "as it was");
+}
+
+#[tokio::test]
+async fn keys_that_are_pasted_compared_or_computed_otherwise_are_named() {
+    let (_service, app) = clinic().await;
+    app.sql(
+        "CREATE TABLE clan (name TEXT PRIMARY KEY); CREATE TABLE member (id INTEGER PRIMARY KEY, clan TEXT REFERENCES clan(name));
+         INSERT INTO clan VALUES ('O''Brien'); INSERT INTO member VALUES (1, 'O''Brien');
+         CREATE TABLE login (name TEXT COLLATE NOCASE PRIMARY KEY); CREATE TABLE entry (id INTEGER PRIMARY KEY, login TEXT REFERENCES login(name));
+         INSERT INTO login VALUES ('ann'); INSERT INTO entry VALUES (1, 'Ann');
+         CREATE TABLE letter (id INTEGER PRIMARY KEY, email TEXT REFERENCES Patient(email)); INSERT INTO letter VALUES (1, 'z@x');
+         CREATE VIRTUAL TABLE found USING fts5(name, content='patient', content_rowid='id'); INSERT INTO found(found) VALUES ('rebuild')",
+    );
+    let id = app.back_up(&[]);
+    app.sql("PRAGMA foreign_keys = OFF; DELETE FROM clan; DELETE FROM member; DELETE FROM entry; DELETE FROM login");
+    restore(&app, &id, &["--record", "member/1"])
+        .refuses(2, "member/1 points at clan/O'Brien")
+        .says(r"--record 'clan/O'\''Brien'");
+    let words = ["--record", "login/ann", "--with-children"];
+    restore(&app, &id, &words).refuses(2, "entry (login) points at login (name), where values count as equal");
+    restore(&app, &id, &words[..2]).ends_with(0);
+    // One row that points at nothing any more does not make up for another that did before.
+    app.sql("PRAGMA foreign_keys = OFF; UPDATE patient SET email = 'new@x' WHERE id = 41; INSERT INTO letter VALUES (2, 'new@x')");
+    let before = digest::database(&app.database);
+    let words = ["--record", "patients/41", "--overwrite"];
+    restore(&app, &id, &words).refuses(2, "1 rows of `letter` would point at rows of `Patient`");
+    assert_eq!(digest::database(&app.database), before);
+    app.sql("PRAGMA foreign_keys = OFF; DELETE FROM patient WHERE id = 43");
+    restore(&app, &id, &["--record", "found/43"]).refuses(2, "found is an index of patient");
 }
 
 #[tokio::test]
@@ -271,6 +341,44 @@ async fn a_deleted_record_of_a_server_comes_back_with_its_children_and_files_and
     database.sql("update ward.patient set email = null; alter table document drop constraint document_patient_fkey; delete from doctor where id = 1");
     restore(&app, &id, &words[..2]).refuses(2, "ward.patient/2 points at doctor/1, which is not there");
     app.assert_no_litter();
+}
+
+#[tokio::test]
+async fn a_row_of_a_server_is_replaced_alone_and_a_trial_leaves_its_sequences() {
+    let server = Server::shared(DEBIAN);
+    let database = Database::empty(&server, "");
+    database.sql(
+        "create table base (id int primary key, v text); create table heir () inherits (base);
+         create table code (id int primary key, word text unique, n int);
+         create table uses (id int primary key, word text references code (word) on update cascade);
+         create table counted (id serial primary key, v text);
+         create table login (name varchar(9) primary key, n numeric unique); create table entry (id int primary key, n numeric references login (n));
+         insert into base values (1, 'then'); insert into heir values (1, 'heir'); insert into code values (1, 'old', 1);
+         insert into uses values (1, 'old'); insert into counted (v) values ('a'), ('b');
+         insert into login values ('ann', 1.0); insert into entry values (1, 1.00)",
+    );
+    let (_service, app) = crate::postgres::app(&database.url(), DEBIAN).await;
+    let id = app.back_up(&[]);
+    database.sql("update only base set v = 'now'; update code set n = 2; update code set word = 'new'");
+    restore(&app, &id, &["--record", "base/1", "--overwrite"]).ends_with(0);
+    assert_eq!(database.sql("select string_agg(v, ' ' order by v) from base"), "heir then");
+    let words = ["--record", "code/1", "--overwrite"];
+    restore(&app, &id, &words).refuses(2, "would change with it by the foreign key uses_word_fkey of");
+    assert_eq!(database.sql("select word from uses"), "new");
+    database.sql("update code set word = 'old'");
+    restore(&app, &id, &words).ends_with(0);
+    assert_eq!(database.sql("select n from code"), "1");
+
+    database.sql("delete from counted; alter sequence counted_id_seq restart");
+    let words = ["--record", "counted/2"];
+    restore(&app, &id, &[&words[..], &["--dry-run"]].concat()).ends_with(0);
+    assert_eq!(database.sql("select is_called from counted_id_seq"), "f");
+    restore(&app, &id, &words).ends_with(0);
+    assert_eq!(database.sql("select last_value from counted_id_seq"), "2");
+
+    database.sql("delete from entry; delete from login");
+    let words = ["--record", "login/ann", "--with-children"];
+    restore(&app, &id, &words).refuses(2, "entry (n) points at login (n), where values count as equal");
 }
 
 #[tokio::test]

@@ -125,11 +125,21 @@ async fn required(session: &Session) -> Result<BTreeSet<(u32, String)>> {
 }
 
 async fn foreign_keys(session: &Session, known: &Known) -> Result<Vec<ForeignKey>> {
-    let sql = "select c.oid, c.conrelid, c.confrelid, a.attname, f.attname
+    // Numbers of a kind, texts, and what is written in one way alone: of these, equal values are alike as records have them.
+    let sql = "select c.oid, c.conrelid, c.confrelid, a.attname, f.attname,
+                      coalesce(l.collisdeterministic, true) and coalesce(m.collisdeterministic, true)
+                      and (a.atttypid in (20, 21, 23) and f.atttypid in (20, 21, 23)
+                           or a.atttypid in (25, 1043) and f.atttypid in (25, 1043)
+                           or a.atttypid = f.atttypid and a.atttypmod = f.atttypmod
+                              and (a.atttypid in (16, 17, 26, 1042, 1082, 1083, 1114, 1184, 2950)
+                                   or a.atttypid = 1700 and a.atttypmod <> -1
+                                   or (select t.typtype = 'e' from pg_type t where t.oid = a.atttypid)))
                  from pg_constraint c
                 cross join unnest(c.conkey, c.confkey) with ordinality k(own, other, place)
                  join pg_attribute a on a.attrelid = c.conrelid and a.attnum = k.own
                  join pg_attribute f on f.attrelid = c.confrelid and f.attnum = k.other
+                 left join pg_collation l on l.oid = a.attcollation
+                 left join pg_collation m on m.oid = f.attcollation
                 where c.contype = 'f' and c.conparentid = 0
                 order by c.oid, k.place";
     let name = |oid: u32| known.iter().find(|(_, (relation, _))| relation.oid == oid).map(|(name, _)| name.clone());
@@ -138,11 +148,13 @@ async fn foreign_keys(session: &Session, known: &Known) -> Result<Vec<ForeignKey
         let oid: u32 = row.number(0);
         let (Some(table), Some(parent)) = (name(row.number(1)), name(row.number(2))) else { continue };
         if keys.last().is_none_or(|(last, _)| *last != oid) {
-            keys.push((oid, ForeignKey { table, columns: Vec::new(), parent, parent_columns: Vec::new() }));
+            let (columns, parent_columns) = (Vec::new(), Vec::new());
+            keys.push((oid, ForeignKey { table, columns, parent, parent_columns, exact: true }));
         }
         if let Some((_, key)) = keys.last_mut() {
             key.columns.push(row.text(3).to_owned());
             key.parent_columns.push(row.text(4).to_owned());
+            key.exact &= row.is_true(5);
         }
     }
     Ok(keys.into_iter().map(|(_, key)| key).collect())

@@ -9,12 +9,12 @@ use rusqlite::config::DbConfig;
 
 use crate::database::digest::RowsDigest;
 use crate::database::load::{
-    Conflict, Ending, FewRows, LoadMode, LoadedTable, TableToLoad, TablesLook, no_table, require_same_columns, unlike,
-    written_since,
+    Conflict, Ending, FewRows, LoadMode, LoadedTable, TableToLoad, TablesLook, changed_since, no_table,
+    require_same_columns, unlike, written_since,
 };
-use crate::database::relations::Ask;
+use crate::database::relations::{Ask, Seen};
 use crate::database::sink::Sink;
-use crate::database::source::RecordFile;
+use crate::database::source::{RecordFile, object};
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::point::RecordTable;
@@ -41,7 +41,7 @@ pub struct SqliteLoad {
     mode: LoadMode,
     /// True when records may lack columns that the table has by now.
     may_lack: bool,
-    dangling: BTreeMap<Arrow, u64>,
+    dangling: BTreeMap<Arrow, Dangling>,
     conflicts: u64,
     /// Indexes whose text lies in other tables, which may not be loaded yet; with what their rows must be.
     indexes: Vec<(Table, RecordTable, RowsDigest)>,
@@ -49,6 +49,17 @@ pub struct SqliteLoad {
 
 /// A table whose rows point at another's.
 type Arrow = (String, String);
+/// How many rows of a table point at nothing: by their ids, where they have some, and the number of the foreign key.
+type Dangling = BTreeMap<(Option<i64>, i64), u64>;
+
+/// How rows that point at nothing are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Detail {
+    /// Not at all: they may be removed and added anew.
+    Numbers,
+    /// Each: one that comes does not make up for one that goes.
+    Rows,
+}
 
 impl std::fmt::Debug for SqliteLoad {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -110,7 +121,7 @@ impl SqliteDatabase {
         connection.busy_timeout(lock_wait).map_err(sql)?;
         let tables = by_name(catalogue(&connection)?);
         let chosen: BTreeSet<String> = records.iter().map(|records| records.table.clone()).collect();
-        let dangling = dangling(&connection, &tables, &chosen).map_err(sql)?;
+        let dangling = dangling(&connection, &tables, &chosen, Detail::Numbers).map_err(sql)?;
         let path = self.path().to_owned();
         Ok(SqliteLoad {
             connection,
@@ -205,28 +216,68 @@ impl SqliteLoad {
         Ok(loaded)
     }
 
-    /// Puts a few rows into their tables; with [`Ending::Undo`] only to see whether they could be.
+    /// Puts a few rows into their tables; with [`Ending::Undo`] only to see whether they could be. Those that were `seen` must be
+    /// as they were.
     ///
     /// # Errors
     ///
-    /// As for [`SqliteLoad::table`] and [`SqliteLoad::finish`]. Nothing is committed then.
-    pub fn put_rows(mut self, few: &[FewRows], ending: Ending) -> Result<Vec<LoadedTable>> {
+    /// As for [`SqliteLoad::table`] and [`SqliteLoad::finish`]; [`Error::Changed`] when a row is another one by now. Nothing is
+    /// committed then.
+    pub fn put_rows(mut self, few: &[FewRows], seen: &[Seen], ending: Ending) -> Result<Vec<LoadedTable>> {
         self.may_lack = true;
+        self.dangling = self.dangling_now()?;
+        self.require_seen(seen)?;
         let mut loaded = Vec::with_capacity(few.len());
         for rows in few {
+            self.require_own(&rows.records)?;
             let replaced = self.replace(rows)?;
             let mut put = self.table(&rows.records, &rows.file, &Events::none())?;
             put.added += replaced;
             put.removed += replaced;
             loaded.push(put);
         }
+        let in_the_way = || {
+            let what = "a row that was not there is there by now, with other values: nothing was changed".to_owned();
+            Error::Changed { what }
+        };
+        if self.conflicts > 0 {
+            return Err(in_the_way());
+        }
         if ending == Ending::Undo {
+            self.rebuild()?;
             self.require_no_worse()?;
         } else if !self.finish()? {
-            let what = "a row that was not there is there by now, with other values: nothing was changed".to_owned();
-            return Err(Error::Changed { what });
+            return Err(in_the_way());
         }
         Ok(loaded)
+    }
+
+    /// Refuses to go on when a row that shall stay is another one by now.
+    fn require_seen(&self, seen: &[Seen]) -> Result<()> {
+        for Seen { ask, line } in seen {
+            let table = self.tables.get(&ask.table).ok_or_else(|| changed_since(&ask.table))?;
+            if row_at(&self.connection, table, ask)?.as_ref() != Some(line) {
+                return Err(changed_since(&ask.table));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a table that does not hold its rows itself: one that is put into it is not there.
+    fn require_own(&self, records: &RecordTable) -> Result<()> {
+        let Some(table) = self.tables.get(&records.table) else { return Ok(()) };
+        let (what, hint) = match Content::of(&self.connection, table)? {
+            Content::Own => return Ok(()),
+            Content::Elsewhere(of) => (
+                format!("{} is an index of {of}, and has no rows of its own to put back", records.name),
+                format!("name the row of {of}: the index is made anew with it"),
+            ),
+            Content::Nowhere => (
+                format!("the rows of {} are computed, and cannot be put back", records.name),
+                "--to-json writes the record".to_owned(),
+            ),
+        };
+        Err(Error::usage_hint(what, hint))
     }
 
     /// Gives rows that are to be replaced the values of their records, and leaves columns alone that records do not know; answers
@@ -249,9 +300,20 @@ impl SqliteLoad {
             if row_at(&self.connection, table, &ask)?.as_ref() != Some(was) {
                 return Err(written_since(&table.name));
             }
+            let then: BTreeMap<String, String> = object(was).unwrap_or_default().into_iter().collect();
+            let is_other = |(name, value): &(&str, &str)| then.get(*name).is_none_or(|there| there != value);
             let stored = (0..few.records.columns.len()).filter(|at| !few.records.columns[*at].generated);
-            let columns: Vec<(&str, &str)> = stored.map(named).collect();
-            replaced += change_row(&self.connection, table, &columns, &ask.by)? as u64;
+            let columns: Vec<(&str, &str)> = stored.map(named).filter(is_other).collect();
+            if columns.is_empty() {
+                // What differs the database computes.
+                return Err(unlike(&few.records));
+            }
+            let changed = change_row(&self.connection, table, &columns, &ask.by)?;
+            if changed != 1 {
+                let what = format!("{changed} rows of `{}` have one key, so none was replaced", table.name);
+                return Err(Error::damaged(what));
+            }
+            replaced += 1;
         }
         Ok(replaced)
     }
@@ -279,21 +341,33 @@ impl SqliteLoad {
 
     /// Refuses rows that would point at nothing and did not before.
     fn require_no_worse(&self) -> Result<()> {
-        let sql = |cause| failed(format!("cannot load records into `{}`", self.path.display()), cause);
-        let now = dangling(&self.connection, &self.tables, &self.chosen).map_err(sql)?;
         // Where both tables were replaced their rows are those of the point, whatever they point at.
         let given = |(child, parent): &Arrow| {
-            self.mode == LoadMode::Replace && self.chosen.contains(child) && self.chosen.contains(parent)
+            self.mode == LoadMode::Replace && is_among(&self.chosen, child) && is_among(&self.chosen, parent)
         };
-        let worse =
-            now.iter().find(|(arrow, rows)| !given(arrow) && **rows > self.dangling.get(*arrow).copied().unwrap_or(0));
+        let now = self.dangling_now()?;
+        let worse = now.iter().filter(|(arrow, _)| !given(arrow)).find_map(|(arrow, rows)| {
+            let before = self.dangling.get(arrow);
+            let known = |row: &(Option<i64>, i64)| before.and_then(|before| before.get(row)).copied().unwrap_or(0);
+            let more: u64 = rows.iter().filter(|(row, number)| **number > known(row)).map(|(_, number)| *number).sum();
+            (more > 0).then_some((arrow, more))
+        });
         if let Some(((child, parent), rows)) = worse {
+            let both = format!("load both: --table {child} --table {parent}");
+            let hint = if self.may_lack { "name those as well with --record".to_owned() } else { both };
             return Err(Error::usage_hint(
                 format!("{rows} rows of `{child}` would point at rows of `{parent}` that are not there"),
-                format!("load both: --table {child} --table {parent}"),
+                hint,
             ));
         }
         Ok(())
+    }
+
+    /// Rows that point at nothing: of single rows each counts, of whole tables their number.
+    fn dangling_now(&self) -> Result<BTreeMap<Arrow, Dangling>> {
+        let detail = if self.may_lack { Detail::Rows } else { Detail::Numbers };
+        dangling(&self.connection, &self.tables, &self.chosen, detail)
+            .map_err(|cause| failed(format!("cannot load records into `{}`", self.path.display()), cause))
     }
 
     /// Makes indexes anew whose text lies in tables that were loaded: triggers, which keep them, slept.
@@ -375,23 +449,30 @@ fn dangling(
     connection: &Connection,
     tables: &BTreeMap<String, Table>,
     chosen: &BTreeSet<String>,
-) -> rusqlite::Result<BTreeMap<Arrow, u64>> {
-    let mut found = BTreeMap::new();
+    detail: Detail,
+) -> rusqlite::Result<BTreeMap<Arrow, Dangling>> {
+    let mut found: BTreeMap<Arrow, Dangling> = BTreeMap::new();
     for name in tables.keys() {
         let parents: Vec<String> = {
             let mut statement = connection.prepare("SELECT DISTINCT \"table\" FROM pragma_foreign_key_list(?1)")?;
             let parents = statement.query_map([name], |row| row.get(0))?;
             parents.collect::<rusqlite::Result<_>>()?
         };
-        let concerned = chosen.contains(name) || parents.iter().any(|parent| chosen.contains(parent));
+        let concerned = chosen.contains(name) || parents.iter().any(|parent| is_among(chosen, parent));
         if parents.is_empty() || !concerned {
             continue;
         }
         let mut statement = connection.prepare(&format!("PRAGMA main.foreign_key_check({})", quoted(name)))?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            *found.entry((row.get(0)?, row.get(2)?)).or_default() += 1;
+            let which = if detail == Detail::Rows { (row.get(1)?, row.get(3)?) } else { (None, 0) };
+            *found.entry((row.get(0)?, row.get(2)?)).or_default().entry(which).or_default() += 1;
         }
     }
     Ok(found)
+}
+
+/// Foreign keys name tables whatever the case of letters.
+fn is_among(names: &BTreeSet<String>, wanted: &str) -> bool {
+    names.iter().any(|name| name.eq_ignore_ascii_case(wanted))
 }

@@ -58,7 +58,9 @@ pub(super) fn row_at(connection: &Connection, table: &Table, ask: &Ask) -> Resul
         rowid.map_or_else(|| quoted(name), str::to_owned)
     };
     let shown: Vec<String> = ask.columns.iter().map(expression).collect();
-    let same: Vec<String> = ask.by.iter().map(|(name, _)| format!("{} IS ?", expression(name))).collect();
+    // All of a row's values are those that it has, whatever a column takes for equal; a key is what its index says.
+    let collation = if ask.keyed { "" } else { " COLLATE BINARY" };
+    let same: Vec<String> = ask.by.iter().map(|(name, _)| format!("{}{collation} IS ?", expression(name))).collect();
     let (list, filter) = (shown.join(", "), if same.is_empty() { "1".to_owned() } else { same.join(" AND ") });
     let list = if list.is_empty() { "NULL".to_owned() } else { list };
     let sql = format!("SELECT {list} FROM main.{} WHERE {filter} LIMIT 1", quoted(&table.name));
@@ -129,7 +131,8 @@ fn foreign_keys(connection: &Connection, table: &Table, found: &Catalogue) -> ru
         let Some(parent) = found.tables.iter().find(|table| table.name.eq_ignore_ascii_case(&parent)) else { continue };
         if keys.last().is_none_or(|(last, _)| *last != id) {
             let (name, to) = (table.name.clone(), parent.name.clone());
-            let key = ForeignKey { table: name, columns: Vec::new(), parent: to, parent_columns: Vec::new() };
+            let (columns, parent_columns) = (Vec::new(), Vec::new());
+            let key = ForeignKey { table: name, columns, parent: to, parent_columns, exact: true };
             keys.push((id, key));
         }
         let Some((_, key)) = keys.last_mut() else { continue };
@@ -142,5 +145,22 @@ fn foreign_keys(connection: &Connection, table: &Table, found: &Catalogue) -> ru
         let to = to.or_else(|| parent.primary_key.get(at).cloned());
         key.parent_columns.push(to.map_or_else(String::new, |to| spelled(parent, &to)));
     }
-    Ok(keys.into_iter().map(|(_, key)| key).collect())
+    let mut keys: Vec<ForeignKey> = keys.into_iter().map(|(_, key)| key).collect();
+    for key in &mut keys {
+        key.exact = is_exact(connection, key)?;
+    }
+    Ok(keys)
+}
+
+/// True when the key that is pointed at tells texts apart byte by byte. Source: `PRAGMA index_xinfo`.
+fn is_exact(connection: &Connection, key: &ForeignKey) -> rusqlite::Result<bool> {
+    let sql = "SELECT 1 FROM pragma_index_list(?1) AS l, pragma_index_xinfo(l.name) AS x
+                WHERE l.\"unique\" AND x.\"key\" AND lower(x.name) = lower(?2) AND upper(x.coll) <> 'BINARY'";
+    let mut statement = connection.prepare(sql)?;
+    for column in &key.parent_columns {
+        if statement.exists([&key.parent, column])? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use crate::database::load::{Conflict, FewRows};
-use crate::database::relations::{Ask, Schema};
+use crate::database::relations::{Ask, Schema, Seen};
 use crate::database::source::object;
 use crate::database::sqlite::ROWID_FIELD;
 use crate::database::{Database, json};
@@ -14,8 +14,8 @@ use crate::local::{Scratch, create_private};
 use crate::point::{RecordColumn, RecordTable};
 
 use super::gather::{FoundRow, FoundTable};
-use super::key::{name, plain};
-use super::{Fate, Obstacle, PlannedRow, RowsPlanned};
+use super::key::{comparable, name, plain, shell_quoted};
+use super::{Fate, Gathered, Obstacle, PlannedRow, RowsPlanned};
 
 /// How rows that are there with other values are replaced.
 const REPLACE: &str = "--overwrite replaces rows and files that are there with other values";
@@ -43,28 +43,47 @@ type Put<'a> = (&'a FoundRow, &'a Line, Option<String>);
 pub(super) fn parents_first(found: Vec<FoundTable>, schema: &Schema) -> Vec<FoundTable> {
     let (mut rest, mut ordered) = (found, Vec::new());
     while !rest.is_empty() {
-        let waits = |table: &FoundTable| {
-            schema.keys.iter().any(|key| {
-                key.table == table.records.table
-                    && key.parent != key.table
-                    && rest.iter().any(|other| other.records.table == key.parent)
-            })
+        let next = {
+            let left: BTreeSet<&str> = rest.iter().map(|table| table.records.table.as_str()).collect();
+            // All that a table waits for waits for it in turn.
+            let is_next = |table: &FoundTable| {
+                let own = table.records.table.as_str();
+                let above = waits_for(own, &left, schema);
+                above.into_iter().all(|other| waits_for(other, &left, schema).contains(own))
+            };
+            rest.iter().position(is_next).unwrap_or(0)
         };
-        let next = rest.iter().position(|table| !waits(table)).unwrap_or(0);
         ordered.push(rest.remove(next));
     }
     ordered
 }
 
+/// The tables among these that one points at, and those that they point at.
+fn waits_for<'a>(table: &str, among: &BTreeSet<&'a str>, schema: &Schema) -> BTreeSet<&'a str> {
+    let mut above: BTreeSet<&str> = BTreeSet::new();
+    let mut open: Vec<&str> = vec![table];
+    while let Some(child) = open.pop() {
+        for key in schema.keys.iter().filter(|key| key.table == child && key.parent != key.table) {
+            if let Some(parent) = among.get(key.parent.as_str()).copied()
+                && above.insert(parent)
+            {
+                open.push(parent);
+            }
+        }
+    }
+    above
+}
+
 pub(super) async fn decide(
-    found: &[FoundTable],
+    found: &Gathered,
     (database, schema): (&Database, &Schema),
     present: Conflict,
     (lock_wait, scratch): (Duration, &Scratch),
 ) -> Result<RowsPlanned> {
-    let mut planned = RowsPlanned::default();
+    let (notes, obstacles) = (found.notes.clone(), found.obstacles.clone());
+    let mut planned = RowsPlanned { obstacles, notes, ..RowsPlanned::default() };
     let mut fitting = Vec::new();
-    for table in found {
+    for table in &found.tables {
         fitting.extend(fit(table, schema, &mut planned.obstacles));
     }
     let asks = fitting.iter().flat_map(|table| table.lines.iter().map(|line| table.ask(line))).collect();
@@ -72,8 +91,7 @@ pub(super) async fn decide(
     for (at, table) in fitting.iter().enumerate() {
         let mut put = Vec::new();
         for (row, line) in table.found.rows.iter().zip(&table.lines) {
-            let now = there.next().flatten();
-            let fate = fate(line, now.as_deref());
+            let (fate, now) = table.fate(line, there.next().flatten());
             if let (Fate::Other(columns), true) = (&fate, present != Conflict::Overwrite) {
                 let columns: Vec<String> = columns.iter().map(|column| format!("`{column}`")).collect();
                 planned.obstacles.push(Obstacle {
@@ -82,14 +100,24 @@ pub(super) async fn decide(
                 });
             }
             if fate != Fate::Same {
+                if now.is_some() {
+                    planned.replaced.push(own_name(&table.records, row));
+                }
                 put.push((row, line, now));
-            } else if !table.keyed && table.lines.iter().filter(|other| *other == line).count() > 1 {
+            } else if let Some(now) = now {
+                planned.seen.push(Seen { ask: table.ask(line), line: now });
+            }
+            if fate == Fate::Same && !table.tells(line) && table.lines.iter().filter(|other| *other == line).count() > 1
+            {
                 planned.obstacles.push(Obstacle {
                     what: format!(
                         "{} has no key and had several rows like {}, some of which are there",
                         table.records.table, row.name
                     ),
-                    remedy: Some(format!("--table {} --mode add-missing counts them", table.records.name)),
+                    remedy: Some(format!(
+                        "--table {} --mode add-missing counts them",
+                        shell_quoted(&table.records.name)
+                    )),
                 });
             }
             planned.rows.push(PlannedRow { name: row.name.clone(), fate });
@@ -98,10 +126,15 @@ pub(super) async fn decide(
             planned.few.push(table.write(&put, &scratch.file(&format!("rows-to-put-{at}.json")))?);
         }
     }
-    parents(&fitting, &planned, (database, schema), lock_wait)
-        .await
-        .map(|lacking| planned.obstacles.extend(lacking))?;
+    let lacking = parents(&fitting, &planned, (database, schema), lock_wait).await?;
+    let taken = taken(&fitting, &planned, (database, schema), lock_wait).await?;
+    planned.obstacles.extend(lacking.into_iter().chain(taken));
     Ok(planned)
+}
+
+/// A row's name by its table's own name, which every point of the database knows.
+fn own_name(records: &RecordTable, row: &FoundRow) -> String {
+    format!("{}{}", records.table, row.name.strip_prefix(&records.name).unwrap_or(&row.name))
 }
 
 /// Brings a table's rows to the columns that there are; what stands in the way is named.
@@ -164,10 +197,34 @@ fn fate(line: &[(String, String)], now: Option<&str>) -> Fate {
 }
 
 impl Fitting<'_> {
+    /// True when a row's key tells it from all others: one with NULL in it does not.
+    fn tells(&self, line: &[(String, String)]) -> bool {
+        self.keyed && !line.iter().any(|(name, value)| value == "null" && self.key.contains(name))
+    }
+
+    /// True when the database computes a column.
+    fn computes(&self, name: &str) -> bool {
+        self.records.columns.iter().any(|column| column.generated && column.name == name)
+    }
+
     fn ask(&self, line: &[(String, String)]) -> Ask {
-        let by = line.iter().filter(|(name, _)| self.key.contains(name)).cloned().collect();
+        let keyed = self.tells(line);
+        let counts = |name: &String| if keyed { self.key.contains(name) } else { !self.computes(name) };
+        let by = line.iter().filter(|(name, _)| counts(name)).cloned().collect();
         let columns = self.records.columns.iter().map(|column| column.name.clone()).collect();
-        Ask { table: self.records.table.clone(), columns, by, keyed: self.keyed }
+        Ask { table: self.records.table.clone(), columns, by, keyed }
+    }
+
+    /// What becomes of a row, and the one that is there, where it is it.
+    fn fate(&self, line: &[(String, String)], now: Option<String>) -> (Fate, Option<String>) {
+        match fate(line, now.as_deref()) {
+            // Without a key it is the row that has all its values, and no other is ever replaced.
+            Fate::Other(columns) if !self.tells(line) => {
+                let same = columns.iter().all(|name| self.computes(name));
+                if same { (Fate::Same, now) } else { (Fate::Added, None) }
+            }
+            fate => (fate, now),
+        }
     }
 
     /// Writes rows as a record file of the columns that there are.
@@ -240,7 +297,41 @@ async fn parents(
     Ok(lacking
         .map(|(_, (row, parent))| Obstacle {
             what: format!("{row} points at {parent}, which is not there"),
-            remedy: Some(format!("add --record '{parent}', if the point has it")),
+            remedy: Some(format!("add --record {}, if the point has it", shell_quoted(&parent))),
+        })
+        .collect())
+}
+
+/// Rows without a key that were asked for by their ids, which other rows have by now: they may be those with newer values.
+async fn taken(
+    tables: &[Fitting<'_>],
+    planned: &RowsPlanned,
+    (database, schema): (&Database, &Schema),
+    lock_wait: Duration,
+) -> Result<Vec<Obstacle>> {
+    let added: BTreeSet<&str> =
+        planned.rows.iter().filter(|row| row.fate == Fate::Added).map(|row| row.name.as_str()).collect();
+    let (mut asks, mut words) = (Vec::new(), Vec::new());
+    let has_key = |table: &str| schema.tables.get(table).is_none_or(|live| !live.key.is_empty());
+    for table in tables.iter().filter(|table| table.records.rowid && !has_key(&table.records.table)) {
+        let asked = table.found.rows.iter().filter(|row| row.asked && added.contains(row.name.as_str()));
+        for row in asked {
+            let fields = object(&row.line).unwrap_or_default().into_iter();
+            let by: Vec<(String, String)> = fields.filter(|(name, _)| name == ROWID_FIELD).collect();
+            let columns = table.records.columns.iter().map(|column| column.name.clone()).collect();
+            asks.push(Ask { table: table.records.table.clone(), columns, by, keyed: true });
+            words.push((row.name.clone(), table.records.name.clone()));
+        }
+    }
+    let there = database.rows_at(asks, lock_wait).await?;
+    let taken = there.into_iter().zip(words).filter(|(row, _)| row.is_some());
+    Ok(taken
+        .map(|(_, (row, table))| Obstacle {
+            what: format!("{row} is there with other values, and without a key nothing tells whether it is that row"),
+            remedy: Some(format!(
+                "remove or move the row that is there, or --table {} --mode add-missing, which adds it beside that one",
+                shell_quoted(&table)
+            )),
         })
         .collect())
 }
@@ -249,9 +340,48 @@ async fn parents(
 fn holds(tables: &[Fitting<'_>], (parent, columns): (&str, &[String]), values: &[String]) -> bool {
     let Some(table) = tables.iter().find(|table| table.records.table == parent) else { return false };
     table.lines.iter().any(|line| {
-        columns
-            .iter()
-            .zip(values)
-            .all(|(name, value)| line.iter().any(|(known, there)| known == name && plain(there) == plain(value)))
+        columns.iter().zip(values).all(|(name, value)| {
+            line.iter().any(|(known, there)| known == name && comparable(there) == comparable(value))
+        })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::relations::ForeignKey;
+
+    fn table(name: &str) -> FoundTable {
+        let records = RecordTable {
+            name: name.to_owned(),
+            table: name.to_owned(),
+            file: String::new(),
+            rows: 0,
+            bytes: 0,
+            sha256: String::new(),
+            index: None,
+            columns: Vec::new(),
+            order: Vec::new(),
+            rowid: false,
+            sequence: None,
+            sequences: BTreeMap::new(),
+        };
+        FoundTable { records, rows: Vec::new() }
+    }
+
+    #[test]
+    fn a_circle_waits_for_what_it_points_at_and_what_points_at_it_for_its_parent() {
+        let key = |(child, parent): (&str, &str)| ForeignKey {
+            table: child.to_owned(),
+            columns: Vec::new(),
+            parent: parent.to_owned(),
+            parent_columns: Vec::new(),
+            exact: true,
+        };
+        let arrows = [("a", "b"), ("b", "c"), ("c", "b"), ("c", "d"), ("d", "d")];
+        let schema = Schema { keys: arrows.map(key).to_vec(), ..Schema::default() };
+        let ordered = parents_first(["a", "b", "c", "d"].map(table).to_vec(), &schema);
+        let shown: Vec<&str> = ordered.iter().map(|table| table.records.table.as_str()).collect();
+        assert_eq!(shown, ["d", "b", "a", "c"]);
+    }
 }

@@ -15,8 +15,8 @@ use crate::records::names::distance;
 use crate::vault::RecoveryPoint;
 
 use super::super::tables::{Files, records_of, require_files};
-use super::Asked;
-use super::key::{fields, key_names, name, places, plain, wanted};
+use super::key::{comparable, fields, is_real, key_names, name, places, plain, wanted};
+use super::{Asked, Gathered, Obstacle};
 
 /// The most that is gathered, bytes: beyond that whole tables are meant.
 const MOST_BYTES: usize = 64 << 20;
@@ -43,6 +43,8 @@ pub struct FoundRow {
     pub line: String,
     /// Where it begins in its file.
     start: u64,
+    /// True when it was asked for by its key.
+    pub(super) asked: bool,
 }
 
 /// Which rows of a table are looked for: those whose values in these places are among these.
@@ -56,6 +58,10 @@ pub(super) struct Gathering<'a> {
     files: BTreeMap<String, PathBuf>,
     found: Vec<FoundTable>,
     bytes: usize,
+    /// What points at rows and had no part in the point that is known.
+    notes: BTreeSet<String>,
+    /// What points at rows and was in the point, but cannot be looked at.
+    unseen: BTreeSet<String>,
 }
 
 impl<'a> Gathering<'a> {
@@ -71,11 +77,28 @@ impl<'a> Gathering<'a> {
             ));
         }
         require_files(point, records)?;
-        Ok(Self { point, records, scratch, files: BTreeMap::new(), found: Vec::new(), bytes: 0 })
+        Ok(Self {
+            point,
+            records,
+            scratch,
+            files: BTreeMap::new(),
+            found: Vec::new(),
+            bytes: 0,
+            notes: BTreeSet::new(),
+            unseen: BTreeSet::new(),
+        })
     }
 
-    pub(super) fn found(self) -> Vec<FoundTable> {
-        self.found
+    pub(super) fn found(self) -> Gathered {
+        let obstacle = |what| Obstacle {
+            what,
+            remedy: Some("without --with-children, name the rows that belong to it with --record".to_owned()),
+        };
+        Gathered {
+            tables: self.found,
+            notes: self.notes.into_iter().collect(),
+            obstacles: self.unseen.into_iter().map(obstacle).collect(),
+        }
     }
 
     /// Finds a record that is asked for.
@@ -97,7 +120,13 @@ impl<'a> Gathering<'a> {
             let what = format!("{} has no record {}/{}", self.point.id(), asked.table, asked.key);
             return Err(Error::usage_hint(what, hint));
         }
-        self.keep(&table, rows).map(drop)
+        let starts: BTreeSet<u64> = rows.iter().map(|(start, _)| *start).collect();
+        self.keep(&table, rows)?;
+        let kept = self.found.iter_mut().filter(|found| found.records.table == table.table);
+        for row in kept.flat_map(|found| &mut found.rows).filter(|row| starts.contains(&row.start)) {
+            row.asked = true;
+        }
+        Ok(())
     }
 
     /// Finds what points at the records that were found, and at those in turn.
@@ -110,6 +139,9 @@ impl<'a> Gathering<'a> {
                 let rows =
                     self.found.iter().find(|table| table.records.table == key.parent).map(|table| table.rows.len());
                 let from = done.insert(at, rows.unwrap_or(0)).unwrap_or(0);
+                if rows.unwrap_or(0) > from {
+                    self.doubt(key);
+                }
                 if let Some(looked) = self.pointing(key, from) {
                     wanted.entry(key.table.clone()).or_default().push(looked);
                 }
@@ -128,6 +160,32 @@ impl<'a> Gathering<'a> {
         }
     }
 
+    /// Says of a foreign key if rows that point by it may be overlooked.
+    fn doubt(&mut self, key: &ForeignKey) {
+        let shown = format!("{} ({})", key.table, key.columns.join(", "));
+        let parent = &key.parent;
+        let child = self.records.tables.iter().find(|table| table.table == key.table);
+        let Some(child) = child else {
+            if let Some(reason) = self.records.skipped.get(&key.table) {
+                let what = format!("{shown} points at {parent}, and the point has no records of it: {reason}");
+                self.unseen.insert(what);
+            } else {
+                self.notes.insert(format!("{shown} points at {parent} now, and the point has no such table"));
+            }
+            return;
+        };
+        let parents = self.found.iter().find(|table| table.records.table == *parent);
+        let known = parents.is_none_or(|table| places(&table.records, &key.parent_columns).is_some());
+        if !known || places(child, &key.columns).is_none() {
+            self.notes.insert(format!("{shown} points at {parent} now, and did not by these columns in the point"));
+        } else if !key.exact {
+            self.unseen.insert(format!(
+                "{shown} points at {parent} ({}), where values count as equal that are written in different ways",
+                key.parent_columns.join(", ")
+            ));
+        }
+    }
+
     /// What a foreign key's columns hold in rows that point at those of its parent found since.
     fn pointing(&self, key: &ForeignKey, from: usize) -> Option<(Vec<usize>, BTreeSet<Vec<String>>)> {
         let parent = self.found.iter().find(|table| table.records.table == key.parent)?;
@@ -135,7 +193,7 @@ impl<'a> Gathering<'a> {
         let (own, theirs) = (places(child, &key.columns)?, places(&parent.records, &key.parent_columns)?);
         let values = |row: &FoundRow| {
             let fields = crate::database::source::object(&row.line)?;
-            theirs.iter().map(|place| known(&fields.get(*place)?.1)).collect::<Option<Vec<String>>>()
+            theirs.iter().map(|place| known(&fields.get(*place)?.1, comparable)).collect::<Option<Vec<String>>>()
         };
         let wanted: BTreeSet<Vec<String>> = parent.rows.get(from..)?.iter().filter_map(values).collect();
         (!wanted.is_empty()).then_some((own, wanted))
@@ -164,7 +222,7 @@ impl<'a> Gathering<'a> {
             let fields = crate::database::source::object(&line).unwrap_or_default();
             let values: Vec<String> =
                 places.iter().filter_map(|place| fields.get(*place)).map(|(_, value)| plain(value)).collect();
-            found.rows.push(FoundRow { name: name(table, &names, &values), line, start });
+            found.rows.push(FoundRow { name: name(table, &names, &values), line, start, asked: false });
             added += 1;
         }
         Ok(added)
@@ -201,8 +259,8 @@ impl<'a> Gathering<'a> {
 }
 
 /// A value that something may point at; NULL points at nothing.
-fn known(value: &str) -> Option<String> {
-    (value != "null").then(|| plain(value))
+fn known(value: &str, read: fn(&str) -> String) -> Option<String> {
+    (value != "null").then(|| read(value))
 }
 
 /// Rows of a file that have one of these values, with where they begin.
@@ -214,8 +272,11 @@ async fn scan(path: &std::path::Path, table: &RecordTable, wanted: Wanted) -> Re
         while file.advance()? {
             let values = file.values()?;
             let fits = |(places, wanted): &(Vec<usize>, BTreeSet<Vec<String>>)| {
-                let own: Option<Vec<String>> = places.iter().map(|place| known(values[*place])).collect();
-                own.is_some_and(|own| wanted.contains(&own))
+                let own = |read: fn(&str) -> String| -> Option<Vec<String>> {
+                    places.iter().map(|place| known(values[*place], read)).collect()
+                };
+                let has = |own: Option<Vec<String>>| own.is_some_and(|own| wanted.contains(&own));
+                has(own(plain)) || places.iter().any(|place| is_real(values[*place])) && has(own(comparable))
             };
             // What is too much is told by whoever keeps it.
             if wanted.iter().any(fits) && bytes <= MOST_BYTES {

@@ -9,6 +9,8 @@ use super::{Asked, FoundRow};
 
 /// The longest text that may be a file's key, bytes.
 const LONGEST_KEY: usize = 1_024;
+/// Below it every number without decimals is one integer: 2^53.
+const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// The names of a record's fields.
 pub(super) fn fields(table: &RecordTable) -> Vec<String> {
@@ -32,7 +34,7 @@ pub(super) fn wanted(table: &RecordTable, asked: &Asked) -> Result<Vec<String>> 
     let names = key_names(table);
     let shown = || {
         let fields: Vec<String> = names.iter().map(|name| format!("{name}=…")).collect();
-        format!("--record '{}/{}'", table.name, fields.join(","))
+        format!("--record {}", shell_quoted(&format!("{}/{}", table.name, fields.join(","))))
     };
     match names.as_slice() {
         [] => Err(Error::usage_hint(
@@ -102,6 +104,29 @@ pub(super) fn plain(value: &str) -> String {
     }
 }
 
+/// A value as it is compared with others: a number without decimals is the integer, which SQLite takes it for.
+pub(super) fn comparable(value: &str) -> String {
+    if is_real(value)
+        && let Ok(number) = value.parse::<f64>()
+        && number.fract() == 0.0
+        && number.abs() < EXACT
+    {
+        // Zero has no sign here.
+        return format!("{:.0}", number + 0.0);
+    }
+    plain(value)
+}
+
+/// True for a number that is written with decimals or an exponent.
+pub(super) fn is_real(value: &str) -> bool {
+    value.starts_with(|first: char| first == '-' || first.is_ascii_digit()) && value.contains(['.', 'e', 'E'])
+}
+
+/// A word as a POSIX shell takes it: keys are somebody's texts, and commands are pasted.
+pub(super) fn shell_quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 /// The texts in a row that may be keys of files.
 pub(super) fn texts(row: &FoundRow) -> Vec<String> {
     let fields = object(&row.line).unwrap_or_default();
@@ -127,5 +152,17 @@ mod tests {
         }
         assert_eq!(plain("\"a\\u00e9\\n\""), "aé\n");
         assert_eq!(plain("null"), "null");
+        for value in ["42", "42.0", "4.2e1", "\"42\""] {
+            assert_eq!(comparable(value), "42", "{value}");
+        }
+        for (value, same) in [("-0.0", "0"), ("42.5", "42.5"), ("\"42.0\"", "42.0"), ("1e300", "1e300")] {
+            assert_eq!(comparable(value), same, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_pasted_is_one_word_of_the_shell() {
+        assert_eq!(shell_quoted("doctor/1"), "'doctor/1'");
+        assert_eq!(shell_quoted("doctor/O'Brien; $(x)"), r"'doctor/O'\''Brien; $(x)'");
     }
 }

@@ -220,7 +220,10 @@ pub fn all_equal(report: &RestoreReport) -> bool {
 pub fn tell(run: &Run, args: &RestoreArgs, id: &PointId, report: &RestoreReport, safety: Option<&PointId>) {
     // Where nothing was changed there is nothing to undo.
     let changed = report.loaded.as_ref().is_none_or(|loaded| loaded.committed);
-    let undo = safety.filter(|_| changed).map(|safety| undo(run, safety, report.files.is_some(), args));
+    let single = !args.rows.record.is_empty();
+    let undo = safety.filter(|_| changed).map(|safety| {
+        if single { super::rows::undo(run, safety, report) } else { undo(run, safety, report.files.is_some(), args) }
+    });
     run.terminal.answer(&page(id, report, safety, undo.as_deref()), &restored(id, report, safety, undo.as_deref()));
     if let Some(error) = &report.unrecorded {
         run.terminal.warn(&format!("the point's journal does not say that it was restored: {error}"));
@@ -275,6 +278,9 @@ fn page(id: &PointId, report: &RestoreReport, safety: Option<&PointId>, undo: Op
     if let (Some(safety), Some(undo)) = (safety, undo) {
         page.field("before that", safety.to_string());
         page.field("undo", undo.to_owned());
+        if !report.replaced_rows.is_empty() || !report.replaced_files.is_empty() {
+            page.field("it leaves", "rows and files that were not there before, and were added");
+        }
     }
     if let Some(loaded) = &report.loaded {
         loaded_table(&mut page, loaded);

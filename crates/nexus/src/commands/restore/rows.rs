@@ -6,8 +6,9 @@ use std::path::Path;
 use nexus_core::database::Database;
 use nexus_core::error::{Error, Result};
 use nexus_core::local::{Scratch, create_private};
-use nexus_core::restore::RestorePlan;
+use nexus_core::point::PointId;
 use nexus_core::restore::rows::{Fate, FoundTable, RowsPlanned, files_of, gather};
+use nexus_core::restore::{RestorePlan, RestoreReport};
 use nexus_core::vault::RecoveryPoint;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use super::targets::{RecordsGoal, records_goal, rows_target};
 use crate::cli::RestoreArgs;
 use crate::page::{Cell, Page, Style};
 use crate::run::Run;
-use crate::wording::{count, counted};
+use crate::wording::{command_line, count, counted};
 
 /// Rows and files that a page lists at most; all are in the JSON.
 const SHOWN: usize = 40;
@@ -63,6 +64,13 @@ pub fn page(page: &mut Page, planned: &RowsPlanned, args: &RestoreArgs) {
         }
         more(page, planned.files.len());
     }
+    if !planned.notes.is_empty() {
+        page.heading("Not looked for in the point");
+        for note in planned.notes.iter().take(SHOWN) {
+            page.line(Cell::styled(format!("  {note}"), Style::Doubtful));
+        }
+        more(page, planned.notes.len());
+    }
     if !planned.obstacles.is_empty() {
         page.heading("In the way, so nothing is written");
         for obstacle in planned.obstacles.iter().take(SHOWN) {
@@ -97,8 +105,42 @@ pub fn planned(planned: &RowsPlanned) -> Value {
         "target": planned.target,
         "rows": rows.collect::<Vec<_>>(),
         "files": planned.files,
+        "notes": planned.notes,
         "obstacles": obstacles.collect::<Vec<_>>(),
     })
+}
+
+/// The commands that bring back the rows and files that were replaced; what was added stays.
+pub fn undo(run: &Run, safety: &PointId, report: &RestoreReport) -> String {
+    let (id, reach) = (safety.to_string(), run.reach());
+    let line = |words: Vec<&str>| {
+        let all = ["nexus", "restore", id.as_str()].into_iter().chain(words);
+        command_line(all.chain(reach.iter().map(String::as_str)))
+    };
+    let mut lines = Vec::new();
+    if !report.replaced_rows.is_empty() {
+        let rows = report.replaced_rows.iter().flat_map(|row| ["--record", row.as_str()]);
+        lines.push(line(rows.chain(["--overwrite"]).collect()));
+    }
+    if !report.replaced_files.is_empty() {
+        let globs: Vec<String> = report.replaced_files.iter().map(|key| exactly(key)).collect();
+        let keys = globs.iter().flat_map(|glob| ["--key", glob.as_str()]);
+        lines.push(line(["--only", "files"].into_iter().chain(keys).collect()));
+    }
+    lines.join(" && ")
+}
+
+/// A glob that takes this key alone.
+fn exactly(key: &str) -> String {
+    let mut glob = String::with_capacity(key.len());
+    for letter in key.chars() {
+        match letter {
+            '?' | '*' | '[' | ']' | '{' | '}' => glob.extend(['[', letter, ']']),
+            '\\' => glob.push_str("\\\\"),
+            _ => glob.push(letter),
+        }
+    }
+    glob
 }
 
 /// Writes the records as JSON, into a new file or to stdout; nothing else is touched.
@@ -106,6 +148,10 @@ pub async fn to_json(run: &Run, args: &RestoreArgs, point: &RecoveryPoint, file:
     let scratch = Scratch::create(run.scratch.path())?;
     let target = rows_target(args, database(run, args, point)?)?;
     let found = gather(point, &target, run.settings.lock_wait.duration(), &scratch).await?;
+    for what in found.notes.iter().chain(found.obstacles.iter().map(|obstacle| &obstacle.what)) {
+        run.terminal.warn(&format!("some of what belongs to the record may be missing: {what}"));
+    }
+    let found = found.tables;
     let files = if args.rows.with_files { Some(files_of(point, &found, &scratch).await?) } else { None };
     let text = document(point, &found, files.as_deref())?;
     let rows = found.iter().map(|table| table.rows.len() as u64).sum();
