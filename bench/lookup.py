@@ -119,7 +119,7 @@ def report(bench, load_before):
     lines = [
         f"One point of {asked.rows:,} rows ({sizes[LARGE][0] / 1e6:.0f} MB of JSON, {sizes[LARGE][1] / 1e6:.1f} MB of index) and "
         f"{asked.points} points of {asked.history_rows:,} rows ({sizes[SMALL][0] / 1e6:.0f} MB, {sizes[SMALL][1] / 1e6:.1f} MB), in "
-        f"{bench.storage.name} on this machine; medians of {asked.rounds} rounds.",
+        f"{bench.storage.name} on this machine; medians of {asked.rounds} round{'s' * (asked.rounds > 1)}.",
         conditions(bench.turns, load_before),
         "Bytes and requests of nexus are those for records and indexes; to find a point costs some small documents besides.",
         "",
