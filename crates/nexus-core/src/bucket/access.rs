@@ -79,20 +79,45 @@ pub(crate) async fn give(
     to.allow(key)?;
     let given = async {
         // It is written anew for the one, which takes the other away.
-        let etag = if redirect(s3, key, None).await?.as_ref() == kept.get(REDIRECT) {
-            None
-        } else {
-            Some(send_on(s3, key, kept.get(REDIRECT), class).await?)
+        let etag = lead(s3, key, kept.get(REDIRECT), class).await?;
+        let (owner, grants) = match granted(s3, key, None).await {
+            // Where nothing can be granted, nothing is.
+            Err(failure) if failure.kind == FailureKind::Unsupported && wanted == PRIVATE => return Ok(etag),
+            answer => answer?,
         };
-        let (owner, grants) = granted(s3, key, None).await?;
         if grants != *wanted {
             grant(s3, key, &owner, wanted).await?;
+            // Some services take a list and keep none.
+            let (_, kept) = granted(s3, key, None).await?;
+            if kept != *wanted {
+                return Err(Failure::fatal(format!("the service took that, and says of it now: {kept}")));
+            }
         }
         Ok(etag)
     };
     given.await.map_err(|failure: Failure| {
         failure.into_error(format!("cannot let those read s3://{}/{key} who could: {wanted}", s3.name()))
     })
+}
+
+/// Lets an object lead where it led, and looks whether it does; answers the ETag that it has then, if it was written for that.
+async fn lead(
+    s3: &S3,
+    key: &str,
+    wanted: Option<&String>,
+    class: Option<&str>,
+) -> std::result::Result<Option<String>, Failure> {
+    if redirect(s3, key, None).await?.as_ref() == wanted {
+        return Ok(None);
+    }
+    let etag = send_on(s3, key, wanted, class).await?;
+    if redirect(s3, key, None).await?.as_ref() == wanted {
+        return Ok(Some(etag));
+    }
+    let wanted = wanted.map_or("nowhere", String::as_str);
+    Err(Failure::fatal(format!(
+        "the service took that it leads to {wanted}, and does not keep it: set properties = \"copied\" under [files], or use another service"
+    )))
 }
 
 /// The owner, and what is granted to whom, in words.
@@ -103,7 +128,10 @@ async fn granted(s3: &S3, key: &str, version: Option<&str>) -> std::result::Resu
     };
     let answer = s3.attempt(0, ask).await?;
     let owner = answer.owner().and_then(|owner| owner.id()).unwrap_or_default().to_owned();
-    let mut words: Vec<String> = answer.grants().iter().filter_map(|grant| in_words(grant, &owner)).collect();
+    let words: Option<Vec<String>> = answer.grants().iter().map(|grant| in_words(grant, &owner)).collect();
+    let mut words = words.ok_or_else(|| {
+        Failure::fatal("its access control list has a grant without a permission or without a grantee")
+    })?;
     words.sort();
     Ok((owner, words.join(", ")))
 }

@@ -1,7 +1,7 @@
 //! Who may read an object, and where a website sends those who ask for it: kept and given back where that is configured.
 
 use aws_sdk_s3::types::ObjectCannedAcl;
-use nexus_sandbox::{Acl, Ownership, Service};
+use nexus_sandbox::{Acl, Ownership, Personality, Service, ServiceOptions};
 use nexus_testkit::bucket::make_bucket;
 
 use crate::app::{App, sandbox};
@@ -102,6 +102,13 @@ async fn what_cannot_be_kept_or_given_back_is_refused_by_name() {
     let refused = app.run(&["restore", "latest", "--only", "files", "--to-files", "s3://closed", "--yes"]);
     refused.ends_with(2).says(OPEN).says("takes no access control lists");
     assert_eq!(access(&service, "closed", OPEN).0, Acl::default());
+    // One that says yes to a redirect and keeps none, as SeaweedFS does.
+    let there = Service::start(ServiceOptions::like(Personality::SeaweedFs)).expect("a free port");
+    assert!(there.store().create_bucket("offsite"));
+    there.store().set_ownership("offsite", Ownership::Writer).expect("a bucket");
+    let to = ["--to-files", "s3://offsite", "--files-endpoint", there.endpoint(), "--yes"];
+    let refused = app.run(&[&["restore", "latest", "--only", "files"][..], &to].concat());
+    refused.ends_with(2).says(SENT_ON).says("does not keep it");
     let text = std::fs::read_to_string(app.path("nexus.toml")).expect("a configuration");
     app.write("nexus.toml", &text.replace("properties = \"all\"", "properties = \"some\""));
     app.run(&["backup"]).ends_with(2).says("\"copied\" or \"all\"");
