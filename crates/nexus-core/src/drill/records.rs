@@ -105,7 +105,7 @@ impl Look<'_> {
             let summary = std::fs::read(&path)
                 .map_err(|cause| Error::local(format!("cannot read `{}`", path.display()), cause))
                 .and_then(|bytes| parse::<Summary>(&bytes, &file.key))?;
-            if (summary.total_rows, &summary.tables) != (records.rows, &records.tables) {
+            if summary.total_rows != records.rows || !are_of(&records.tables, &summary.tables) {
                 let detail = "it does not say of the records what the manifest says".to_owned();
                 seen.finding = Some(finding(FindingKind::Inconsistent, detail));
             }
@@ -127,6 +127,15 @@ impl Look<'_> {
         }
         Ok(seen)
     }
+}
+
+/// True when a summary says of the tables what the manifest says. A copy may be without an index that was damaged where it came from.
+fn are_of(tables: &[RecordTable], said: &[RecordTable]) -> bool {
+    let same = |(table, said): (&RecordTable, &RecordTable)| {
+        let index = table.index.as_ref().and(said.index.clone());
+        *table == RecordTable { index, ..said.clone() }
+    };
+    tables.len() == said.len() && tables.iter().zip(said).all(same)
 }
 
 async fn parsed(path: &Path, table: &RecordTable) -> Result<Parsed> {

@@ -282,6 +282,7 @@ async fn the_index_is_part_of_the_point_and_no_restore_needs_it() {
     let told = app.run(&["get", "--table", "patients", "--pk", "2", "--json"]).ends_with(0).json();
     assert_eq!(told["point"], id.as_str());
     app.run(&["copy", "--to-vault", "third"]).ends_with(0).says("without this index");
+    app.run(&["drill", "--vault", "third"]).ends_with(0);
     let told = app.run(&["get", "--table", "document", "--pk", "7", "--json", "--vault", "third"]).ends_with(0).json();
     assert_eq!(told["record"]["id"], 7);
     app.restore(&[&id, "--only", "records", "--to-records", "then"]);
