@@ -15,9 +15,7 @@ use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::files::restore::{self as files, FilesPlanned, FilesRestored, FilesTarget};
 use crate::local::{self, Scratch, blocking};
-use crate::point::{
-    DatabaseKind, Depth, Finding, JournalEvent, Part, PointId, RecordTable, RecordsPart, StoredObject, Verdict,
-};
+use crate::point::{DatabaseKind, Depth, Finding, JournalEvent, Part, PointId, RecordTable, StoredObject, Verdict};
 use crate::vault::{PointState, RecoveryPoint};
 use crate::verify::{self, LocalRecords, VerifyRequest, hash_local, record_files};
 use rows::RowsPlanned;
@@ -336,17 +334,11 @@ async fn look_at_point(
     Err(Error::damaged(format!("{} is damaged, {} findings: {}", point.id(), matter.len(), some.join("; "))))
 }
 
-/// True for the index of a table, by its key or path.
-fn is_index(records: &RecordsPart, name: &str) -> bool {
-    let last = name.rsplit('/').next().unwrap_or(name);
-    records.tables.iter().any(|table| table.index.is_some() && table.index_file() == last)
-}
-
 /// Damage to files that were not selected does not stand in the way of those that were; nor does that of an index, which a
 /// restore does not read.
 fn matters(finding: &Finding, point: &RecoveryPoint, request: &RestoreRequest) -> bool {
     if let (Some(Part::Records), Some(records)) = (finding.part, &point.manifest().parts.records)
-        && is_index(records, &finding.name)
+        && verify::is_index(records, &finding.name)
     {
         return false;
     }
@@ -603,7 +595,7 @@ async fn restore_records(point: &RecoveryPoint, folder: &Path, scratch: &Scratch
     tables::require_files(point, records)?;
     // Records come back without what finds one of them quickly.
     let files: Vec<StoredObject> =
-        record_files(point, records).filter(|object| !is_index(records, &object.key)).collect();
+        record_files(point, records).filter(|object| !verify::is_index(records, &object.key)).collect();
     let named = |file: &StoredObject| folder.join(file.key.rsplit('/').next().unwrap_or(&file.key));
     let mut missing = Vec::with_capacity(files.len());
     for (at, file) in files.iter().enumerate() {

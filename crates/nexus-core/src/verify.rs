@@ -135,9 +135,13 @@ pub(crate) fn as_recorded(point: &RecoveryPoint, proof: &Proof, troubled: bool) 
 /// The name of the index that a finding is about; none for a finding about anything else.
 fn index_of(point: &RecoveryPoint, finding: &Finding) -> Option<String> {
     let records = point.manifest().parts.records.as_ref().filter(|_| finding.part == Some(Part::Records))?;
-    let file = finding.name.rsplit('/').next().unwrap_or(&finding.name);
-    let indexed = records.tables.iter().filter(|table| table.index.is_some());
-    indexed.map(RecordTable::index_file).find(|index| index == file)
+    is_index(records, &finding.name).then(|| finding.name.rsplit('/').next().unwrap_or(&finding.name).to_owned())
+}
+
+/// True for the index of a table, by its key or path.
+pub(crate) fn is_index(records: &RecordsPart, name: &str) -> bool {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    records.tables.iter().any(|table| table.index.is_some() && table.index_file() == last)
 }
 
 /// The files of the indexes that are not as they were written; none when anything else is wrong with the point as well.

@@ -11,11 +11,12 @@ use crate::database::sqlite::ROWID_FIELD;
 use crate::error::{Error, Result};
 use crate::local::{Scratch, blocking};
 use crate::point::{RecordTable, RecordsPart};
+use crate::records::fields;
 use crate::records::names::distance;
 use crate::vault::RecoveryPoint;
 
 use super::super::tables::{Files, records_of, require_files};
-use super::key::{comparable, fields, is_real, key_names, name, places, plain, wanted};
+use super::key::{comparable, is_real, key_names, name, places, plain, wanted};
 use super::{Asked, Gathered, Obstacle};
 
 /// The most that is gathered, bytes: beyond that whole tables are meant.

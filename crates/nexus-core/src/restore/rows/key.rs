@@ -4,6 +4,7 @@ use crate::database::source::object;
 use crate::database::sqlite::ROWID_FIELD;
 use crate::error::{Error, Result};
 use crate::point::RecordTable;
+use crate::records::fields;
 
 use super::{Asked, FoundRow};
 
@@ -11,12 +12,6 @@ use super::{Asked, FoundRow};
 const LONGEST_KEY: usize = 1_024;
 /// Below it every number without decimals is one integer: 2^53.
 const EXACT: f64 = 9_007_199_254_740_992.0;
-
-/// The names of a record's fields.
-pub(super) fn fields(table: &RecordTable) -> Vec<String> {
-    let rowid = table.rowid.then(|| ROWID_FIELD.to_owned());
-    rowid.into_iter().chain(table.columns.iter().map(|column| column.name.clone())).collect()
-}
 
 /// The names of the fields that tell a table's records apart; none: it has no key.
 pub(super) fn key_names(table: &RecordTable) -> Vec<String> {
