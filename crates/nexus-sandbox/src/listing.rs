@@ -49,6 +49,8 @@ pub(crate) enum Order {
     Bytes,
     /// The order in which a walk of directories finds them: name by name.
     Walk,
+    /// The same; what begins behind a key that is not there leaves out what lies before it by bytes.
+    FilteredWalk,
 }
 
 impl Position {
@@ -104,10 +106,14 @@ pub(crate) fn page<T, I: IntoIterator<Item = T>>(
     if query.limit == 0 {
         return page.page;
     }
-    let offer = |key: &str, history: &History| page.offer_all(key, entries(key, history));
+    let mut offer = |key: &str, history: &History| page.offer_all(key, entries(key, history));
     match order {
         Order::Bytes => in_byte_order(keys, query, offer),
-        Order::Walk => in_walk_order(keys, query, offer),
+        Order::FilteredWalk if !keys.contains_key(&query.position.after) => {
+            let behind = |key: &str| key > query.position.after.as_str();
+            in_walk_order(keys, query, |key, history| if behind(key) { offer(key, history) } else { Offer::Taken });
+        }
+        Order::Walk | Order::FilteredWalk => in_walk_order(keys, query, offer),
     }
     page.page
 }

@@ -32,6 +32,11 @@ pub struct Quirks {
     pub ignore_put_conditions: bool,
     /// Listings come as a walk of directories finds things: `a`, `a/b`, `a!`.
     pub unordered_listing: bool,
+    /// A walk of directories that begins behind a key that is not there leaves out what lies before that key by bytes, as that of
+    /// versitygw 1.0.11 (<https://github.com/versity/versitygw/blob/v1.0.11/backend/walk.go>).
+    pub filtered_start: bool,
+    /// A listing that is to begin behind a key is refused.
+    pub no_start_after: bool,
     /// From the second page on, a listing hands back the token it was given.
     pub repeat_token: bool,
     /// Checksums are neither verified nor kept.

@@ -24,6 +24,9 @@ impl Operations {
     ) -> S3Result<ListObjectsV2Output> {
         let input = request.input;
         let limit = self.page_limit(input.max_keys)?;
+        if input.start_after.is_some() && self.options.quirks.no_start_after {
+            return Err(S3Error::with_message(S3ErrorCode::NotImplemented, "start-after is not implemented."));
+        }
         let position = match (&input.continuation_token, &input.start_after) {
             (Some(token), _) => Position::of_token(token).ok_or_else(wrong_token)?,
             (None, Some(key)) => Position::behind_key(key),
@@ -110,7 +113,12 @@ impl Operations {
 
     /// The order in which this service lists keys.
     pub(super) fn listing_order(&self) -> Order {
-        if self.options.quirks.unordered_listing { Order::Walk } else { Order::Bytes }
+        let quirks = &self.options.quirks;
+        match (quirks.unordered_listing, quirks.filtered_start) {
+            (true, false) => Order::Walk,
+            (true, true) => Order::FilteredWalk,
+            (false, _) => Order::Bytes,
+        }
     }
 
     /// How many entries a page may have, given what was asked for.
