@@ -1,5 +1,6 @@
 //! Backup: one instant of the app into one point, committed once, then proven.
 
+pub(crate) mod earlier;
 mod held;
 mod left;
 
@@ -20,7 +21,7 @@ use crate::files::moment;
 use crate::local::{self, Given, Scratch};
 use crate::point::references::{Reference, References};
 use crate::point::{
-    Copies, DatabaseKind, DatabasePart, FORMAT, FileHash, Finding, FindingKind, Label, Manifest, Part, Parts, PointId,
+    DatabaseKind, DatabasePart, FORMAT, FileHash, Finding, FindingKind, Label, Manifest, Part, Parts, PointId,
     RecordTable, RecordsPart, StoredObject,
 };
 use crate::records::export::{RecordsExport, SUMMARY_FILE};
@@ -28,6 +29,7 @@ use crate::references;
 use crate::vault::draft::Draft;
 use crate::vault::{RecoveryPoint, SOFTWARE, Vault, layout};
 use crate::verify::{self, Verified, VerifyRequest};
+use earlier::ReadBase;
 use held::{Held, Rows};
 
 /// Record files stored at once.
@@ -89,21 +91,28 @@ pub struct BackupReport {
 /// Any error means that no point was committed, but for one that happens after the commit, while it is verified:
 /// that is in [`BackupReport::verified`].
 pub async fn backup(vault: &Vault, plan: &BackupPlan, clock: &Clock, events: &Events) -> Result<BackupReport> {
-    look_before(vault, plan).await?;
+    // What is joined is large: kept off the stack.
+    let found = Box::pin(earlier::look_for(vault, plan, clock.now()));
+    let ((), found) = futures::try_join!(Box::pin(look_before(vault, plan)), found)?;
     let scratch = Scratch::create(&plan.scratch)?;
     let exported = Exported::prepare(plan, &scratch)?;
-    let held = Held::open(plan, &scratch, &exported.work, clock, events).await?;
-    if let Some(held) = &held {
-        held.require_references(plan)?;
-    }
-    let base = base(vault, plan).await?;
-    let left = left::broken_off(vault, plan, clock.now()).await?;
-    let reuses: Vec<PointId> = base.iter().map(RecoveryPoint::id).chain(&left).cloned().collect();
-    vault.sweep_uploads(clock, events).await;
-    let files = plan.files.as_ref().filter(|_| plan.parts.contains(&Part::Files));
-    let files = files.map(|files| files.address.to_string());
-    let draft = vault.begin_with(&plan.label, &plan.parts, (&reuses, files), clock).await?;
-    let point = match Box::pin(fill(&draft, plan, (base, left), held, exported, &scratch, clock, events)).await {
+    let reuses = found.ids();
+    let claim = async {
+        let held = Held::open(plan, &scratch, &exported.work, clock, events).await?;
+        if let Some(held) = &held {
+            held.require_references(plan)?;
+        }
+        let files = plan.files.as_ref().filter(|_| plan.parts.contains(&Part::Files));
+        let files = files.map(|files| files.address.to_string());
+        let draft = vault.begin_with(&plan.label, &plan.parts, (&reuses, files), clock).await?;
+        Ok::<_, Error>((held, draft))
+    };
+    // Whatever comes of reading, a claim that is being made is not left alone.
+    let read = Box::pin(earlier::read(found.base, &scratch));
+    let (base, claimed, ()) = futures::join!(read, Box::pin(claim), Box::pin(vault.sweep_uploads(clock, events)));
+    let (held, draft) = claimed?;
+    let earlier = (base, found.left);
+    let point = match Box::pin(fill(&draft, plan, earlier, held, exported, &scratch, clock, events)).await {
         Ok(point) => point,
         Err(error) => {
             // A part that was still under way when another failed was dropped with its upload.
@@ -170,35 +179,6 @@ fn prepare_records_folder(folder: &Path) -> Result<()> {
     if ignore.exists() { Ok(()) } else { local::write_durably(&ignore, b"*\n") }
 }
 
-/// The newest point whose copies may serve: committed, same source, files not going, no failed verdict.
-pub(crate) async fn base(vault: &Vault, plan: &BackupPlan) -> Result<Option<RecoveryPoint>> {
-    let Some(files) =
-        plan.files.as_ref().filter(|files| files.copies == Copies::Incremental && plan.parts.contains(&Part::Files))
-    else {
-        return Ok(None);
-    };
-    let (source, endpoint) = (files.address.to_string(), files.source.endpoint());
-    for id in vault.ids().await?.into_iter().rev().filter(|id| !id.label().is_aside()) {
-        let Some(state) = vault.state(id).await? else { continue };
-        let fits = state
-            .manifest()
-            .and_then(|manifest| manifest.parts.files.as_ref())
-            .filter(|part| part.copies != Copies::Versions)
-            .is_some_and(|part| part.source == source && part.endpoint.as_deref() == endpoint);
-        // Of what an older tool has copied nothing says when the originals were as they are there.
-        let of_another_tool = state.manifest().is_some_and(|manifest| manifest.adopted.is_some());
-        let sound = !state.adopted
-            && !of_another_tool
-            && !state.journal.failed()
-            && !state.journal.going().contains(&Part::Files)
-            && state.journal.unreadable.is_empty();
-        if fits && sound {
-            return Ok(Some(vault.find(&state.id.to_string(), &[]).await?.point));
-        }
-    }
-    Ok(None)
-}
-
 /// A committed point, and what of it is not in the manifest.
 struct Filled {
     point: RecoveryPoint,
@@ -213,22 +193,24 @@ struct Filled {
 async fn fill(
     draft: &Draft,
     plan: &BackupPlan,
-    (base, left): (Option<RecoveryPoint>, Vec<PointId>),
+    (base, left): (ReadBase, Vec<PointId>),
     held: Option<Held>,
     exported: Exported,
     scratch: &Scratch,
     clock: &Clock,
     events: &Events,
 ) -> Result<Filled> {
-    let left = left::still_there(draft, left, clock).await?;
     let files = plan.files.as_ref().filter(|_| plan.parts.contains(&Part::Files));
-    let base = still_there(draft, base, scratch, events).await?;
-    let base_id = base.as_ref().map(|base| base.id().clone());
     let (instant, opened) = held.as_ref().map(|held| (held.instant, held.milliseconds)).unzip();
-    let at = match files {
-        Some(files) => moment::of(files, instant, || clock.now(), events).await?,
-        None => None,
+    let at = async {
+        match files {
+            Some(files) => moment::of(files, instant, || clock.now(), events).await,
+            None => Ok(None),
+        }
     };
+    let (left, base, at) =
+        futures::try_join!(left::still_there(draft, left, clock), earlier::still_there(draft, base, events), at)?;
+    let base_id = base.as_ref().map(|base| base.point.id().clone());
     let work = async {
         let begun = Instant::now();
         let rows = take_held(draft, plan, held, &exported, scratch, events);
@@ -262,7 +244,7 @@ async fn fill(
         exported.publish(place)?;
     }
     let records = records.map(|exported| records_part(exported, plan, folder.as_deref()));
-    let seen = files.as_ref().map(|files| files.seen.clone());
+    let seen = files.as_ref().and_then(|files| files.seen.clone());
     let taken = Taken { database, files, records, references, instant };
     let manifest = manifest(draft, plan, base_id, taken, clock);
     let committed = draft.commit(&manifest, clock).await;
@@ -328,32 +310,6 @@ async fn may_be_there(draft: &Draft) -> bool {
         Ok(Some(state)) => state.manifest().is_some(),
         Ok(None) => false,
         Err(_) => true,
-    }
-}
-
-/// The claim names the base; only now does the look at its journal count, since a prune looks after it announces.
-async fn still_there(
-    draft: &Draft,
-    base: Option<RecoveryPoint>,
-    scratch: &Scratch,
-    events: &Events,
-) -> Result<Option<RecoveryPoint>> {
-    let Some(base) = base else { return Ok(None) };
-    let state = draft.vault().state(base.id().clone()).await?;
-    let usable = state.is_some_and(|state| state.manifest().is_some() && !state.journal.going().contains(&Part::Files));
-    if !usable {
-        events.warn(format!("{} is being pruned, so nothing is reused from it and everything is copied", base.id()));
-    }
-    if !usable {
-        return Ok(None);
-    }
-    match base.listing(scratch).await {
-        Ok(_) => Ok(Some(base)),
-        Err(error @ Error::Damaged { .. }) => {
-            events.warn(format!("{error}: nothing is reused from {} and everything is copied", base.id()));
-            Ok(None)
-        }
-        Err(error) => Err(error),
     }
 }
 

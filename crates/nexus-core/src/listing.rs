@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -173,13 +175,27 @@ pub fn proof_of(source: &Side, copy: &Side) -> Option<ProofKind> {
     }
 }
 
-/// Writes listing lines to a zstd file, hashing the compressed bytes as they go.
+/// Writes listing lines to a zstd file, hashing the compressed bytes as they go; a thread of its own compresses.
 pub struct ListingWriter {
-    encoder: zstd::Encoder<'static, Hashing<BufWriter<File>>>,
-    line: Vec<u8>,
+    /// Lines that were not handed on yet.
+    lines: Vec<u8>,
+    /// Until it is finished.
+    onward: Option<SyncSender<Piece>>,
+    thread: Option<JoinHandle<std::io::Result<Written>>>,
     last: Option<String>,
     what: String,
 }
+
+/// What is handed on.
+enum Piece {
+    Lines(Vec<u8>),
+    /// There are no more. A file without this has no end, and no reader takes it for a listing.
+    End,
+}
+
+/// Bytes of lines that are handed on at once, and how often before the writer waits.
+const HANDED_ON: usize = 256 * 1024;
+const AHEAD: usize = 4;
 
 /// What a finished listing file is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,10 +229,11 @@ impl ListingWriter {
     pub fn create(path: &Path) -> Result<Self> {
         let what = format!("cannot write the listing `{}`", path.display());
         let file = crate::local::create_private(path)?;
-        let hashing = Hashing { inner: BufWriter::new(file), hash: Sha256::new(), bytes: 0 };
-        let mut encoder = zstd::Encoder::new(hashing, 3).map_err(|cause| Error::local(&what, cause))?;
-        encoder.include_checksum(true).map_err(|cause| Error::local(&what, cause))?;
-        Ok(Self { encoder, line: Vec::new(), last: None, what })
+        let (onward, pieces) = sync_channel(AHEAD);
+        let thread = std::thread::Builder::new().name("compress".into()).spawn(move || compress(file, &pieces));
+        let thread = thread.map_err(|cause| Error::local(&what, cause))?;
+        let lines = Vec::with_capacity(HANDED_ON);
+        Ok(Self { lines, onward: Some(onward), thread: Some(thread), last: None, what })
     }
 
     /// Adds one line; keys must come in byte order, each once.
@@ -224,26 +241,59 @@ impl ListingWriter {
         if self.last.as_deref().is_some_and(|last| last.as_bytes() >= entry.key.as_bytes()) {
             return Err(Error::damaged(format!("the listing is out of order at key {:?}", entry.key)));
         }
-        self.line.clear();
-        serde_json::to_writer(&mut self.line, entry)
+        serde_json::to_writer(&mut self.lines, entry)
             .map_err(|cause| Error::Local { what: self.what.clone(), cause: Some(cause.into()) })?;
-        self.line.push(b'\n');
-        self.encoder.write_all(&self.line).map_err(|cause| Error::local(&self.what, cause))?;
+        self.lines.push(b'\n');
         let last = self.last.get_or_insert_default();
         last.clear();
         last.push_str(&entry.key);
-        Ok(())
+        if self.lines.len() < HANDED_ON { Ok(()) } else { self.hand_on() }
+    }
+
+    fn hand_on(&mut self) -> Result<()> {
+        let lines = std::mem::replace(&mut self.lines, Vec::with_capacity(HANDED_ON));
+        self.send(Piece::Lines(lines))
+    }
+
+    fn send(&mut self, piece: Piece) -> Result<()> {
+        let sent = self.onward.as_ref().is_some_and(|onward| onward.send(piece).is_ok());
+        // A thread that takes nothing any more has failed, and says how.
+        if sent { Ok(()) } else { self.ended().and(Err(Error::Local { what: self.what.clone(), cause: None })) }
+    }
+
+    /// Waits for the thread, which ends when it was told to, or when nothing more can be handed on.
+    fn ended(&mut self) -> Result<Written> {
+        drop(self.onward.take());
+        let ended = self.thread.take().map(JoinHandle::join);
+        match ended {
+            Some(Ok(written)) => written.map_err(|cause| Error::local(&self.what, cause)),
+            Some(Err(_)) | None => Err(Error::Local { what: self.what.clone(), cause: None }),
+        }
     }
 
     /// Ends the file and says what it is.
-    pub fn finish(self) -> Result<Written> {
-        let what = self.what;
-        let mut hashing = self.encoder.finish().map_err(|cause| Error::local(&what, cause))?;
-        hashing.flush().map_err(|cause| Error::local(&what, cause))?;
-        let file = hashing.inner.into_inner().map_err(|cause| Error::local(&what, cause.into_error()))?;
-        file.sync_all().map_err(|cause| Error::local(&what, cause))?;
-        Ok(Written { bytes: hashing.bytes, sha256: hex(&hashing.hash.finalize()) })
+    pub fn finish(mut self) -> Result<Written> {
+        self.hand_on()?;
+        self.send(Piece::End)?;
+        self.ended()
     }
+}
+
+fn compress(file: File, pieces: &Receiver<Piece>) -> std::io::Result<Written> {
+    let hashing = Hashing { inner: BufWriter::new(file), hash: Sha256::new(), bytes: 0 };
+    let mut encoder = zstd::Encoder::new(hashing, 3)?;
+    encoder.include_checksum(true)?;
+    loop {
+        match pieces.recv() {
+            Ok(Piece::Lines(lines)) => encoder.write_all(&lines)?,
+            Ok(Piece::End) => break,
+            Err(_) => return Err(std::io::Error::other("it was given up")),
+        }
+    }
+    let mut hashing = encoder.finish()?;
+    hashing.flush()?;
+    hashing.inner.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
+    Ok(Written { bytes: hashing.bytes, sha256: hex(&hashing.hash.finalize()) })
 }
 
 /// Reads listing lines back, one at a time, and refuses what is not a listing.
@@ -324,6 +374,33 @@ mod tests {
     }
 
     const MD5: &str = "d41d8cd98f00b204e9800998ecf8427e";
+
+    #[test]
+    fn a_listing_that_was_not_finished_is_none() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let entry = |key: String| FileEntry {
+            key,
+            category: "other".into(),
+            kind: FileKind::File,
+            source: side(1, MD5),
+            copy: None,
+            at: None,
+            proof: None,
+            headers: BTreeMap::new(),
+        };
+        for lines in [1, 20_000] {
+            let path = folder.path().join(format!("{lines}.zst"));
+            let mut writer = ListingWriter::create(&path).expect("a new file");
+            for at in 0..lines {
+                writer.push(&entry(format!("{at:06}"))).expect("a line");
+            }
+            let thread = writer.thread.take().expect("it runs");
+            drop(writer);
+            assert!(thread.join().expect("no panic").is_err());
+            let read: Result<Vec<_>> = ListingReader::open(&path, "it").and_then(Iterator::collect);
+            assert!(read.is_err(), "{lines} lines");
+        }
+    }
 
     #[test]
     fn equal_md5_etags_prove_equality() {

@@ -1,5 +1,6 @@
 //! Restore: a plan first, then files, then the database, last, which makes it visible; then the comparison.
 
+mod look;
 pub mod rows;
 mod tables;
 
@@ -15,9 +16,9 @@ use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::files::restore::{self as files, FilesPlanned, FilesRestored, FilesTarget};
 use crate::local::{self, Scratch, blocking};
-use crate::point::{DatabaseKind, Depth, Finding, JournalEvent, Part, PointId, RecordTable, StoredObject, Verdict};
+use crate::point::{DatabaseKind, JournalEvent, Part, PointId, StoredObject};
 use crate::vault::{PointState, RecoveryPoint};
-use crate::verify::{self, LocalRecords, VerifyRequest, hash_local, record_files};
+use crate::verify::{self, hash_local, record_files};
 use rows::RowsPlanned;
 pub use tables::{RecordsTarget, TablesPlanned, TablesTarget};
 
@@ -234,7 +235,9 @@ impl RestorePlan {
     pub async fn look_again(&mut self, events: &Events) -> Result<()> {
         if let Some(target) = &self.request.files {
             let scratch = Scratch::create(self.scratch.path())?;
-            self.files = Some(files::plan(&self.point, target, &scratch, events).await?);
+            let planned = files::plan(&self.point, target, &scratch, events).await?;
+            Box::pin(look::at_copies(&self.point, &self.request, Some(&planned), &scratch, events)).await?;
+            self.files = Some(planned);
             self.again = Some(scratch);
         }
         Ok(())
@@ -278,17 +281,18 @@ pub async fn plan(
     }
     point.require_kept(&parts).await?;
     let rows = rows::plan(&point, &mut request, &scratch).await?;
-    // Both read only, and each waits for another listing.
+    // Both read only, and each waits for another answer.
     let plan_files = async {
         match &request.files {
             Some(target) => files::plan(&point, target, &scratch, events).await.map(Some),
             None => Ok(None),
         }
     };
-    let looked = Box::pin(look_at_point(&point, &parts, &request, &scratch, events));
+    let looked = Box::pin(look::at_point(&point, &parts, &request, &scratch, events));
     let (looked, files) = futures::join!(looked, Box::pin(plan_files));
     looked?;
     let files = files?;
+    Box::pin(look::at_copies(&point, &request, files.as_ref(), &scratch, events)).await?;
     let database = match &request.database {
         Some(target) => Some(plan_database(&point, target, &request, &scratch).await?),
         None => None,
@@ -301,65 +305,6 @@ pub async fn plan(
     // A load that broke off has changed nothing, and the app may have gone on since.
     let resumes = if tables.is_some() || rows.is_some() { None } else { broken_off(&point, &request.target(), clock) };
     Ok(RestorePlan { point, request, files, database, tables, rows, resumes, scratch, again: None })
-}
-
-/// Refuses before the first write what the default depth shows.
-async fn look_at_point(
-    point: &RecoveryPoint,
-    parts: &[Part],
-    request: &RestoreRequest,
-    scratch: &Scratch,
-    events: &Events,
-) -> Result<()> {
-    // The database is left out here: its copy is fetched whole for the restore itself, and hashed on the way.
-    // Of single records only the files of their tables are read, and each is hashed when it is.
-    let single = matches!(request.records, Some(RecordsTarget::Rows(_)));
-    let left_out = |part: Part| part == Part::Database || single && part == Part::Records;
-    let looked: Vec<Part> = parts.iter().copied().filter(|part| !left_out(*part)).collect();
-    if looked.is_empty() {
-        return Ok(());
-    }
-    let look = VerifyRequest { depth: Depth::Default, parts: looked, local: LocalRecords::Ignore };
-    let verified = verify::check(point, &look, scratch.path(), events).await?;
-    if let (Verdict::CouldNotVerify, Some(error)) = (verified.proof.verdict, verified.trouble) {
-        return Err(error);
-    }
-    let matter: Vec<&Finding> =
-        verified.proof.findings.iter().filter(|finding| matters(finding, point, request)).collect();
-    if matter.is_empty() {
-        return Ok(());
-    }
-    let some: Vec<_> =
-        matter.iter().take(NAMED).map(|finding| format!("{}: {}", finding.name, finding.detail)).collect();
-    Err(Error::damaged(format!("{} is damaged, {} findings: {}", point.id(), matter.len(), some.join("; "))))
-}
-
-/// Damage to files that were not selected does not stand in the way of those that were; nor does that of an index, which a
-/// restore does not read.
-fn matters(finding: &Finding, point: &RecoveryPoint, request: &RestoreRequest) -> bool {
-    if let (Some(Part::Records), Some(records)) = (finding.part, &point.manifest().parts.records)
-        && verify::is_index(records, &finding.name)
-    {
-        return false;
-    }
-    if let (Some(Part::Records), Some(RecordsTarget::Tables(target)), Some(records)) =
-        (finding.part, &request.records, &point.manifest().parts.records)
-    {
-        let is = |file: &str| finding.name.ends_with(&format!("/{file}"));
-        let of = |table: &&RecordTable| is(&table.file);
-        let about = records.tables.iter().find(of);
-        let asked = |table: &RecordTable| target.tables.iter().any(|name| *name == table.name || *name == table.table);
-        return about.is_none_or(|table| target.tables.is_empty() || asked(table));
-    }
-    let Some(target) =
-        request.files.as_ref().filter(|target| finding.part == Some(Part::Files) && !target.selection.is_all())
-    else {
-        return finding.part.is_some();
-    };
-    let Some(files) = &point.manifest().parts.files else { return true };
-    let is_listing = finding.name == files.listing.key;
-    let rules = crate::files::rules::Rules::new(&files.rules);
-    is_listing || rules.map_or(true, |rules| target.selection.takes(rules.category(&finding.name), &finding.name))
 }
 
 async fn plan_database(

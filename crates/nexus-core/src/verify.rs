@@ -12,8 +12,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::files::capture::SeenCopies;
-use crate::files::compare::{self, Groups};
-use crate::files::versions;
+use crate::files::compare;
 use crate::listing::{FileEntry, Place, is_md5_shaped};
 use crate::local::Scratch;
 use crate::point::{
@@ -114,7 +113,8 @@ pub(crate) async fn verify_seen(
     clock: &Clock,
     events: &Events,
 ) -> Result<Verified> {
-    let mut verified = look(point, request, seen.as_ref(), scratch, events).await?;
+    let copies = seen.map_or(Copies::AreListed, Copies::WereSeen);
+    let mut verified = look(point, request, copies, scratch, events).await?;
     if verified.proof.verdict == Verdict::Failed {
         leave_out_what_goes(point, &mut verified.proof).await?;
     }
@@ -176,13 +176,33 @@ pub async fn check(
     scratch: &Path,
     events: &Events,
 ) -> Result<Verified> {
-    look(point, request, None, scratch, events).await
+    look(point, request, Copies::AreListed, scratch, events).await
+}
+
+/// The same but for the copies of files.
+pub(crate) async fn check_but_copies(
+    point: &RecoveryPoint,
+    request: &VerifyRequest,
+    scratch: &Path,
+    events: &Events,
+) -> Result<Verified> {
+    look(point, request, Copies::AreLeftOut, scratch, events).await
+}
+
+/// How the copies of files are looked at.
+enum Copies {
+    /// By a listing of the vault.
+    AreListed,
+    /// They were, by the run that made the point.
+    WereSeen(SeenCopies),
+    /// Not here.
+    AreLeftOut,
 }
 
 async fn look(
     point: &RecoveryPoint,
     request: &VerifyRequest,
-    seen: Option<&SeenCopies>,
+    copies: Copies,
     scratch: &Path,
     events: &Events,
 ) -> Result<Verified> {
@@ -200,7 +220,7 @@ async fn look(
     let mut look = Look {
         point,
         depth: request.depth,
-        seen,
+        copies,
         findings: Vec::new(),
         files: 0,
         rows: 0,
@@ -250,7 +270,7 @@ pub(crate) async fn beside(point: &RecoveryPoint, parts: &[Part], scratch: &Scra
     let mut look = Look {
         point,
         depth: Depth::Default,
-        seen: None,
+        copies: Copies::AreListed,
         findings: Vec::new(),
         files: 0,
         rows: 0,
@@ -265,7 +285,7 @@ pub(crate) async fn beside(point: &RecoveryPoint, parts: &[Part], scratch: &Scra
 struct Look<'a> {
     point: &'a RecoveryPoint,
     depth: Depth,
-    seen: Option<&'a SeenCopies>,
+    copies: Copies,
     findings: Vec<Finding>,
     files: u64,
     rows: u64,
@@ -315,8 +335,9 @@ impl Look<'_> {
     /// The claim and the journal: small, and read at every depth.
     async fn documents(&mut self) -> Result<()> {
         let (point, vault) = (self.point, self.point.vault());
-        let key = layout::claim(point.id());
-        match vault.read(&key).await? {
+        let (key, journal) = (layout::claim(point.id()), point.journal());
+        let (claim, entries) = futures::try_join!(vault.read(&key), journal.entries())?;
+        match claim {
             None => self.find(None, FindingKind::Missing, &key, "the claim is not there"),
             Some(bytes) => {
                 self.bytes += bytes.len() as u64;
@@ -329,7 +350,7 @@ impl Look<'_> {
                 }
             }
         }
-        for (key, reason) in point.journal().entries().await?.unreadable {
+        for (key, reason) in entries.unreadable {
             self.find(None, FindingKind::Changed, key, reason);
         }
         Ok(())
@@ -505,23 +526,24 @@ impl Look<'_> {
             }
             Err(error) => return Err(error),
         }
-        let path = scratch.file(&format!("{}.jsonl.zst", point.id()));
-        let what = point.vault().name(&files.listing.key);
-        let open = || crate::listing::ListingReader::open(&path, what.clone());
-        if let Some(seen) = self.seen.and_then(|seen| seen.of(&files.listing.sha256)) {
-            self.files += seen;
-        } else {
-            let compared = compare::compare(point.vault(), Groups::new(), open, events).await?;
-            self.files += compared.all.files;
-            self.findings.extend(compared.wrong.into_values());
+        let seen = match &self.copies {
+            Copies::WereSeen(seen) => seen.of(&files.listing.sha256),
+            Copies::AreListed | Copies::AreLeftOut => None,
+        };
+        if let Some(files) = seen {
+            // What was read is what was written and counted a moment ago.
+            self.files += files;
+            return Ok(true);
         }
-        if versions::is_of_versions(point) {
-            let compared = versions::compare(point, open()?, scratch, events).await?;
+        if !matches!(self.copies, Copies::AreLeftOut) {
+            let compared = compare::copies(point, scratch, events).await?;
             self.files += compared.all.files;
             self.findings.extend(compared.wrong.into_values());
         }
         let recorded: u64 = files.total.files;
-        let listed = open()?
+        let listed = point
+            .listing(scratch)
+            .await?
             .filter(|entry| entry.as_ref().is_ok_and(|entry| entry.kind != crate::listing::FileKind::Folder))
             .count();
         if listed as u64 != recorded {

@@ -7,12 +7,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::BackupPlan;
 use crate::clock::Clock;
 use crate::error::Result;
-use crate::files::left::can_be_told;
+use crate::files::capture::FilesPlan;
 use crate::local;
-use crate::point::{Claim, Copies, Part, PointId};
+use crate::point::{Claim, Part, PointId};
 use crate::vault::draft::{Draft, revoke};
 use crate::vault::{PointState, SPARED, Standing, Vault};
 
@@ -21,26 +20,25 @@ const MARGIN: SignedDuration = SignedDuration::from_hours(12);
 /// So many are looked at: each may have gone on from the one before.
 const MOST: usize = 4;
 
-/// The newest claims without a point on files of the same source, the newest first; before this backup has a claim.
-pub(super) async fn broken_off(vault: &Vault, plan: &BackupPlan, now: Timestamp) -> Result<Vec<PointId>> {
-    let Some(files) = plan.files.as_ref().filter(|_| plan.parts.contains(&Part::Files)) else { return Ok(Vec::new()) };
-    if files.copies != Copies::Incremental || !can_be_told(&files.source, vault) {
-        return Ok(Vec::new());
+/// Takes in a point or claim of the walk from the newest to the oldest, if it broke off on files of the same source; false when what is
+/// older has nothing more.
+pub(super) async fn take(
+    vault: &Vault,
+    state: &PointState,
+    (files, now): (&FilesPlan, Timestamp),
+    found: &mut Vec<PointId>,
+) -> Result<bool> {
+    if state.manifest().is_some_and(|manifest| manifest.has(Part::Files)) || found.len() == MOST {
+        return Ok(false);
     }
     let source = files.address.to_string();
-    let mut found = Vec::new();
-    for id in vault.ids().await?.into_iter().rev() {
-        // A point holds what was copied until then, and older claims have nothing that it has not.
-        let Some(state) = vault.state(id).await?.filter(|state| !state.adopted) else { continue };
-        if state.manifest().is_some_and(|manifest| manifest.has(Part::Files)) || found.len() == MOST {
-            break;
-        }
-        let claim = vault.claim_of(&state.id).await?;
-        if claim.is_some_and(|claim| claim.files.as_deref() == Some(source.as_str())) && look(&state, now).is_some() {
-            found.push(state.id);
-        }
+    if look(state, now).is_some()
+        && let Some(claim) = vault.claim_of(&state.id).await?
+        && claim.files.is_some_and(|claimed| claimed == source)
+    {
+        found.push(state.id.clone());
     }
-    Ok(found)
+    Ok(true)
 }
 
 /// Those of them whose copies stay; after this backup has a claim that names them.

@@ -30,7 +30,7 @@ impl Intercept for Ended {
 }
 
 /// True for the beginning of an XML document without its end.
-fn is_cut(text: &[u8]) -> bool {
+pub(super) fn is_cut(text: &[u8]) -> bool {
     let text = String::from_utf8_lossy(text);
     let mut rest = text.trim_start_matches('\u{feff}').trim();
     if !rest.starts_with('<') {

@@ -92,6 +92,11 @@ impl Failure {
         Self { kind, cause: format!("{}: {}", code.unwrap_or("?"), message.unwrap_or("")).into() }
     }
 
+    /// What a service says in the body of an answer that is a success by its status.
+    pub(crate) fn inside_a_success(code: &str, message: &str) -> Self {
+        Self { kind: kind_of(200, Some(code)), cause: format!("{code}: {message} (HTTP 200)").into() }
+    }
+
     pub(crate) fn gone(cause: impl Into<Cause>) -> Self {
         Self { kind: FailureKind::Gone, cause: cause.into() }
     }

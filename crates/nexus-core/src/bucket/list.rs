@@ -6,13 +6,19 @@
 //! keys, such as `a-b/c` before `a/b`, that a walk of folders would name the other way round. Each seam
 //! between two ranges is looked at: the first key behind one is the first of the next, or nothing is relied on any
 //! more. Before the order is shown, nothing of a range is handed out that is not there whole, so that it can be sorted.
+//!
+//! Where keys are known from an earlier listing, ranges begin at some of those from the start, though the order is not shown, if both
+//! orders would have them alike. Such a range relies on the service to go on behind a key that is there, as it does from page
+//! to page: so the key must be there still, and be the last of the range before. Where one of this does not hold the listing is
+//! made again, and no listing of that service relies on marks any more.
 
+mod answer;
 mod page;
 mod range;
 mod split;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::Semaphore;
@@ -21,6 +27,7 @@ use self::page::{Cursor, Named, Page, Query};
 use self::range::{Met, Range, Standing};
 use self::split::Seen;
 use super::Object;
+use super::marks::Marks;
 use super::s3::S3;
 use super::sorted::Sorted;
 use super::spool::{Held, Inlet, Sum, When, spool};
@@ -39,6 +46,12 @@ const PAGES: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Shown {
     order: AtomicU8,
+    /// Marks have turned out not to be relied on before the order is shown.
+    unmarked: AtomicBool,
+    /// It does not begin a listing behind a key.
+    from_the_start: AtomicBool,
+    /// How often a listing has turned out not to hold what it relied on.
+    doubts: AtomicU32,
     first_version: AtomicBool,
     held: Held,
     pages: Semaphore,
@@ -46,8 +59,15 @@ pub(crate) struct Shown {
 
 impl Default for Shown {
     fn default() -> Self {
-        let (order, first_version) = (AtomicU8::new(Order::Unknown as u8), AtomicBool::new(false));
-        Self { order, first_version, held: Held::default(), pages: Semaphore::new(PAGES) }
+        Self {
+            order: AtomicU8::new(Order::Unknown as u8),
+            unmarked: AtomicBool::new(false),
+            from_the_start: AtomicBool::new(false),
+            doubts: AtomicU32::new(0),
+            first_version: AtomicBool::new(false),
+            held: Held::default(),
+            pages: Semaphore::new(PAGES),
+        }
     }
 }
 
@@ -85,9 +105,12 @@ pub(crate) struct Listing {
     ranges: Vec<Range>,
     /// Those that follow each other, the first included.
     begun: usize,
-    /// Folders that the service has named, as places to begin at.
-    folders: Vec<String>,
+    /// Places to begin at: folders that the service has named, or marks.
+    places: Vec<String>,
     seen: Seen,
+    marks: Marks,
+    /// Ranges began at marks.
+    marked: bool,
     order: Order,
     /// Where what is listed goes in, until it is run.
     inlet: Option<Inlet>,
@@ -99,15 +122,20 @@ pub(crate) struct Listing {
 }
 
 impl S3 {
-    /// Lists a prefix; what memory should not hold goes into `scratch`.
-    pub(crate) async fn list(&self, prefix: &str, scratch: &Path, events: &Events) -> Result<Sorted> {
-        let known = self.listed_in_another_order();
-        let (listing, sorted) = self.listing(prefix, scratch, events);
+    /// Lists a prefix, of whose keys some may be known; what memory should not hold goes into `scratch`.
+    pub(crate) async fn list(
+        &self,
+        (prefix, marks): (&str, &Marks),
+        scratch: &Path,
+        events: &Events,
+    ) -> Result<Sorted> {
+        let doubts = self.doubts();
+        let (listing, sorted) = self.listing((prefix, marks), scratch, events);
         match listing.run().await {
             Ok(()) => Ok(sorted),
-            Err(_) if !known && self.listed_in_another_order() => {
+            Err(_) if self.doubts() > doubts => {
                 drop(sorted);
-                let (listing, sorted) = self.listing(prefix, scratch, &Events::none());
+                let (listing, sorted) = self.listing((prefix, marks), scratch, &Events::none());
                 listing.run().await?;
                 Ok(sorted)
             }
@@ -117,9 +145,13 @@ impl S3 {
 
     /// Begins to list a prefix. What comes of it is read on another thread while it is driven.
     ///
-    /// It fails where a service that had shown byte order leaves it: [`S3::listed_in_another_order`] says so, and the next
-    /// try is one that relies on nothing.
-    pub(crate) fn listing(&self, prefix: &str, scratch: &Path, events: &Events) -> (Listing, Sorted) {
+    /// It fails where what it relied on does not hold: [`S3::doubts`] are more then, and the next try relies on less.
+    pub(crate) fn listing(
+        &self,
+        (prefix, marks): (&str, &Marks),
+        scratch: &Path,
+        events: &Events,
+    ) -> (Listing, Sorted) {
         let order = self.order();
         let when = if order == Order::Bytes { When::AsItComes } else { When::AtItsEnd };
         let (inlet, sum, outlet) = spool(scratch, &self.shown().held, when);
@@ -129,8 +161,10 @@ impl S3 {
             events: events.clone(),
             ranges: Vec::new(),
             begun: 0,
-            folders: Vec::new(),
+            places: Vec::new(),
             seen: Seen::default(),
+            marks: marks.clone(),
+            marked: false,
             order,
             inlet: Some(inlet),
             sum,
@@ -140,8 +174,12 @@ impl S3 {
         (listing, Sorted::spooled(outlet))
     }
 
-    /// True when the service has been seen to list in another order than that of bytes.
-    pub(crate) fn listed_in_another_order(&self) -> bool {
+    /// How often a listing of the service has turned out not to hold what it relied on.
+    pub(crate) fn doubts(&self) -> u32 {
+        self.shown().doubts.load(Ordering::Relaxed)
+    }
+
+    fn listed_in_another_order(&self) -> bool {
         self.shown().order() == Order::Other
     }
 
@@ -201,7 +239,18 @@ impl Listing {
             let Some((id, query, page)) = asking.next().await else { break };
             let at = self.at(id)?;
             self.ranges[at].query = query;
-            self.take(at, page?)?;
+            match page {
+                Ok(page) => self.take(at, page)?,
+                // It may be that the service begins at no key, or not at this one.
+                Err(error @ (Error::Unreachable { .. } | Error::Denied { .. } | Error::Missing { .. })) => {
+                    return Err(error);
+                }
+                Err(_) if self.marked => {
+                    self.s3.shown().from_the_start.store(true, Ordering::Relaxed);
+                    return Err(self.unmarked());
+                }
+                Err(error) => return Err(error),
+            }
         }
         if self.ranges.iter().any(|range| !range.is_done()) {
             return Err(self.confused());
@@ -217,8 +266,19 @@ impl Listing {
         Ok(())
     }
 
-    /// One level of the prefix: where one page holds it and its folders are few, each is a range of its own.
+    /// Ranges between marks; else one level of the prefix: where one page holds it and its folders are few, each is a range of its own.
     async fn begin(&mut self, first: Inlet) -> Result<()> {
+        let marks = match self.order {
+            _ if self.from_the_start() => &[],
+            Order::Bytes => self.marks.in_bytes(&self.prefix),
+            Order::Unknown if self.s3.shown().unmarked.load(Ordering::Relaxed) => &[],
+            Order::Unknown => self.marks.in_any_order(&self.prefix),
+            Order::Other => &[],
+        };
+        if !marks.is_empty() {
+            self.begin_at(marks.to_vec(), first);
+            return Ok(());
+        }
         let mut query = Query::of(&self.prefix, Cursor::Start(None)).by_folder();
         let level = self.s3.page(&mut query).await?;
         let (mut folders, mut objects) = (level.folders, level.objects);
@@ -226,7 +286,7 @@ impl Listing {
         folders.dedup();
         let few = level.next.is_none() && folders.len() <= FOLDERS;
         if !few || !is_one_level(&self.prefix, &objects, &folders) {
-            self.folders = folders.into_iter().map(|folder| folder.prefix).collect();
+            self.places = folders.into_iter().map(|folder| folder.prefix).collect();
             let range = self.range(Cursor::Start(None), first);
             self.ranges.push(range);
             return Ok(());
@@ -252,6 +312,17 @@ impl Listing {
         Ok(())
     }
 
+    fn begin_at(&mut self, marks: Vec<String>, first: Inlet) {
+        self.marked = true;
+        let mut left = self.range(Cursor::Start(None), first);
+        for mark in marks {
+            self.begun += 1;
+            let right = left.followed(self.begun, mark, self.when());
+            self.ranges.push(std::mem::replace(&mut left, right));
+        }
+        self.ranges.push(left);
+    }
+
     fn when(&self) -> When {
         if self.order == Order::Bytes { When::AsItComes } else { When::AtItsEnd }
     }
@@ -273,7 +344,7 @@ impl Listing {
     /// The range whose next page is asked for now: the first that waits, or a new one.
     fn choose(&mut self) -> Option<usize> {
         let waits = self.ranges.iter().position(|range| range.standing == Standing::Waits);
-        waits.or_else(|| if self.order == Order::Bytes { self.split() } else { None })
+        waits.or_else(|| if self.order == Order::Bytes && !self.from_the_start() { self.split() } else { None })
     }
 
     /// Begins a new range in the middle of what a long one has before it.
@@ -282,7 +353,7 @@ impl Listing {
         let (at, range) = long.max_by_key(|(_, range)| range.pages)?;
         let last = range.last.clone()?;
         let between = (last.as_str(), range.end.as_deref());
-        let Some(middle) = split::middle(between, &range.query.prefix, &self.folders, &self.seen) else {
+        let Some(middle) = split::middle(between, &range.query.prefix, &self.places, &self.seen) else {
             self.ranges[at].cannot_be_split();
             return None;
         };
@@ -296,6 +367,9 @@ impl Listing {
         let outcome = self.ranges[at].take(page);
         let tells = outcome.out_of_order || (outcome.shows_bytes && self.order == Order::Unknown);
         let another = outcome.out_of_order || self.s3.listed_in_another_order();
+        if another && self.relies_on_marks() {
+            return Err(self.unmarked());
+        }
         if another && self.order == Order::Bytes {
             return Err(self.disordered());
         }
@@ -319,6 +393,10 @@ impl Listing {
         self.s3.shown().show(order);
         self.order = order;
         if order == Order::Bytes {
+            let marks = self.marks.in_bytes(&self.prefix);
+            if !marks.is_empty() {
+                self.places = marks.to_vec();
+            }
             self.ranges.iter().for_each(|range| range.inlet.release());
         }
     }
@@ -329,6 +407,9 @@ impl Listing {
         for left in (from..=at).rev() {
             let Some(right) = self.ranges.get(left).and_then(|range| range.right) else { continue };
             let right = self.at(right)?;
+            if self.relies_on_marks() && self.ranges[left].ends_before_its_end() {
+                return Err(self.unmarked());
+            }
             if self.ranges[right].is_empty_at_first() {
                 self.ranges[left].split_failed();
             } else if self.ranges[right].first != Met::NotYet {
@@ -338,7 +419,7 @@ impl Listing {
             let known = *beyond != Met::NotYet && *first != Met::NotYet;
             // In a bucket of Amazon's it is that somebody wrote or removed one in between.
             if known && beyond != first && !self.s3.is_amazons() {
-                return Err(self.disordered());
+                return Err(if self.relies_on_marks() { self.unmarked() } else { self.disordered() });
             }
         }
         let joined = |ranges: &[Range], range: &Range| {
@@ -355,8 +436,26 @@ impl Listing {
         Ok(())
     }
 
+    fn from_the_start(&self) -> bool {
+        self.s3.shown().from_the_start.load(Ordering::Relaxed)
+    }
+
+    /// Ranges began at marks, and nothing else says that they may.
+    fn relies_on_marks(&self) -> bool {
+        self.marked && self.order == Order::Unknown
+    }
+
+    /// They may not.
+    fn unmarked(&self) -> Error {
+        self.s3.shown().unmarked.store(true, Ordering::Relaxed);
+        self.s3.shown().doubts.fetch_add(1, Ordering::Relaxed);
+        let what = format!("s3://{}/{} cannot be listed from keys that it had before", self.s3.name(), self.prefix);
+        Error::Unsupported { what }
+    }
+
     fn disordered(&self) -> Error {
         self.s3.shown().show(Order::Other);
+        self.s3.shown().doubts.fetch_add(1, Ordering::Relaxed);
         let what = format!("s3://{}/{} was listed in byte order and then in another", self.s3.name(), self.prefix);
         Error::Unsupported { what }
     }

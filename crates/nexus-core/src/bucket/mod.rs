@@ -17,6 +17,7 @@ mod kept;
 pub mod lean;
 mod learned;
 mod list;
+pub mod marks;
 pub mod pace;
 pub(crate) mod packed;
 mod part_copy;
@@ -51,6 +52,7 @@ pub use address::Address;
 use folder::Folder;
 use hashes::Hashes;
 use list::Listing;
+use marks::Marks;
 use s3::{Digests, S3};
 use sorted::Sorted;
 
@@ -201,30 +203,34 @@ impl Reader {
 
     /// Lists everything below a prefix in byte order; runs that memory should not hold go into `scratch`.
     pub async fn list(&self, prefix: &str, scratch: &Path, events: &Events) -> Result<Sorted> {
+        self.list_along((prefix, &Marks::default()), scratch, events).await
+    }
+
+    /// The same where some of its keys are known from before; those that are wrong cost time and nothing else.
+    pub async fn list_along(&self, along: (&str, &Marks), scratch: &Path, events: &Events) -> Result<Sorted> {
         match self.bucket() {
-            Bucket::S3(s3) => s3.list(prefix, scratch, events).await,
-            Bucket::Folder(folder) => folder.list(prefix, scratch, events),
+            Bucket::S3(s3) => s3.list(along, scratch, events).await,
+            Bucket::Folder(folder) => folder.list(along.0, scratch, events),
         }
     }
 
-    /// Begins to list everything below a prefix in byte order. What comes of it is read on another thread, while the feed is
-    /// driven: it comes as it is listed.
-    pub(crate) fn listing(&self, prefix: &str, scratch: &Path, events: &Events) -> Result<(Feed, Sorted)> {
+    /// Begins to list everything below a prefix, of whose keys some are known, in byte order. What comes of it is read on another
+    /// thread, while the feed is driven: it comes as it is listed.
+    pub(crate) fn listing(&self, along: (&str, &Marks), scratch: &Path, events: &Events) -> Result<(Feed, Sorted)> {
         match self.bucket() {
             Bucket::S3(s3) => {
-                let (listing, sorted) = s3.listing(prefix, scratch, events);
+                let (listing, sorted) = s3.listing(along, scratch, events);
                 Ok((Feed(Some(listing)), sorted))
             }
-            Bucket::Folder(folder) => Ok((Feed(None), folder.list(prefix, scratch, events)?)),
+            Bucket::Folder(folder) => Ok((Feed(None), folder.list(along.0, scratch, events)?)),
         }
     }
 
-    /// True when the service has been seen to list in another order than that of bytes; a listing that had begun to rely
-    /// on byte order fails then, and the next one does not.
-    pub(crate) fn listed_in_another_order(&self) -> bool {
+    /// How often a listing of the service has turned out not to hold what it relied on: such a one fails, and the next relies on less.
+    pub(crate) fn doubts(&self) -> u32 {
         match self.bucket() {
-            Bucket::S3(s3) => s3.listed_in_another_order(),
-            Bucket::Folder(_) => false,
+            Bucket::S3(s3) => s3.doubts(),
+            Bucket::Folder(_) => 0,
         }
     }
 

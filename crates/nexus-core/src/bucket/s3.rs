@@ -561,7 +561,8 @@ pub(crate) fn timestamp(time: &aws_sdk_s3::primitives::DateTime) -> Option<Times
 
 /// Undoes `encoding-type=url`: `+` is a blank, `%XX` a byte.
 pub(super) fn decode(text: &str, encoded: bool) -> Option<String> {
-    if !encoded {
+    // Most keys are spelled as they are.
+    if !encoded || memchr::memchr2(b'+', b'%', text.as_bytes()).is_none() {
         return Some(text.to_owned());
     }
     let blanks = text.replace('+', " ");

@@ -422,18 +422,27 @@ async fn copy_parts(
         .await
 }
 
-/// Fails unless an object that lies in the target already has the tags and metadata that it would have been copied with: a run that
-/// was to confirm that of it may have ended before. What one service copies by itself is taken at its word.
+/// True where a run that was to confirm what it had stored may have ended before: what one service copies by itself is taken at its
+/// word, and what Amazon S3 does is documented.
+pub(crate) fn is_confirmed(source: &Reader, to: &Reader) -> bool {
+    match (source.bucket(), to.bucket()) {
+        (_, Bucket::Folder(_)) => false,
+        (_, Bucket::S3(into)) if into.endpoint().is_none() => false,
+        (Bucket::S3(from), Bucket::S3(into)) => !from.shares_service_with(into),
+        (Bucket::Folder(_), Bucket::S3(_)) => true,
+    }
+}
+
+/// Fails unless an object that lies in the target already has the tags and metadata that it would have been copied with, where
+/// that [is confirmed](is_confirmed).
 pub(crate) async fn confirm(source: &Reader, object: &Object, to: &Reader, target: &Target) -> Result<()> {
     let Bucket::S3(into) = to.bucket() else { return Ok(()) };
-    // What Amazon S3 does with them is documented.
-    if into.endpoint().is_none() {
+    if !is_confirmed(source, to) {
         return Ok(());
     }
     let confirmed = async {
         let (headers, tags) = match source.bucket() {
             Bucket::Folder(_) => (target.options.headers.clone(), Tags::read(target.options.headers.get(TAGS))),
-            Bucket::S3(from) if from.shares_service_with(into) => return Ok(()),
             Bucket::S3(from) => (from.head_of(object).await?.headers, tags(from, object).await?),
         };
         confirm_kept(into, &target.key, &headers, &tags).await

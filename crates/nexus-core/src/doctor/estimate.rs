@@ -8,13 +8,14 @@ use serde::Serialize;
 
 use super::sizes::{Sizes, newest, sizes};
 use super::{DoctorPlan, Prices};
-use crate::backup;
+use crate::backup::earlier;
 use crate::bucket::inventory::Inventory;
 use crate::bucket::upload;
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::event::Events;
+use crate::files::base::Base;
 use crate::files::foresee::{Expected, Foreseen, foresee};
 use crate::local::Scratch;
 use crate::point::Copies;
@@ -29,7 +30,7 @@ const DISK: u64 = 100 * 1024 * 1024;
 const DOCUMENTS: u64 = 4_000;
 const DOCUMENT_TABLE: u64 = 600;
 /// How often the base's documents are read, and bytes of its claim and of an entry of its journal.
-const LOOKS_AT_BASE: u64 = 3;
+const LOOKS_AT_BASE: u64 = 2;
 const CLAIM: u64 = 300;
 const ENTRY: u64 = 700;
 
@@ -116,7 +117,11 @@ pub(super) async fn estimate(
     let begun = (Instant::now(), plan.vault.requests());
     let vault = opened(plan, scratch).await?;
     let base = match &vault {
-        Some(vault) => backup::base(vault, &plan.backup).await?,
+        Some(vault) => earlier::look_for(vault, &plan.backup, clock.now()).await?.base,
+        None => None,
+    };
+    let base = match base {
+        Some(base) => Some(Base::read(base, scratch).await?),
         None => None,
     };
     let newest = match &vault {
@@ -128,7 +133,7 @@ pub(super) async fn estimate(
         Some(files) => {
             let expected = match inventory {
                 Some(inventory) => Expected::of_inventory(inventory),
-                None => Expected::now(files, scratch, events).await?,
+                None => Expected::now(files, base.as_ref(), scratch, events).await?,
             };
             Some(foresee(files, base.as_ref(), (&plan.vault, plan.address.prefix()), expected, scratch).await?)
         }
@@ -137,6 +142,7 @@ pub(super) async fn estimate(
     let asked = plan.vault.requests() - begun.1;
     let latency = begun.0.elapsed() / u32::try_from(asked).unwrap_or(u32::MAX).max(1);
     let kept = foreseen.unwrap_or_default();
+    let base = base.map(|base| base.point);
     let requests = requests(plan, vault.is_some(), base.as_ref(), &sizes, &kept);
     let bytes = bytes(plan, base.as_ref(), &sizes, &kept);
     Ok(Estimate {
@@ -187,8 +193,8 @@ fn requests(plan: &DoctorPlan, made: bool, base: Option<&RecoveryPoint>, sizes: 
         lists += u64::from(incremental);
         if let Some(base) = base {
             let entries = base.entries().read.len() as u64;
-            // When it is found, when it is opened, and when the claim names it: claim, manifest, journal each time.
-            lists += 1 + LOOKS_AT_BASE;
+            // When it is found, and when the claim names it: claim, manifest, journal each time.
+            lists += LOOKS_AT_BASE;
             gets += LOOKS_AT_BASE * (2 + entries);
             // Its listing.
             gets += 1;

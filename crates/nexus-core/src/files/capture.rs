@@ -1,6 +1,6 @@
 //! The files of a point: what is unchanged since the base is reused, the rest is copied, then all is compared.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -9,7 +9,8 @@ use futures::future::{self, Either};
 use futures::stream::{self, StreamExt};
 use sha2::{Digest, Sha256};
 
-use super::compare::{self, Compared, Groups};
+use super::base::Base;
+use super::compare::{self, Compared, Groups, Met, Outline, Walk};
 use super::decide::{Decided, decide, look};
 use super::moment;
 use super::work::{Job, WorkReader};
@@ -23,7 +24,7 @@ use crate::listing::{FileEntry, FileKind, ListingReader, ListingWriter, Place, P
 use crate::local::{Given, Scratch, create_private};
 use crate::point::{Copies, Count, FileRules, FilesPart, Finding, FindingKind, Part, PointId, StoredObject};
 use crate::vault::draft::Draft;
-use crate::vault::{RecoveryPoint, layout};
+use crate::vault::layout;
 
 /// Files between the first whose copy is not done and the last that was begun.
 pub(super) const WINDOW: usize = 1_024;
@@ -140,8 +141,8 @@ pub struct FilesCapture {
     pub findings: Vec<Finding>,
     /// Where the listing lies on this machine, until the scratch goes.
     pub(crate) listing: PathBuf,
-    /// What the comparison with the vault's own listing saw.
-    pub(crate) seen: SeenCopies,
+    /// What the comparison with the vault's own listing saw; none where it is not all that there is to see.
+    pub(crate) seen: Option<SeenCopies>,
 }
 
 /// Copies of files that were compared with the vault's own listing, line by line of one stored listing.
@@ -174,14 +175,18 @@ pub(super) struct Tally {
     proofs: BTreeMap<crate::listing::ProofKind, u64>,
     pub(super) findings: Vec<Finding>,
     /// Points and categories in which copies lie.
-    groups: BTreeSet<String>,
+    groups: Outline,
+    /// Lines that name one in the vault.
+    copies: u64,
+    /// Of the vault that they lie in.
+    prefix: String,
 }
 
 /// What may serve instead of copies that are made anew.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Earlier<'a> {
     /// The point before.
-    pub base: Option<&'a RecoveryPoint>,
+    pub(crate) base: Option<&'a Base>,
     /// Backups that broke off, the newest first.
     pub left: &'a [PointId],
     /// The moment of which they are to be, by the service's clock, where their bucket keeps versions.
@@ -198,15 +203,16 @@ pub async fn capture(
 ) -> Result<FilesCapture> {
     let base = earlier.base;
     events.started(Stage::ListFiles, None, None);
-    // Both of what follows read the base's listing: fetched once, before.
-    if let Some(point) = base {
-        point.listing(scratch).await?;
-    }
     // The claim names the base by now, so what is seen of its copies from here on holds, for as long as it is fresh.
     let begun = Instant::now();
-    let (groups, decided) =
-        futures::try_join!(look(base, draft, scratch), decide(plan, draft, earlier, scratch, events))?;
+    let quietly = Events::none();
+    let (groups, decided, script) = futures::try_join!(
+        Box::pin(look(base, draft)),
+        Box::pin(decide(plan, draft, earlier, scratch, events)),
+        Box::pin(store_script(draft, scratch, &quietly))
+    )?;
     let Decided { work, mut tally, to_copy } = decided;
+    tally.prefix = draft.vault().full("");
     let groups = if begun.elapsed() < FRESH { groups } else { Groups::new() };
     events.ended(Stage::ListFiles);
     if tally.left.files > 0 {
@@ -216,16 +222,25 @@ pub async fn capture(
     let mut path = scratch.file("files.jsonl.zst");
     let to_copy = if plan.copies == Copies::Versions { Count::default() } else { to_copy };
     events.started(Stage::CopyFiles, Some(to_copy.files), Some(to_copy.bytes));
-    let mut written = copy_all(plan, draft, &work, &path, &mut tally, events).await?;
+    let mut walk = Walk::begin(draft.vault(), groups)?;
+    let mut written = copy_all(plan, draft, &work, (&path, walk.as_mut()), &mut tally, events).await?;
     events.ended(Stage::CopyFiles);
 
-    let mut groups = if begun.elapsed() < FRESH { groups } else { Groups::new() };
+    // What was compared while the listing was written.
+    let mut met = match walk.filter(|_| begun.elapsed() < FRESH) {
+        Some(walk) => Some(walk.end(draft.vault()).await?),
+        None => None,
+    };
     let mut round = 0;
     let (files, since) = loop {
         // The oldest look among those that are compared counts.
-        let since = if groups.is_empty() { Instant::now() } else { begun };
-        let written_in = std::mem::take(&mut tally.groups);
-        let compared = check(draft, (std::mem::take(&mut groups), written_in), &path, events).await?;
+        let since = if met.is_none() { Instant::now() } else { begun };
+        let outline = std::mem::take(&mut tally.groups);
+        let compared = check(draft, met.take(), outline, &path, events).await?;
+        if compared.all.files != tally.copies {
+            let (seen, all) = (compared.all.files, tally.copies);
+            return Err(Error::damaged(format!("{seen} copies were compared and the new listing names {all}")));
+        }
         if compared.wrong.is_empty() {
             break (compared.equal.files, since);
         }
@@ -237,13 +252,15 @@ pub async fn capture(
         }
         events.warn(format!("{} copies are not as they were recorded and are made again", compared.wrong.len()));
         let next = scratch.file(&format!("files-{round}.jsonl.zst"));
-        tally = Tally { findings: tally.findings, excluded: tally.excluded, ..Tally::default() };
+        let Tally { excluded, findings, prefix, .. } = tally;
+        tally = Tally { excluded, findings, prefix, ..Tally::default() };
         written = copy_again(plan, draft, &path, &next, &compared, &mut tally, events).await?;
         path = next;
     };
     let stored = store_listing(draft, &path, written, events).await?;
-    let script = store_script(draft, scratch, events).await?;
+    // Versions of the source are in no listing of the vault.
     let seen = SeenCopies { listing: stored.sha256.clone(), files, since };
+    let seen = (plan.copies != Copies::Versions).then_some(seen);
     let findings = std::mem::take(&mut tally.findings);
     Ok(FilesCapture { findings, part: part(plan, tally, stored, script), listing: path, seen })
 }
@@ -272,7 +289,7 @@ async fn copy_all(
     plan: &FilesPlan,
     draft: &Draft,
     work: &Path,
-    path: &Path,
+    (path, mut walk): (&Path, Option<&mut Walk>),
     tally: &mut Tally,
     events: &Events,
 ) -> Result<Written> {
@@ -293,11 +310,19 @@ async fn copy_all(
         });
         let mut done = stream::iter(begun).buffered(WINDOW);
         while let Some(outcome) = done.next().await {
-            match outcome? {
-                Outcome::Kept(entry) => tally.take(&entry, Way::Kept, &mut listing)?,
-                Outcome::Reused(entry) => tally.take(&entry, Way::Reused, &mut listing)?,
-                Outcome::Copied(entry) => tally.take(&entry, Way::Copied, &mut listing)?,
-                Outcome::Vanished(key) => vanished.push(key),
+            let (entry, way) = match outcome? {
+                Outcome::Kept(entry) => (entry, Way::Kept),
+                Outcome::Reused(entry) => (entry, Way::Reused),
+                Outcome::Copied(entry) => (entry, Way::Copied),
+                Outcome::Vanished(key) => {
+                    vanished.push(key);
+                    continue;
+                }
+            };
+            tally.take(&entry, way, &mut listing)?;
+            if let Some(walk) = &mut walk {
+                // One that lies in no group of the walk is compared when all are there.
+                walk.meet(&entry)?;
             }
         }
     }
@@ -455,7 +480,8 @@ impl Tally {
             Some(count) => count.add(size),
             None => self.categories.entry(entry.category.clone()).or_default().add(size),
         }
-        compare::name_group(entry, &mut self.groups);
+        self.copies += u64::from(entry.at.as_ref().is_some_and(|at| at.vault_key().is_some()));
+        compare::note_copy(entry, &self.prefix, &mut self.groups);
         match way {
             Way::Copied => self.copied.add(size),
             Way::Reused => self.reused.add(size),
@@ -499,15 +525,10 @@ fn gone(plan: &FilesPlan, vanished: Vec<String>, tally: &mut Tally, events: &Eve
     Ok(())
 }
 
-async fn check(
-    draft: &Draft,
-    (groups, names): (Groups, BTreeSet<String>),
-    path: &Path,
-    events: &Events,
-) -> Result<Compared> {
+async fn check(draft: &Draft, met: Option<Met>, outline: Outline, path: &Path, events: &Events) -> Result<Compared> {
     events.started(Stage::CompareFiles, None, None);
     let listing = ListingReader::open(path, "the listing just written")?;
-    let compared = compare::compare_with(draft.vault(), groups, names, listing, events).await?;
+    let compared = compare::compare_rest(draft.vault(), met, outline, listing, events).await?;
     events.ended(Stage::CompareFiles);
     Ok(compared)
 }

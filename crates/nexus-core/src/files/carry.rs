@@ -11,6 +11,7 @@ use super::compare::{self, Groups, list_groups};
 use super::versions::version_of;
 use crate::bucket::access;
 use crate::bucket::folder::Folder;
+use crate::bucket::marks::Marks;
 use crate::bucket::transfer::{self, Copied, Done, Target};
 use crate::bucket::{Bucket, Object, Reader, StoreOptions};
 use crate::clock::Clock;
@@ -192,7 +193,8 @@ async fn already_there(point: &RecoveryPoint, draft: &Draft, scratch: &Scratch) 
         categories.insert(entry?.category);
     }
     let folder = layout::point(draft.id());
-    list_groups(draft.vault(), categories.into_iter().map(|category| format!("{folder}{category}/")).collect()).await
+    let name = |category| (format!("{folder}{category}/"), Marks::default());
+    list_groups(draft.vault(), categories.into_iter().map(name).collect()).await
 }
 
 fn key_of(draft: &Draft, entry: &FileEntry) -> String {
@@ -300,8 +302,8 @@ fn serves(copy: &Side, present: &Side) -> bool {
 
 async fn check(draft: &Draft, path: &Path, events: &Events) -> Result<()> {
     events.started(Stage::CompareFiles, None, None);
-    let open = || ListingReader::open(path, "the listing just written");
-    let compared = compare::compare(draft.vault(), Groups::new(), open, events).await?;
+    let listing = ListingReader::open(path, "the listing just written")?;
+    let compared = compare::compare(draft.vault(), listing, events).await?;
     events.ended(Stage::CompareFiles);
     match compared.wrong.values().next() {
         None => Ok(()),

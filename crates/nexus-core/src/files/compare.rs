@@ -5,21 +5,26 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Seek, SeekFrom};
 use std::iter::Peekable;
 use std::path::Path;
+use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
+use super::versions;
 use crate::bucket::Object;
+use crate::bucket::marks::Marks;
 use crate::bucket::packed::{read_block, write_block};
 use crate::bucket::sorted::Sorted;
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::listing::{FileEntry, ListingReader, Side};
-use crate::local::waiting;
+use crate::local::{Scratch, blocking, waiting};
 use crate::point::{Count, Finding, FindingKind, Part};
-use crate::vault::{Vault, layout};
+use crate::vault::{RecoveryPoint, Vault, layout};
 
 /// Groups listed at once.
 const AT_ONCE: usize = 8;
+/// Copies asked for one by one at once; the service's pace may have fewer under way.
+const ASKED_AT_ONCE: usize = 64;
 /// Files of one event.
 const TOLD_AT_ONCE: u64 = 500;
 
@@ -37,68 +42,169 @@ pub(crate) struct Compared {
 /// What the vault lists, by point and category.
 pub(crate) type Groups = BTreeMap<String, Peekable<Sorted>>;
 
-/// Compares every copy that `open` reads from a listing; `open` is called twice. Groups that are not in `groups` yet
-/// are listed now.
-pub(crate) async fn compare(
-    vault: &Vault,
-    groups: Groups,
-    open: impl Fn() -> Result<ListingReader>,
-    events: &Events,
-) -> Result<Compared> {
-    compare_with(vault, groups, group_names(open()?)?, open()?, events).await
+/// The points and categories in which a listing names copies, each with some of their keys.
+pub(crate) type Outline = BTreeMap<String, Marks>;
+
+/// Compares every copy of a point with what the vault lists, and what are versions of its source with those.
+pub(crate) async fn copies(point: &RecoveryPoint, scratch: &Scratch, events: &Events) -> Result<Compared> {
+    let compared = compare(point.vault(), point.listing(scratch).await?, events).await?;
+    if !versions::is_of_versions(point) {
+        return Ok(compared);
+    }
+    let of_source = versions::compare(point, point.listing(scratch).await?, scratch, events).await?;
+    Ok(compared.and(of_source))
 }
 
-/// The same, where the points and categories that the listing names are known.
-pub(crate) async fn compare_with(
+/// Compares every copy that a listing names.
+pub(crate) async fn compare(vault: &Vault, listing: ListingReader, events: &Events) -> Result<Compared> {
+    let (first, prefix) = (listing.again()?, vault.full(""));
+    let outline = blocking(move || outline(first, &prefix)).await?;
+    compare_rest(vault, None, outline, listing, events).await
+}
+
+/// What a walk along some groups has compared: all copies in these, and all that lie under other names than their own.
+#[derive(Debug)]
+pub(crate) struct Met {
+    compared: Compared,
+    groups: BTreeSet<String>,
+}
+
+/// Compares every copy that a listing names, but for those that were met before; what these and the others came to is added up.
+pub(crate) async fn compare_rest(
     vault: &Vault,
-    groups: Groups,
-    names: BTreeSet<String>,
+    met: Option<Met>,
+    mut outline: Outline,
     listing: ListingReader,
     events: &Events,
 ) -> Result<Compared> {
-    let known = vault.reader().listed_in_another_order();
-    let again = listing.again();
-    let wanted = names.iter().filter(|name| !groups.contains_key(*name)).cloned().collect();
-    match compare_once(vault, (groups, wanted), listing, events).await {
-        // The vault's own listing relied on an order that is none.
-        Err(_) if !known && vault.reader().listed_in_another_order() => {
-            compare_once(vault, (Groups::new(), names), again?, &Events::none()).await
-        }
-        outcome => outcome,
+    let (before, met) = met.map(|met| (met.compared, Arc::new(met.groups))).unzip();
+    if let Some(met) = &met {
+        outline.retain(|name, _| !met.contains(name));
     }
+    let before = match before {
+        Some(before) if outline.is_empty() => return Ok(before),
+        before => before.unwrap_or_default(),
+    };
+    let doubts = vault.reader().doubts();
+    let again = listing.again();
+    let rest = match compare_once(vault, outline.clone(), met.clone(), listing, events).await {
+        // The vault's own listing relied on what does not hold.
+        Err(_) if vault.reader().doubts() > doubts => compare_once(vault, outline, met, again?, &Events::none()).await,
+        outcome => outcome,
+    };
+    rest.map(|rest| before.and(rest))
 }
 
 /// Lists the vault and goes through the listing meanwhile, on a thread of its own.
 async fn compare_once(
     vault: &Vault,
-    (mut groups, names): (Groups, BTreeSet<String>),
+    outline: Outline,
+    met: Option<Arc<BTreeSet<String>>>,
     listing: ListingReader,
     events: &Events,
 ) -> Result<Compared> {
     let mut feeds = Vec::new();
-    for name in names {
-        let (feed, sorted) = vault.reader().listing(&vault.full(&name), vault.scratch(), &Events::none())?;
+    let mut groups = Groups::new();
+    for (name, marks) in outline {
+        let along = (vault.full(&name), marks);
+        let (feed, sorted) = vault.reader().listing((&along.0, &along.1), vault.scratch(), &Events::none())?;
         feeds.push(feed.run());
         groups.insert(name, sorted.peekable());
     }
     let list = stream::iter(feeds).buffer_unordered(AT_ONCE).try_collect::<()>();
-    let (prefix, folder, told) = (vault.full(""), vault.scratch().to_owned(), events.clone());
+    let (mut walk, told) = (Walk::along(vault, groups)?, events.clone());
     let walk = waiting(move || {
-        let mut aside = Aside::new(&folder)?;
-        let compared = walk(listing, groups, &prefix, &mut aside, &told)?;
-        Ok((compared, aside.back()?))
+        walk.through(listing, met.as_deref(), &told)?;
+        Ok(walk)
     });
-    let ((), (compared, aside)) = futures::try_join!(list, walk)?;
-    stream::iter(aside)
+    let ((), walk) = futures::try_join!(list, walk)?;
+    Ok(walk.end(vault).await?.compared)
+}
+
+/// Copies in the order of a listing, compared one after the other with what the vault lists.
+pub(crate) struct Walk {
+    groups: Groups,
+    /// Of the vault.
+    prefix: String,
+    aside: Aside,
+    compared: Compared,
+}
+
+impl Walk {
+    /// Begins one along these groups, if there are any.
+    pub(crate) fn begin(vault: &Vault, groups: Groups) -> Result<Option<Self>> {
+        if groups.is_empty() { Ok(None) } else { Self::along(vault, groups).map(Some) }
+    }
+
+    fn along(vault: &Vault, groups: Groups) -> Result<Self> {
+        let aside = Aside::new(vault.scratch())?;
+        Ok(Self { groups, prefix: vault.full(""), aside, compared: Compared::default() })
+    }
+
+    /// Compares the copy of the next line, if it has one in the vault; false when none of the groups has it.
+    pub(crate) fn meet(&mut self, entry: &FileEntry) -> Result<bool> {
+        let Some(key) = entry.at.as_ref().and_then(|at| at.vault_key()) else { return Ok(true) };
+        if layout::is_long(key) {
+            self.compared.all.add(entry.source.size);
+            self.aside.put(entry)?;
+            return Ok(true);
+        }
+        let group = layout::group(key)
+            .ok_or_else(|| Error::damaged(format!("the listing names {key:?}, which no copy is called")))?;
+        let Some(group) = self.groups.get_mut(group) else { return Ok(false) };
+        self.compared.all.add(entry.source.size);
+        let there = take(group, &format!("{}{key}", self.prefix))?;
+        self.compared.judged(entry, judge(entry, key, there.as_ref()));
+        Ok(true)
+    }
+
+    fn through(&mut self, listing: ListingReader, met: Option<&BTreeSet<String>>, events: &Events) -> Result<()> {
+        let mut told = Count::default();
+        for entry in listing {
+            let entry = entry?;
+            let Some(key) = entry.at.as_ref().and_then(|at| at.vault_key()) else { continue };
+            let has = |met: &BTreeSet<String>| {
+                layout::is_long(key) || layout::group(key).is_some_and(|group| met.contains(group))
+            };
+            if met.is_some_and(has) {
+                continue;
+            }
+            told.add(entry.source.size);
+            if told.files == TOLD_AT_ONCE {
+                events.advanced(Stage::CompareFiles, told.files, told.bytes);
+                told = Count::default();
+            }
+            if !self.meet(&entry)? {
+                return Err(Error::damaged(format!("the listing names {key:?}, which it did not name before")));
+            }
+        }
+        events.advanced(Stage::CompareFiles, told.files, told.bytes);
+        Ok(())
+    }
+
+    /// Asks for the copies that lie under other names than their own, and says what all came to.
+    pub(crate) async fn end(self, vault: &Vault) -> Result<Met> {
+        let groups = self.groups.keys().cloned().collect();
+        Ok(Met { compared: ask(vault, self.aside.back()?, self.compared).await?, groups })
+    }
+}
+
+/// Compares copies one by one, each by a request of its own, and adds them up.
+pub(crate) async fn ask(
+    vault: &Vault,
+    entries: impl Iterator<Item = Result<FileEntry>>,
+    compared: Compared,
+) -> Result<Compared> {
+    stream::iter(entries)
         .map(async |entry: Result<FileEntry>| {
             let entry = entry?;
             let key = entry.at.as_ref().and_then(|at| at.vault_key()).unwrap_or("").to_owned();
             let there = vault.reader().head(&vault.full(&key)).await?;
             Ok((judge(&entry, &key, there.as_ref()), entry))
         })
-        .buffered(AT_ONCE)
+        .buffered(ASKED_AT_ONCE)
         .try_fold(compared, async |mut compared, (finding, entry)| {
-            compared.judged(entry, finding);
+            compared.judged(&entry, finding);
             Ok(compared)
         })
         .await
@@ -135,75 +241,53 @@ impl Aside {
     }
 }
 
-/// Compares what lies in groups, and hands on the rest.
-fn walk(
-    listing: ListingReader,
-    mut groups: Groups,
-    prefix: &str,
-    aside: &mut Aside,
-    events: &Events,
-) -> Result<Compared> {
-    let mut compared = Compared::default();
-    let mut told = Count::default();
-    for entry in listing {
-        let entry = entry?;
-        let Some(key) = entry.at.as_ref().and_then(|at| at.vault_key()) else { continue };
-        compared.all.add(entry.source.size);
-        told.add(entry.source.size);
-        if told.files == TOLD_AT_ONCE {
-            events.advanced(Stage::CompareFiles, told.files, told.bytes);
-            told = Count::default();
-        }
-        if layout::is_long(key) {
-            aside.put(&entry)?;
-            continue;
-        }
-        let group = layout::group(key).and_then(|group| groups.get_mut(group));
-        let group =
-            group.ok_or_else(|| Error::damaged(format!("the listing names {key:?}, which no copy is called")))?;
-        let there = take(group, &format!("{prefix}{key}"))?;
-        let finding = judge(&entry, key, there.as_ref());
-        compared.judged(entry, finding);
-    }
-    events.advanced(Stage::CompareFiles, told.files, told.bytes);
-    Ok(compared)
-}
-
 impl Compared {
-    fn judged(&mut self, entry: FileEntry, finding: Option<Finding>) {
+    fn judged(&mut self, entry: &FileEntry, finding: Option<Finding>) {
         match finding {
             None => self.equal.add(entry.source.size),
             Some(finding) => {
-                self.wrong.insert(entry.key, finding);
+                self.wrong.insert(entry.key.clone(), finding);
             }
         }
     }
+
+    /// Both together.
+    fn and(mut self, other: Self) -> Self {
+        for (mine, theirs) in [(&mut self.equal, other.equal), (&mut self.all, other.all)] {
+            mine.files += theirs.files;
+            mine.bytes += theirs.bytes;
+        }
+        self.wrong.extend(other.wrong);
+        self
+    }
 }
 
-/// Notes the point and category in which a line names a copy.
-pub(super) fn name_group(entry: &FileEntry, names: &mut BTreeSet<String>) {
+/// Notes the point and category in which a line names a copy, and the copy's key, whole.
+pub(super) fn note_copy(entry: &FileEntry, prefix: &str, outline: &mut Outline) {
     let key = entry.at.as_ref().and_then(|at| at.vault_key()).filter(|key| !layout::is_long(key));
-    if let Some(group) = key.and_then(layout::group)
-        && !names.contains(group)
-    {
-        names.insert(group.to_owned());
+    let Some((key, group)) = key.and_then(|key| Some((key, layout::group(key)?))) else { return };
+    let full = format!("{prefix}{key}");
+    match outline.get_mut(group) {
+        Some(marks) => marks.add(&full),
+        None => outline.entry(group.to_owned()).or_default().add(&full),
     }
 }
 
-/// The points and categories in which a listing names copies.
-pub(crate) fn group_names(listing: ListingReader) -> Result<BTreeSet<String>> {
-    let mut names = BTreeSet::new();
+/// The points and categories in which a listing names copies of a vault that lies at `prefix`.
+fn outline(listing: ListingReader, prefix: &str) -> Result<Outline> {
+    let mut outline = Outline::new();
     for entry in listing {
-        name_group(&entry?, &mut names);
+        note_copy(&entry?, prefix, &mut outline);
     }
-    Ok(names)
+    Ok(outline)
 }
 
 /// Lists points and categories of a vault, several at once.
-pub(crate) async fn list_groups(vault: &Vault, names: BTreeSet<String>) -> Result<Groups> {
-    stream::iter(names)
-        .map(async |name| {
-            let listed = vault.reader().list(&vault.full(&name), vault.scratch(), &Events::none()).await?;
+pub(crate) async fn list_groups(vault: &Vault, outline: Outline) -> Result<Groups> {
+    stream::iter(outline)
+        .map(async |(name, marks)| {
+            let along = (vault.full(&name), marks);
+            let listed = vault.reader().list_along((&along.0, &along.1), vault.scratch(), &Events::none()).await?;
             Ok::<_, Error>((name, listed.peekable()))
         })
         .buffered(AT_ONCE)

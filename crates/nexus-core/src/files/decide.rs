@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::base::Base;
 use super::capture::{Earlier, FilesPlan, Tally};
 use super::compare::{self, Groups};
 use super::left::Left;
@@ -9,13 +10,13 @@ use super::moment;
 use super::rules::Rules;
 use super::work::{Job, WorkWriter};
 use crate::bucket::Object;
+use crate::bucket::marks::Marks;
 use crate::bucket::sorted::Sorted;
 use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::listing::{FileEntry, FileKind, ListingReader, Side};
 use crate::local::{self, Scratch};
 use crate::point::{Count, Finding, FindingKind, Part};
-use crate::vault::RecoveryPoint;
 use crate::vault::draft::Draft;
 
 /// Copies of a base of more files than this are listed once, after all was copied: listing them takes long, and a first look
@@ -30,12 +31,12 @@ pub(super) struct Decided {
 }
 
 /// Lists the copies of the base, when they are so few that the look is still fresh after all was copied.
-pub(super) async fn look(base: Option<&RecoveryPoint>, draft: &Draft, scratch: &Scratch) -> Result<Groups> {
-    let few = |point: &&RecoveryPoint| {
-        point.manifest().parts.files.as_ref().is_some_and(|files| files.total.files <= LOOKED_AT_FIRST)
+pub(super) async fn look(base: Option<&Base>, draft: &Draft) -> Result<Groups> {
+    let few = |base: &&Base| {
+        base.point.manifest().parts.files.as_ref().is_some_and(|files| files.total.files <= LOOKED_AT_FIRST)
     };
-    let Some(point) = base.filter(few) else { return Ok(Groups::new()) };
-    compare::list_groups(draft.vault(), compare::group_names(point.listing(scratch).await?)?).await
+    let Some(base) = base.filter(few) else { return Ok(Groups::new()) };
+    compare::list_groups(draft.vault(), base.copies.clone()).await
 }
 
 /// Lists the source and decides meanwhile.
@@ -46,10 +47,10 @@ pub(super) async fn decide(
     scratch: &Scratch,
     events: &Events,
 ) -> Result<Decided> {
-    let known = plan.source.listed_in_another_order();
+    let doubts = plan.source.doubts();
     match decide_once(plan, draft, earlier, (scratch, "files.work"), events).await {
         // What was decided so far relied on an order that is none.
-        Err(_) if !known && plan.source.listed_in_another_order() => {
+        Err(_) if plan.source.doubts() > doubts => {
             decide_once(plan, draft, earlier, (scratch, "files-again.work"), &Events::none()).await
         }
         outcome => outcome,
@@ -64,9 +65,9 @@ async fn decide_once(
     events: &Events,
 ) -> Result<Decided> {
     let rules = Rules::new(&plan.rules)?;
-    let base = match base {
-        Some(point) => Some(point.listing(scratch).await?),
-        None => None,
+    let (keys, base) = match base {
+        Some(base) => (base.keys.clone(), Some(base.listing(scratch).await?)),
+        None => (Marks::default(), None),
     };
     let left = Left::of(draft.vault(), left, &rules).await?;
     let work = scratch.file(name);
@@ -74,7 +75,7 @@ async fn decide_once(
     let (feed, listed, findings) = if let Some((listed, unsure)) = as_of {
         (None, listed, unsure)
     } else {
-        let (feed, listed) = plan.source.listing(rules.prefix(), scratch.path(), events)?;
+        let (feed, listed) = plan.source.listing((rules.prefix(), &keys), scratch.path(), events)?;
         (Some(feed), listed, Vec::new())
     };
     let feed = async {

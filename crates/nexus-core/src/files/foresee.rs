@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::base::Base;
 use super::capture::{FilesPlan, Properties, SCRIPT, Tally};
 use super::decide::sort_out;
 use super::left::Left;
@@ -10,13 +11,14 @@ use super::work::{Job, WorkReader};
 use crate::bucket::Reader;
 use crate::bucket::access::GRANTS;
 use crate::bucket::inventory::Inventory;
+use crate::bucket::marks::Marks;
 use crate::bucket::sorted::Sorted;
 use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::listing::{FileEntry, FileKind, ListingWriter, Place, Side, hex, proof_of};
 use crate::local::Scratch;
 use crate::point::{Copies, Count, PointId};
-use crate::vault::{RecoveryPoint, layout};
+use crate::vault::layout;
 
 /// Entries on one page of a listing.
 const PAGE: u64 = 1_000;
@@ -64,9 +66,10 @@ impl Expected {
     /// # Errors
     ///
     /// As a capture would fail before it copies anything.
-    pub async fn now(plan: &FilesPlan, scratch: &Scratch, events: &Events) -> Result<Self> {
-        let before = plan.source.requests();
-        let listed = plan.source.list(Rules::new(&plan.rules)?.prefix(), scratch.path(), events).await?;
+    pub(crate) async fn now(plan: &FilesPlan, base: Option<&Base>, scratch: &Scratch, events: &Events) -> Result<Self> {
+        let (before, rules) = (plan.source.requests(), Rules::new(&plan.rules)?);
+        let keys = base.map(|base| base.keys.clone()).unwrap_or_default();
+        let listed = plan.source.list_along((rules.prefix(), &keys), scratch.path(), events).await?;
         Ok(Self { listed, requests: plan.source.requests() - before })
     }
 
@@ -81,9 +84,9 @@ impl Expected {
 /// # Errors
 ///
 /// As a capture would fail before it copies anything.
-pub async fn foresee(
+pub(crate) async fn foresee(
     plan: &FilesPlan,
-    base: Option<&RecoveryPoint>,
+    base: Option<&Base>,
     (vault, vault_prefix): (&Reader, &str),
     expected: Expected,
     scratch: &Scratch,
@@ -93,12 +96,12 @@ pub async fn foresee(
     let mut foreseen = Foreseen { listing_requests: expected.requests, ..Foreseen::default() };
     let mut shapes = Shapes::default();
     let earlier = match base {
-        Some(point) => Some(point.listing(scratch).await?),
+        Some(base) => Some(base.listing(scratch).await?),
         None => None,
     };
-    if let Some(point) = base {
+    if let Some(base) = base {
         // The copies of the base are listed whole, whatever of them is used again.
-        for entry in point.listing(scratch).await? {
+        for entry in base.listing(scratch).await? {
             shapes.add(&entry?);
         }
     }
@@ -111,8 +114,12 @@ pub async fn foresee(
     let path = scratch.file("foreseen.jsonl.zst");
     let mut listing = ListingWriter::create(&path)?;
     for job in WorkReader::open(&work)? {
-        let entry = foreseen.take(plan, job?, (vault, vault_prefix, &would_be));
-        shapes.add(&entry);
+        let job = job?;
+        let anew = job.reuse.is_none();
+        let entry = foreseen.take(plan, job, (vault, vault_prefix, &would_be));
+        if anew {
+            shapes.add(&entry);
+        }
         listing.push(&entry)?;
     }
     foreseen.script_bytes = SCRIPT.len() as u64;
@@ -187,6 +194,7 @@ struct Shapes(BTreeMap<String, Shape>);
 #[derive(Default)]
 struct Shape {
     all: u64,
+    marks: Marks,
     direct: u64,
     /// Copies by folder; one more than matter are kept.
     folders: BTreeMap<String, u64>,
@@ -203,6 +211,7 @@ impl Shapes {
         }
         let Some(shape) = self.0.get_mut(group) else { return };
         shape.all += 1;
+        shape.marks.add(key);
         match key[group.len()..].split_once('/') {
             None => shape.direct += 1,
             Some((folder, _)) => {
@@ -222,6 +231,9 @@ impl Shapes {
 
 impl Shape {
     fn requests(&self) -> u64 {
+        if let Some(requests) = self.marks.requests(self.all) {
+            return requests;
+        }
         let one_page = self.direct + self.folders.len() as u64 <= PAGE;
         if one_page && self.folders.len() <= FOLDERS {
             return 1 + self.folders.values().map(|copies| copies.div_ceil(PAGE)).sum::<u64>();

@@ -5,6 +5,7 @@
 
 use super::compare::{Groups, list_groups, take};
 use super::rules::Rules;
+use crate::bucket::marks::Marks;
 use crate::bucket::{Object, Reader};
 use crate::error::Result;
 use crate::listing::{FileEntry, FileKind, Place, ProofKind, is_md5_shaped};
@@ -27,8 +28,8 @@ impl Left {
     pub(super) async fn of(vault: &Vault, claims: &[PointId], rules: &Rules) -> Result<Self> {
         let mut of = Vec::with_capacity(claims.len());
         for id in claims {
-            let names = rules.categories().map(|category| format!("{}{category}/", layout::point(id))).collect();
-            of.push((id.clone(), list_groups(vault, names).await?));
+            let name = |category| (format!("{}{category}/", layout::point(id)), Marks::default());
+            of.push((id.clone(), list_groups(vault, rules.categories().map(name).collect()).await?));
         }
         Ok(Self { prefix: vault.full(""), of })
     }

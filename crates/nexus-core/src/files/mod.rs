@@ -1,5 +1,6 @@
 //! The app's files: which belong to a point, how they are captured, compared and put back.
 
+pub(crate) mod base;
 pub mod batch;
 pub mod capture;
 pub(crate) mod carry;

@@ -1,5 +1,6 @@
 //! The files of a point put back: one listing of the target against the point's, and only what differs is copied.
 
+mod copies;
 mod jobs;
 mod same;
 mod surplus;
@@ -11,12 +12,14 @@ use futures::stream::{self, StreamExt};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
+use self::copies::{confirms, keys, lies};
 use self::jobs::{Jobs, jobs};
 use self::same::is_same;
 use self::surplus::{Mapping, Surplus};
 use super::rules::{Rules, Selection};
 use super::versions::{uncover, version_of};
 use crate::bucket::access::{self, GRANTS};
+use crate::bucket::marks::Marks;
 use crate::bucket::sorted::{Sorted, Sorter};
 use crate::bucket::transfer::{self, Copied, Target};
 use crate::bucket::{Address, Object, Reader, StoreOptions, Writer};
@@ -76,6 +79,10 @@ pub struct FilesPlanned {
     pub first_different: Vec<String>,
     /// Prefixes of the target that hold other vaults or backups, below which nothing is called extra.
     pub spared: Vec<String>,
+    /// Copies that are read to put files back, or to confirm what was put back before.
+    needed: u64,
+    /// Some of the keys that the target is to have.
+    keys: Marks,
     work: PathBuf,
 }
 
@@ -106,18 +113,22 @@ pub async fn plan(
     scratch: &Scratch,
     events: &Events,
 ) -> Result<FilesPlanned> {
-    compare(point, target, None, scratch, events).await
+    let mapping = Mapping::new(&files(point)?.rules.prefix, &target.address);
+    // A folder is listed by itself, whatever is known of it.
+    let keys = if target.reader.is_folder() { Marks::default() } else { keys(point, &mapping, scratch).await? };
+    compare(point, (target, keys), None, (scratch, scratch), events).await
 }
 
-/// Compares the target with the point; `written` is what this run has put there, in the order of its keys.
+/// Compares the target, some of whose keys are expected, with the point; `written` is what this run has put there, in the order of its
+/// keys; `fetched` is where the listing of the point may lie already.
 ///
 /// A service whose ETags are no MD5 gives every copy another one: then only the answer to our own copy tells which
 /// object in the target is it.
 async fn compare(
     point: &RecoveryPoint,
-    target: &FilesTarget,
+    (target, keys): (&FilesTarget, Marks),
     written: Option<Sorted>,
-    scratch: &Scratch,
+    (fetched, scratch): (&Scratch, &Scratch),
     events: &Events,
 ) -> Result<FilesPlanned> {
     let mut written = written.map(Iterator::peekable);
@@ -128,27 +139,19 @@ async fn compare(
         target.reader.check().await?;
     }
     let mapping = Mapping::new(&part.rules.prefix, &target.address);
-    let mut planned = FilesPlanned {
-        same: Count::default(),
-        missing: Count::default(),
-        different: Count::default(),
-        extra: Count::default(),
-        folders: 0,
-        first_different: Vec::new(),
-        spared: Vec::new(),
-        work: scratch.file("restore.work"),
-    };
+    let mut planned = FilesPlanned::nothing(keys, scratch.file("restore.work"));
+    let confirms = if written.is_none() { confirms(point, &target.reader)? } else { (false, false) };
     let mut unholdable = Vec::new();
     let mut work = Jobs::create(&planned.work)?;
     let beside = scratch.file("restore.extra");
     let mut surplus = Surplus { extra: Jobs::create(&beside)?, spared: BTreeSet::new() };
     let there = if present {
-        target.reader.list(&mapping.to, scratch.path(), events).await?
+        target.reader.list_along((&mapping.to, &planned.keys), scratch.path(), events).await?
     } else {
         Sorter::new(scratch.path()).finish()?
     };
     let mut there = there.peekable();
-    for entry in point.listing(scratch).await? {
+    for entry in point.listing(fetched).await? {
         let entry = entry?;
         while let Some(object) = before(&mut there, &mapping, Some(&entry.key))? {
             surplus.meet(&object, &rules, &mapping, target)?;
@@ -185,14 +188,16 @@ async fn compare(
         match object {
             Some(object) if is_same(&entry, &object, ours.as_ref(), target).await? => {
                 planned.same.add(size);
-                if written.is_none()
-                    && (entry.headers.contains_key(GRANTS) || may_lack_properties(point, &object, target))
-                {
+                let granted = written.is_none() && entry.headers.contains_key(GRANTS);
+                let confirms = if version_of(&entry).is_some() { confirms.1 } else { confirms.0 };
+                if granted || confirms && may_lack_properties(point, &object) {
+                    planned.needed += 1;
                     work.push(&Job::Confirm(Box::new(entry)))?;
                 }
             }
             Some(_) => {
                 planned.different.add(size);
+                planned.needed += 1;
                 if planned.first_different.len() < NAMED {
                     planned.first_different.push(entry.key.clone());
                 }
@@ -200,6 +205,7 @@ async fn compare(
             }
             None => {
                 planned.missing.add(size);
+                planned.needed += 1;
                 work.push(&Job::Put(Box::new(entry)))?;
             }
         }
@@ -262,7 +268,8 @@ pub async fn carry_out(
         restored.removed = remove(planned, &mapping, writer, events).await?;
     }
     events.ended(Stage::RestoreFiles);
-    let after = compare(point, target, Some(written.finish()?), &again, events).await?;
+    let expected = (target, planned.keys.clone());
+    let after = compare(point, expected, Some(written.finish()?), (scratch, &again), events).await?;
     if after.folders > 0 {
         return Err(Error::Changed { what: format!("{} folders could not be made as they were", after.folders) });
     }
@@ -336,19 +343,6 @@ async fn put(
     }
 }
 
-/// The copy of a file: as a version of its source, or in the vault. `None` for what is made, not copied.
-fn lies(point: &RecoveryPoint, entry: &FileEntry) -> Result<Option<(Reader, Object)>> {
-    if let Some(version) = version_of(entry) {
-        return Ok(Some((point.source()?, version)));
-    }
-    let (Some(copy), Some(place)) = (&entry.copy, entry.at.as_ref().and_then(|at| at.vault_key())) else {
-        return Ok(None);
-    };
-    let vault = point.vault();
-    let object = Object { key: vault.full(place), side: Side { checksum: None, ..copy.clone() }, kind: FileKind::File };
-    Ok(Some((vault.reader().clone(), object)))
-}
-
 /// A file with all that it had, under `key`.
 fn as_it_was(entry: &FileEntry, key: String) -> Target {
     let class = entry.source.class.clone();
@@ -385,10 +379,9 @@ async fn put_version(
 }
 
 /// True for an object that an earlier restore may have written and not confirmed, because the service did not keep all of it.
-fn may_lack_properties(point: &RecoveryPoint, object: &Object, target: &FilesTarget) -> bool {
+fn may_lack_properties(point: &RecoveryPoint, object: &Object) -> bool {
     let since = point.manifest().committed - CLOCKS_APART;
-    let later = object.side.modified.is_none_or(|modified| modified > since);
-    later && !target.reader.is_folder() && object.kind == FileKind::File
+    object.side.modified.is_none_or(|modified| modified > since) && object.kind == FileKind::File
 }
 
 /// Fails unless an object that is there already has the tags and metadata that it would have been put with. Answers what it is, if
@@ -417,6 +410,22 @@ async fn given(entry: &FileEntry, mapping: &Mapping, writer: &Writer, object: Ob
 }
 
 impl FilesPlanned {
+    /// Nothing is known yet but which keys the target may have.
+    fn nothing(keys: Marks, work: PathBuf) -> Self {
+        Self {
+            same: Count::default(),
+            missing: Count::default(),
+            different: Count::default(),
+            extra: Count::default(),
+            folders: 0,
+            first_different: Vec::new(),
+            spared: Vec::new(),
+            needed: 0,
+            keys,
+            work,
+        }
+    }
+
     /// Counts what is extra, now that it is known which prefixes are spared, and plans its removal where that was asked for.
     fn decide_on(
         &mut self,

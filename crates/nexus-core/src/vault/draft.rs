@@ -187,11 +187,10 @@ impl Vault {
 
     /// True when no other point or database copy bears this stamp, and, before the claim, not this very id either.
     async fn is_free(&self, id: &PointId, claimed: bool) -> Result<bool> {
-        let others = self.ids().await?.into_iter().filter(|other| other.stamp() == id.stamp());
-        if others.into_iter().any(|other| !claimed || other != *id) {
+        let (ids, copies) = futures::try_join!(Box::pin(self.ids()), Box::pin(self.small_listing(layout::DATABASE)))?;
+        if ids.into_iter().any(|other| other.stamp() == id.stamp() && (!claimed || other != *id)) {
             return Ok(false);
         }
-        let copies = self.small_listing(layout::DATABASE).await?;
         Ok(!copies.iter().any(|key| layout::stamp_of_database(key) == Some(id.stamp())))
     }
 }

@@ -364,7 +364,10 @@ impl Vault {
     /// What is known of one id, or `None` when it is not ours.
     pub async fn state(&self, id: PointId) -> Result<Option<PointState>> {
         let (manifest, claim) = (layout::manifest(&id), layout::claim(&id));
-        let (ending, started) = futures::try_join!(self.read(&manifest), self.read(&claim))?;
+        let journal = Journal::new(self.clone(), id.clone());
+        let (ending, started, entries) =
+            futures::join!(self.read(&manifest), self.read(&claim), Box::pin(journal.entries()));
+        let (ending, started) = (ending?, started?);
         // One that cannot be read is told of where it counts.
         let claimed = started.as_ref().and_then(|bytes| parse::<Claim>(bytes, &self.name(&claim)).ok());
         let adopted = claimed.is_some_and(|claim| claim.adopted);
@@ -376,7 +379,11 @@ impl Vault {
                 Err(error) => Standing::Unreadable(error.to_string()),
             },
         };
-        let journal = Journal::new(self.clone(), id.clone()).entries().await?;
+        // A prune announces before it removes a manifest: what the journal said earlier could take a point for a backup that broke off.
+        let journal = match standing {
+            Standing::Committed(_) => entries?,
+            _ => Box::pin(journal.entries()).await?,
+        };
         Ok(Some(PointState { id, standing, journal, adopted }))
     }
 

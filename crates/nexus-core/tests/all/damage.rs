@@ -1,7 +1,9 @@
 //! Any changed, cut, swapped or missing byte in any artefact is found and named by verify.
 
+use nexus_core::error::Error;
 use nexus_core::event::Events;
 use nexus_core::point::{Depth, Verdict};
+use nexus_core::restore;
 use nexus_core::verify::{self, VerifyRequest};
 use nexus_sandbox::ServiceOptions;
 
@@ -129,6 +131,58 @@ async fn restore_refuses_a_damaged_point_before_its_first_write() {
     world.harm(&format!("database/clinic_sqlite_backup_{stamp}.db"), Some(b"x".to_vec()));
     assert!(world.restore(&id).await.is_err());
     assert_eq!(world.files(), before);
+}
+
+/// A point with many files, on S3.
+async fn of_many_files() -> (World, String) {
+    let world = World::on_s3(ServiceOptions::default(), hasty(2));
+    for number in 0..150 {
+        world.put(&format!("scans/{number:03}.jpg"), format!("scan {number}").as_bytes());
+    }
+    let id = world.backup().await.expect("a backup").point.id().to_string();
+    (world, id)
+}
+
+#[tokio::test]
+async fn a_missing_copy_that_is_not_needed_does_not_keep_the_others_from_coming_back() {
+    let (world, id) = of_many_files().await;
+    let before = world.files();
+    world.harm(&format!("{id}/images/scans/100.jpg"), None);
+    world.put("scans/007.jpg", b"spoilt");
+    world.delete("scans/149.jpg");
+    world.restore(&id).await.expect("a restore");
+    assert_eq!(world.files(), before);
+}
+
+#[tokio::test]
+async fn a_restore_of_few_files_refuses_a_copy_that_it_needs_before_its_first_write() {
+    let (world, id) = of_many_files().await;
+    world.put("scans/007.jpg", b"spoilt");
+    world.delete("scans/149.jpg");
+    let before = world.files();
+    for harm in [None, Some(b"other bytes".to_vec())] {
+        let key = format!("{id}/images/scans/149.jpg");
+        let body = world.vault_content().remove(&key).expect("it is there");
+        world.harm(&key, harm);
+        let error = world.restore(&id).await.expect_err("it is damaged");
+        assert!(matches!(&error, Error::Damaged { .. }) && error.to_string().contains("scans/149.jpg"), "{error}");
+        assert_eq!(world.files(), before);
+        world.harm_or_put(&key, &body);
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_is_needed_only_after_the_app_was_stopped_ends_the_restore_before_its_first_write() {
+    let (world, id) = of_many_files().await;
+    world.put("scans/007.jpg", b"spoilt");
+    let point = world.point(&id).await.expect("a point");
+    let plan = restore::plan(point, world.request(), &world.scratch(), &world.clock(), &Events::none()).await;
+    let mut plan = plan.expect("a plan");
+    // The app spoils one more on its way out, and of that the copy is gone.
+    world.put("scans/020.jpg", b"spoilt");
+    world.harm(&format!("{id}/images/scans/020.jpg"), None);
+    let error = plan.look_again(&Events::none()).await.expect_err("it is damaged");
+    assert!(matches!(&error, Error::Damaged { .. }) && error.to_string().contains("scans/020.jpg"), "{error}");
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! Listings name every object exactly once, in byte order: whatever the shape of the bucket, the size of its pages, the order in
 //! which the service lists, and the version of the request that it knows.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
+use nexus_core::bucket::marks::Marks;
 use nexus_core::bucket::{Bucket, Reader};
 use nexus_core::error::Error;
 use nexus_core::event::Events;
@@ -63,6 +65,107 @@ async fn every_object_is_listed_once_whatever_the_shape_the_page_and_the_order()
                 }
             }
         }
+    }
+}
+
+/// Marks at every so many of these keys.
+fn marks(keys: &[String], apart: u64) -> Marks {
+    let mut sorted: Vec<_> = keys.iter().collect();
+    sorted.sort();
+    let mut marks = Marks::apart(apart);
+    for key in sorted {
+        marks.add(key);
+    }
+    marks
+}
+
+async fn along(reader: &Reader, marks: &Marks, scratch: &Path) -> Vec<String> {
+    let listed = reader.list_along(("", marks), scratch, &Events::none()).await.expect("a listing");
+    listed.map(|object| object.expect("an object").key).collect()
+}
+
+#[tokio::test]
+async fn what_was_known_of_a_bucket_loses_nothing_of_it_however_wrong_it_is() {
+    let scratch = tempfile::tempdir().expect("a temporary folder");
+    let mut dice = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut thrown = |faces: usize| {
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        usize::try_from(dice % faces as u64).expect("small")
+    };
+    // Both orders have the first alike; what is new may be such that they have it otherwise.
+    let (alike, awkward) = (["a/", "b/", "c/", "d"], ["a/", "a-", "a.", "b!", "c/", "ä/"]);
+    let mut key = |alphabet: &[&str]| {
+        let pieces: String = (0..=thrown(3)).map(|_| alphabet[thrown(alphabet.len())]).collect();
+        format!("{pieces}{:02}", thrown(40))
+    };
+    let mut tried_again = 0;
+    for round in 0..72_usize {
+        let known: BTreeSet<String> = (0..120).map(|_| key(&alike)).collect();
+        let kept = known.iter().enumerate().filter(|(at, _)| round % 2 == 0 || at % 7 != round % 7);
+        let mut there: BTreeSet<String> = kept.map(|(_, key)| key.clone()).collect();
+        there.extend((0..[0, 1, 20][round % 3]).map(|_| key(&awkward)));
+        let known: Vec<String> = known.into_iter().collect();
+        let quirks = Quirks {
+            unordered_listing: round / 3 % 2 == 0,
+            filtered_start: round / 6 % 2 == 0,
+            no_start_after: round % 12 == 11,
+            ..Quirks::default()
+        };
+        let page_size = [1, 5, 1_000][round / 4 % 3];
+        let options = ServiceOptions { page_size, quirks, ..ServiceOptions::default() };
+        let sandbox = Service::start(options).expect("a free port");
+        sandbox.store().create_bucket("files");
+        for key in &there {
+            sandbox.store().put("files", key, NewObject::new(b"x".to_vec())).expect("a bucket");
+        }
+        let wanted: Vec<String> = there.into_iter().collect();
+        for apart in [1, 4, 50] {
+            // A client of its own each time: nothing is known of the service yet.
+            let reader = Bucket::S3(client(&sandbox, hasty(3)).bucket("files")).reader();
+            sandbox.reset_counts();
+            let found = along(&reader, &marks(&known, apart), scratch.path()).await;
+            assert_eq!(found, wanted, "round {round}, marks {apart} apart");
+            let levels = sandbox.log().iter().filter(|line| line.contains("delimiter=")).count();
+            tried_again += levels;
+        }
+    }
+    assert!(tried_again > 20, "hardly ever was anything wrong: {tried_again}");
+}
+
+#[tokio::test]
+async fn a_new_key_beside_a_folder_is_listed_where_a_start_that_is_gone_is_a_filter() {
+    let scratch = tempfile::tempdir().expect("a temporary folder");
+    let quirks = Quirks { unordered_listing: true, filtered_start: true, ..Quirks::default() };
+    let sandbox = Service::start(ServiceOptions { quirks, ..ServiceOptions::default() }).expect("a free port");
+    sandbox.store().create_bucket("files");
+    let known: Vec<String> = (0..100).map(|at| format!("photos/2024/{at:03}")).collect();
+    let marks = marks(&known, 90);
+    let mut there: Vec<String> = known.iter().filter(|key| !key.ends_with("/089")).cloned().collect();
+    there.push("photos/2024-old.zip".to_owned());
+    there.sort();
+    for key in &there {
+        sandbox.store().put("files", key, NewObject::new(b"x".to_vec())).expect("a bucket");
+    }
+    let reader = Bucket::S3(client(&sandbox, hasty(3)).bucket("files")).reader();
+    assert_eq!(along(&reader, &marks, scratch.path()).await, there);
+}
+
+#[tokio::test]
+async fn a_bucket_whose_keys_are_known_takes_a_page_a_range_and_no_level() {
+    let scratch = tempfile::tempdir().expect("a temporary folder");
+    for objects in [17_541, 50_000] {
+        let (synthetic, reader) = synthetic(objects, 1_000, Oddity::None);
+        let keys: Vec<String> = (0..objects).map(|number| synthetic.keys().key(number)).collect();
+        // Those below one folder come alike in every order; here two orders differ, so the service shows its own first.
+        let known = marks(&keys, 960);
+        assert_eq!(along(&reader, &known, scratch.path()).await, keys);
+        let before = requests(&synthetic);
+        assert_eq!(along(&reader, &known, scratch.path()).await, keys);
+        let pages = objects.div_ceil(960);
+        let taken = requests(&synthetic) - before;
+        assert!((pages..=pages + 32).contains(&taken), "{taken} requests for {pages} pages");
     }
 }
 

@@ -151,6 +151,27 @@ async fn latest_passes_over_a_newer_partial_point() {
 }
 
 #[tokio::test]
+async fn a_folder_of_another_tool_is_left_out_whatever_its_journal_is() {
+    let world = World::in_folders();
+    let id = world.backup().await.expect("a backup").point.id().clone();
+    world.plant("reimport_20251115_064209/journal", b"not a folder");
+    let points = world.open().await.expect("a vault").points().await.expect("points");
+    assert_eq!(points.iter().map(|state| &state.id).collect::<Vec<_>>(), [&id]);
+    world.backup().await.expect("a backup");
+}
+
+#[tokio::test]
+async fn each_copy_is_counted_once_whatever_name_it_lies_under() {
+    let world = World::on_s3(ServiceOptions::default(), hasty(3));
+    world.put(&format!("{}.jpg", "k".repeat(1_000)), b"its own name is too long for the vault");
+    for round in ["the first", "the second"] {
+        let report = world.backup().await.expect("a backup");
+        let total = report.point.manifest().parts.files.as_ref().expect("files").total.files;
+        assert_eq!(report.verified.proof.files, total, "{round}");
+    }
+}
+
+#[tokio::test]
 async fn older_backups_of_other_tools_stay_byte_equal() {
     let world = World::on_s3(ServiceOptions::default(), hasty(3));
     for (key, body) in [

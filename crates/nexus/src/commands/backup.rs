@@ -112,9 +112,10 @@ pub async fn make(run: &Run, choices: &Choices) -> Result<BackupReport> {
     hooks::before_backup(run).await?;
     doctor::before_backup(run, &plan).await?;
     let vault = vault(run).await?;
-    run.look_back(&vault).await;
     // It is large: kept off the stack.
-    Box::pin(backup(&vault, &plan, &run.clock, &run.events)).await
+    let made = Box::pin(backup(&vault, &plan, &run.clock, &run.events));
+    let ((), made) = futures::join!(run.look_back(&vault), made);
+    made
 }
 
 /// True when the point is committed, verified, and its journal says so.

@@ -440,8 +440,7 @@ async fn a_restore_that_fails_after_a_failing_command_is_told_with_the_command_t
     let (service, endpoint) = sandbox();
     let app = App::clinic(endpoint).await;
     app.configure("[s3]\nattempts = 2\n");
-    let before = app.state().await;
-    // The command takes its point's record files away: damage is found before the first write.
+    // The command spoils a file, and its copy goes: damage is found before the first write.
     deed(&app, "echo x > spoilt; while [ -e spoilt ]; do sleep 0.05; done; exit 7");
     let mut running = app.start(&guarded(&["--restore-on-failure", "--delete-extra"]));
     while !app.path("spoilt").exists() {
@@ -449,6 +448,8 @@ async fn a_restore_that_fails_after_a_failing_command_is_told_with_the_command_t
     }
     let copy = service.store().keys(&app.bucket, VAULT).into_iter().find(|key| key.contains("/images/images/a.jpg"));
     assert!(service.store().delete(&app.bucket, &copy.expect("a copy")));
+    app.put("images/a.jpg", b"spoilt").await;
+    let before = app.state().await;
     std::fs::remove_file(app.path("spoilt")).expect("it is there");
     let point = runs(&app).pop().expect("a run");
     let ended = Ended::of(running.wait(LIMIT)).ends_with(7).says(&format!("{point} is NOT restored"));

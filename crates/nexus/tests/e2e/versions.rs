@@ -6,7 +6,7 @@ use nexus_sandbox::{NewObject, Service, Versioning};
 use nexus_testkit::bucket::all_objects;
 use serde_json::Value;
 
-use crate::app::{App, Objects, sandbox};
+use crate::app::{App, Objects, VAULT, sandbox};
 
 /// What is written within two seconds of the instant is named as unsure.
 const SURE: Duration = Duration::from_millis(3_200);
@@ -25,6 +25,14 @@ async fn clinic() -> (Service, App) {
     service.store().put(&app.bucket, "images/large.jpg", NewObject::new(vec![5; LARGE])).expect("a bucket");
     std::thread::sleep(SURE);
     (service, app)
+}
+
+/// What the first entry of a point's journal says.
+fn first_proof(service: &Service, app: &App, id: &str) -> Value {
+    let journal = format!("{VAULT}{id}/journal/");
+    let key = service.store().keys(&app.bucket, &journal).into_iter().next().expect("an entry");
+    let bytes = service.store().get(&app.bucket, &key).expect("it is there");
+    serde_json::from_slice(&bytes.body).expect("JSON")
 }
 
 fn sizes(objects: &Objects) -> Vec<(String, u64)> {
@@ -58,6 +66,9 @@ async fn a_point_of_versions_copies_nothing_and_brings_everything_back() {
     let files = &shown["manifest"]["parts"]["files"];
     assert_eq!((&files["copies"], &files["copied"]["files"]), (&Value::from("versions"), &Value::from(0)), "{files}");
     assert_eq!(files["proofs"]["version"], files["total"]["files"], "{files}");
+    // The proof that a backup ends with has looked at every version, too.
+    let proof = first_proof(&service, &app, &id);
+    assert_eq!((&proof["verdict"], &proof["files"]), (&Value::from("verified"), &files["total"]["files"]), "{proof}");
     assert_eq!(shown["manifest"]["findings"], Value::Null, "{shown}");
     assert!(app.run(&["show"]).ends_with(0).out.contains("needs that bucket"));
     wreck(&app).await;

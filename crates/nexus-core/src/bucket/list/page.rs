@@ -2,14 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
-use aws_sdk_s3::operation::list_objects::ListObjectsOutput;
-use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
-use aws_sdk_s3::types::{CommonPrefix, EncodingType, Object as Listed};
+use aws_sdk_s3::types::EncodingType;
 
+use super::answer::{Answer, Line, Unread};
 use crate::bucket::Object;
 use crate::bucket::failure::{FailureKind, failure};
-use crate::bucket::s3::{S3, decode, listed};
+use crate::bucket::s3::{S3, decode};
 use crate::error::{Error, Result};
+use crate::listing::{FileKind, Side};
 
 /// What a page is asked for.
 #[derive(Debug, Clone)]
@@ -122,18 +122,21 @@ impl S3 {
             Cursor::Token(token) => (None, Some(token.clone())),
             Cursor::Marker(_) => (None, None),
         };
-        let page = self
+        let answered = self
             .attempt(0, async || {
                 let request = self.client().list_objects_v2().bucket(self.name()).prefix(&query.prefix);
                 let request =
                     request.encoding_type(EncodingType::Url).set_delimiter(query.delimiter.map(str::to_owned));
                 let request = request.set_start_after(after.clone()).set_continuation_token(token.clone());
-                request.send().await.map_err(failure)
+                let answer = Unread::default();
+                request.customize().interceptor(answer.clone()).send().await.map_err(failure)?;
+                answer.read().await
             })
             .await;
-        match page {
-            Ok(page) => self.read_second(query, &page).map(Some),
-            Err(failure) if failure.kind == FailureKind::Unsupported && token.is_none() => Ok(None),
+        match answered {
+            Ok(answer) => self.read_second(query, answer).map(Some),
+            // One that begins at no key may know this version all the same.
+            Err(failure) if failure.kind == FailureKind::Unsupported && token.is_none() && after.is_none() => Ok(None),
             Err(failure) => Err(failure.into_error(self.at(query))),
         }
     }
@@ -144,38 +147,40 @@ impl S3 {
             Cursor::Marker(key) => Some(key.clone()),
             Cursor::Token(_) => None,
         };
-        let page = self
+        let answer = self
             .attempt(0, async || {
                 let request = self.client().list_objects().bucket(self.name()).prefix(&query.prefix);
                 let request =
                     request.encoding_type(EncodingType::Url).set_delimiter(query.delimiter.map(str::to_owned));
-                request.set_marker(marker.clone()).send().await.map_err(failure)
+                let request = request.set_marker(marker.clone());
+                let answer = Unread::default();
+                request.customize().interceptor(answer.clone()).send().await.map_err(failure)?;
+                answer.read().await
             })
             .await
             .map_err(|failure| failure.into_error(self.at(query)))?;
-        self.read_first(query, &page)
+        self.read_first(query, answer)
     }
 
-    fn read_second(&self, query: &Query, page: &ListObjectsV2Output) -> Result<Page> {
-        let encoded = page.encoding_type() == Some(&EncodingType::Url);
-        let mut read = self.read_lines(query, page.contents(), page.common_prefixes(), encoded)?;
-        if self.goes_on(query, page.is_truncated())? {
+    fn read_second(&self, query: &Query, mut answer: Answer) -> Result<Page> {
+        let more = self.goes_on(query, answer.truncated)?;
+        let token = answer.token.take();
+        let mut read = self.read_lines(query, answer)?;
+        if more {
             // Services that know only the first version answer as if it had been asked for.
-            let token = page.next_continuation_token().filter(|token| !token.is_empty());
-            let token = token.map(|token| Cursor::Token(token.to_owned()));
-            read.next = Some(token.or_else(|| last(&read)).ok_or_else(|| self.nowhere(query))?);
+            let next = token.map(Cursor::Token).or_else(|| last(&read));
+            read.next = Some(next.ok_or_else(|| self.nowhere(query))?);
         }
         Ok(read)
     }
 
     /// Amazon S3 says where to go on only when folders were asked for; else it is behind the last key
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjects.html>).
-    fn read_first(&self, query: &Query, page: &ListObjectsOutput) -> Result<Page> {
-        let encoded = page.encoding_type() == Some(&EncodingType::Url);
-        let mut read = self.read_lines(query, page.contents(), page.common_prefixes(), encoded)?;
-        if self.goes_on(query, page.is_truncated())? {
-            let said = page.next_marker().filter(|text| !text.is_empty()).and_then(|text| decode(text, encoded));
-            let said = said.map(Cursor::Marker);
+    fn read_first(&self, query: &Query, answer: Answer) -> Result<Page> {
+        let more = self.goes_on(query, answer.truncated)?;
+        let said = answer.marker.as_deref().and_then(|text| decode(text, answer.encoded)).map(Cursor::Marker);
+        let mut read = self.read_lines(query, answer)?;
+        if more {
             // Without folders the last key says the same, and it is certain how that is spelled.
             let next = if query.delimiter.is_some() { said.or(last(&read)) } else { last(&read).or(said) };
             read.next = Some(next.ok_or_else(|| self.nowhere(query))?);
@@ -183,21 +188,21 @@ impl S3 {
         Ok(read)
     }
 
-    fn read_lines(&self, query: &Query, keys: &[Listed], folders: &[CommonPrefix], encoded: bool) -> Result<Page> {
-        let mut read = Page { objects: Vec::with_capacity(keys.len()), ..Page::default() };
-        for object in keys {
-            let object = listed(object, encoded)
-                .ok_or_else(|| self.unlistable(query, "the service lists an object without a usable key"))?;
+    fn read_lines(&self, query: &Query, answer: Answer) -> Result<Page> {
+        let encoded = answer.encoded;
+        let mut read = Page { objects: Vec::with_capacity(answer.contents.len()), ..Page::default() };
+        for line in answer.contents {
+            let object = object(line, encoded)
+                .ok_or_else(|| self.unlistable(query, "the service lists an object without a usable key or size"))?;
             self.check_name(query, &object.key, encoded)?;
             read.objects.push(object);
         }
-        for folder in folders {
-            let spelled = folder.prefix().unwrap_or_default();
-            let prefix = decode(spelled, encoded)
+        for spelled in answer.folders {
+            let prefix = decode(&spelled, encoded)
                 .filter(|prefix| !prefix.is_empty())
                 .ok_or_else(|| self.unlistable(query, "the service lists a folder without a usable name"))?;
             self.check_name(query, &prefix, encoded)?;
-            read.folders.push(Named { prefix, spelled: spelled.to_owned() });
+            read.folders.push(Named { prefix, spelled });
         }
         Ok(read)
     }
@@ -248,6 +253,12 @@ impl S3 {
             ),
         }
     }
+}
+
+fn object(line: Line, encoded: bool) -> Option<Object> {
+    let Line { key, size, etag, modified, class } = line;
+    let side = Side { size: size?, etag, modified, class, ..Side::default() };
+    Some(Object { key: decode(&key?, encoded)?, side, kind: FileKind::File })
 }
 
 /// The last thing on a page; where it has folders, too, the last in byte order.

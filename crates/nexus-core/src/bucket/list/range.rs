@@ -1,8 +1,8 @@
 //! A range of keys that is listed page by page.
 
 use super::page::{Cursor, Page, Query};
-use super::split::tells_bytes_from_walk;
 use crate::bucket::Object;
+use crate::bucket::marks::tells_bytes_from_walk;
 use crate::bucket::spool::{Inlet, When};
 
 /// Pages of a range before another one is begun in its middle: the ends of ranges cost a request each, and a bucket that is
@@ -165,12 +165,17 @@ impl Range {
 
     /// Ends this range at a key and makes the one behind it.
     pub(super) fn split(&mut self, id: usize, middle: String) -> Self {
+        self.splitting = true;
+        self.followed(id, middle, When::AsItComes)
+    }
+
+    /// The same with a key that was there when it was looked last.
+    pub(super) fn followed(&mut self, id: usize, middle: String, when: When) -> Self {
         let query = Query::of(&self.query.prefix, Cursor::Start(Some(middle.clone())));
-        let mut right = Self::new(id, query, self.inlet.followed(When::AsItComes));
+        let mut right = Self::new(id, query, self.inlet.followed(when));
         right.start = Some(middle.clone());
         right.end = self.end.replace(middle);
         right.right = self.right.replace(id);
-        self.splitting = true;
         right
     }
 
@@ -178,6 +183,11 @@ impl Range {
     pub(super) fn cannot_be_split(&mut self) {
         self.pages = 0;
         self.long = self.long.saturating_mul(2);
+    }
+
+    /// True when the key that it ends with is not there, so that the next one may not begin behind it.
+    pub(super) fn ends_before_its_end(&self) -> bool {
+        self.is_done() && self.end.is_some() && self.last != self.end
     }
 
     /// True when its first page showed that nothing is its own.

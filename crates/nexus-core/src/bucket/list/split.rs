@@ -65,12 +65,6 @@ pub(super) fn middle(
     None
 }
 
-/// True when two keys that follow each other in byte order would come the other way round in a walk of folders.
-pub(super) fn tells_bytes_from_walk(before: &str, after: &str) -> bool {
-    let parting = before.bytes().zip(after.bytes()).find(|(left, right)| left != right);
-    matches!(parting, Some((left, b'/')) if left < b'/')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,14 +120,5 @@ mod tests {
             high.as_deref().is_some_and(|middle| middle > "photos/04999999.bin")
         });
         assert!(misses.count() <= 16, "{high:?}");
-    }
-
-    #[test]
-    fn only_what_a_walk_of_folders_would_turn_round_tells_the_order() {
-        assert!(tells_bytes_from_walk("a-b/c", "a/b"));
-        assert!(tells_bytes_from_walk("x/a!", "x/a/b"));
-        assert!(!tells_bytes_from_walk("a/b", "a/c"));
-        assert!(!tells_bytes_from_walk("a", "a/b"));
-        assert!(!tells_bytes_from_walk("a/b", "a0"));
     }
 }

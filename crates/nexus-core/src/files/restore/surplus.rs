@@ -11,6 +11,7 @@ use crate::listing::FileKind;
 use crate::vault::layout;
 
 /// The source's keys and the target's: one prefix for another.
+#[derive(Debug, Clone)]
 pub(super) struct Mapping {
     from: String,
     pub(super) to: String,
