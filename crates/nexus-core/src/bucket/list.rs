@@ -269,7 +269,7 @@ impl Listing {
     /// Ranges between marks; else one level of the prefix: where one page holds it and its folders are few, each is a range of its own.
     async fn begin(&mut self, first: Inlet) -> Result<()> {
         let marks = match self.order {
-            _ if self.from_the_start() => &[],
+            _ if self.begins_at_no_key() => &[],
             Order::Bytes => self.marks.in_bytes(&self.prefix),
             Order::Unknown if self.s3.shown().unmarked.load(Ordering::Relaxed) => &[],
             Order::Unknown => self.marks.in_any_order(&self.prefix),
@@ -344,7 +344,7 @@ impl Listing {
     /// The range whose next page is asked for now: the first that waits, or a new one.
     fn choose(&mut self) -> Option<usize> {
         let waits = self.ranges.iter().position(|range| range.standing == Standing::Waits);
-        waits.or_else(|| if self.order == Order::Bytes && !self.from_the_start() { self.split() } else { None })
+        waits.or_else(|| if self.order == Order::Bytes && !self.begins_at_no_key() { self.split() } else { None })
     }
 
     /// Begins a new range in the middle of what a long one has before it.
@@ -436,7 +436,7 @@ impl Listing {
         Ok(())
     }
 
-    fn from_the_start(&self) -> bool {
+    fn begins_at_no_key(&self) -> bool {
         self.s3.shown().from_the_start.load(Ordering::Relaxed)
     }
 
