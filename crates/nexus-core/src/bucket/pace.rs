@@ -43,6 +43,7 @@ impl Default for Limits {
             first_wait: Duration::from_millis(100),
             patience: Duration::from_mins(1),
             throttled_for: Duration::from_mins(2),
+            // Pieces of odd sizes that are freed stay with the process for a while: at the peak it has three times as much.
             memory: 32 * 1024 * 1024,
             bandwidth: None,
             copy_cutoff: 4_768 * 1024 * 1024,

@@ -239,7 +239,11 @@ pub async fn capture(
         let compared = check(draft, met.take(), outline, &path, events).await?;
         if compared.all.files != tally.copies {
             let (seen, all) = (compared.all.files, tally.copies);
-            return Err(Error::damaged(format!("{seen} copies were compared and the new listing names {all}")));
+            // Nothing that a vault or a service does leads here; if anything else does, no point may come of it.
+            let what = format!(
+                "of {all} copies that the new listing names {seen} were compared: nothing was committed, run it again"
+            );
+            return Err(Error::Local { what, cause: None });
         }
         if compared.wrong.is_empty() {
             break (compared.equal.files, since);
