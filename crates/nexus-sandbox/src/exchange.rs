@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderValue};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, HeaderValue};
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use s3s::Body;
 use s3s::service::S3Service;
@@ -130,6 +130,8 @@ impl Exchange {
         let answer = self.s3.call(with_one_encoding(request.map(Body::from))).await.map_err(|_| Closed)?;
         let bare = self.store.quirks.bare_etags.contains(&operation);
         let answer = if bare { with_bare_etags(answer) } else { answer };
+        let weak = self.store.quirks.weak_etags && matches!(operation, "GetObject" | "HeadObject");
+        let answer = if weak { with_weak_etag(answer) } else { answer };
         Ok(self.dated(with_character_references(answer)))
     }
 
@@ -221,6 +223,16 @@ fn with_bare_etags(answer: Response<Body>) -> Response<Body> {
     parts.headers.remove(CONTENT_LENGTH);
     let text = text.replace("&quot;", "\"").replace("<ETag>\"", "<ETag>").replace("\"</ETag>", "</ETag>");
     Response::from_parts(parts, Body::from(text.into_bytes()))
+}
+
+/// Marks the `ETag` of an answer as weak.
+fn with_weak_etag(mut answer: Response<Body>) -> Response<Body> {
+    let weak =
+        answer.headers().get(ETAG).and_then(|etag| HeaderValue::from_str(&format!("W/{}", etag.to_str().ok()?)).ok());
+    if let Some(weak) = weak {
+        answer.headers_mut().insert(ETAG, weak);
+    }
+    answer
 }
 
 /// Writes control characters in an XML answer as references, as Amazon S3 does.

@@ -99,6 +99,8 @@ pub struct Quirks {
     pub piecemeal_parts: bool,
     /// Operations whose answer gives the `ETag` without quotes.
     pub bare_etags: &'static [&'static str],
+    /// What reads an object gives its `ETag` as a weak one, as a proxy does that compresses answers.
+    pub weak_etags: bool,
     /// What keys there can be.
     pub names: Names,
     /// How a request is turned away when there are too many.

@@ -10,7 +10,7 @@ use aws_sdk_s3::types::{AccessControlPolicy, Grant, Grantee, MetadataDirective, 
 
 use super::blank::marked;
 use super::failure::{Failure, FailureKind, failure};
-use super::s3::{S3, bare, expiring};
+use super::s3::{S3, bare, expiring, quoted};
 use super::transfer::{copy_source, user_metadata};
 use super::{Bucket, Object, Reader, Writer};
 use crate::error::Result;
@@ -195,7 +195,7 @@ async fn send_on(s3: &S3, key: &str, to: Option<&String>, class: Option<&str>) -
     let has = s3.head(key).await.map_err(Failure::of)?.ok_or_else(|| Failure::gone("it is gone"))?;
     let header = |name: &str| has.headers.get(name).cloned();
     let source = copy_source(s3, key, None);
-    let condition = has.object.side.etag.as_ref().map(|etag| format!("\"{etag}\""));
+    let condition = has.object.side.etag.as_deref().map(quoted);
     let answer = s3
         .attempt(0, async || {
             let request = s3.client().copy_object().bucket(s3.name()).key(marked(key)).copy_source(&source);

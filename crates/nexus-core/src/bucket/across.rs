@@ -18,7 +18,7 @@ use super::blank::marked;
 use super::failure::{Failure, failure};
 use super::hashes::{Hasher, Hashes};
 use super::kept::confirm_kept;
-use super::s3::{Headed, S3, bare, checksum, headers_of, require_all_metadata};
+use super::s3::{Headed, S3, bare, checksum, headers_of, quoted, require_all_metadata};
 use super::tags::tags;
 use super::transfer::{Done, Once, Target, begin, conditional, put_content};
 use super::upload::{SINGLE, part_size, sent_part};
@@ -183,7 +183,7 @@ struct Read {
 /// Reads an object, or so many bytes of it from the first named on, as long as it is the one that was listed.
 async fn read(from: &S3, object: &Object, range: Option<(u64, u64)>) -> std::result::Result<Read, Failure> {
     let length = range.map_or(object.side.size, |(_, length)| length);
-    let condition = object.side.etag.as_ref().map(|etag| format!("\"{etag}\""));
+    let condition = object.side.etag.as_deref().map(quoted);
     let span = range.map(|(first, length)| format!("bytes={first}-{}", first + length - 1));
     // Before the try begins: its patience is for the service.
     from.service.pace.through(length).await;

@@ -27,7 +27,7 @@ use percent_encoding::utf8_percent_encode;
 use tokio::sync::Mutex;
 
 use super::failure::Failure;
-use super::s3::CONNECT;
+use super::s3::{CONNECT, bare};
 use super::transfer::COPY_SOURCE;
 
 /// The most that an answer to a copy may hold.
@@ -196,7 +196,7 @@ fn made(body: &[u8]) -> Option<Made> {
         rest.split_once(&format!("</{name}>")).map(|(value, _)| value)
     };
     let etag = between("ETag")?.replace("&quot;", "\"").replace("&#34;", "\"");
-    let etag = etag.trim_matches('"').to_owned();
+    let etag = bare(&etag);
     let modified = between("LastModified").and_then(|time| time.parse().ok());
     (!etag.is_empty() && !etag.contains(['&', '<'])).then_some(Made { etag, modified })
 }

@@ -4,7 +4,7 @@ use aws_sdk_s3::types::CompletedPart;
 
 use super::blank::marked;
 use super::failure::{Failure, FailureKind, failure};
-use super::s3::{S3, stored};
+use super::s3::{S3, quoted, stored};
 
 /// Which part of which upload comes from where.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +62,7 @@ impl S3 {
             let etag = stored(result.and_then(|result| result.e_tag()))?;
             Ok(CompletedPart::builder()
                 .part_number(part.number)
-                .e_tag(format!("\"{etag}\""))
+                .e_tag(quoted(&etag))
                 .set_checksum_crc32(result.and_then(|result| result.checksum_crc32()).map(str::to_owned))
                 .set_checksum_crc64_nvme(result.and_then(|result| result.checksum_crc64_nvme()).map(str::to_owned))
                 .build())

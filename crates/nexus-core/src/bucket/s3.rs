@@ -467,7 +467,7 @@ impl S3 {
                 let mut request = self.client().get_object().bucket(&self.name).key(marked(key));
                 request = request.set_version_id(version.map(str::to_owned));
                 if offset > 0 {
-                    request = request.range(format!("bytes={offset}-")).set_if_match(etag.clone());
+                    request = request.range(format!("bytes={offset}-")).set_if_match(etag.as_deref().map(quoted));
                 }
                 let sent = tokio::time::timeout(patience, request.send()).await;
                 let sent =
@@ -476,7 +476,7 @@ impl S3 {
                 let expected = answer.content_length().map(|length| length + i64::try_from(offset).unwrap_or(0));
                 if offset == 0 {
                     require_all_metadata(answer.missing_meta())?;
-                    etag = answer.e_tag().map(str::to_owned);
+                    etag = answer.e_tag().map(bare);
                     headers = headers_of(&answer);
                 }
                 loop {
@@ -513,7 +513,7 @@ impl S3 {
                     Some(hashes) => hashes.hash.clone(),
                     None => FileHash { bytes: offset, sha256: hex(&sha.finalize()) },
                 };
-                Ok(Some(Fetched { hash, hashes, etag: etag.as_deref().map(bare), headers }))
+                Ok(Some(Fetched { hash, hashes, etag, headers }))
             }
             Err(failure) if failure.kind == FailureKind::Gone => Ok(None),
             Err(failure) => Err(failure.into_error(what())),
@@ -549,9 +549,15 @@ pub(super) fn expiring(expires: Option<String>) -> impl Fn(&mut HttpRequest) + S
     }
 }
 
-/// An ETag without its quotes.
+/// An ETag without its quotes, and without the mark of a weak one: a proxy that compresses answers, nginx for one, marks the `ETag` of
+/// a read so (<https://nginx.org/en/docs/http/ngx_http_gzip_module.html>), and no listing does.
 pub(crate) fn bare(etag: &str) -> String {
-    etag.trim_matches('"').to_owned()
+    etag.strip_prefix("W/").unwrap_or(etag).trim_matches('"').to_owned()
+}
+
+/// A bare `ETag` as a condition has it.
+pub(crate) fn quoted(etag: &str) -> String {
+    format!("\"{etag}\"")
 }
 
 /// The SDK's time as ours.

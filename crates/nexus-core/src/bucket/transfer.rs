@@ -18,7 +18,7 @@ use super::hashes::content_md5;
 use super::kept::confirm_kept;
 use super::lean;
 use super::part_copy::PartCopy;
-use super::s3::{Digests, Headed, S3, bare, expiring, require_all_metadata, stored, timestamp};
+use super::s3::{Digests, Headed, S3, bare, expiring, quoted, require_all_metadata, stored, timestamp};
 use super::tags::{Tags, tags};
 use super::upload::{part_size, read_range, sent_part};
 use super::{Bucket, Object, Reader, StoreOptions, Writer};
@@ -289,7 +289,7 @@ pub(super) fn copy_source(from: &S3, key: &str, version: Option<&str>) -> String
 }
 
 async fn single(from: &S3, object: &Object, into: &S3, target: &Target) -> std::result::Result<Side, Failure> {
-    let condition = object.side.etag.as_ref().map(|etag| format!("\"{etag}\""));
+    let condition = object.side.etag.as_deref().map(quoted);
     let source = copy_source(from, &object.key, object.side.version.as_deref());
     let copy = lean::Copy {
         bucket: into.name(),
@@ -407,7 +407,7 @@ async fn copy_parts(
 ) -> std::result::Result<Vec<CompletedPart>, Failure> {
     let size = copy_part_size(object.side.size, into.limits().copy_cutoff);
     let source = copy_source(from, &object.key, object.side.version.as_deref());
-    let condition = object.side.etag.as_ref().map(|etag| format!("\"{etag}\""));
+    let condition = object.side.etag.as_deref().map(quoted);
     stream::iter(0..object.side.size.div_ceil(size))
         .map(|index| (source.clone(), condition.clone(), index))
         .map(async |(source, condition, index)| {

@@ -14,7 +14,7 @@ use super::StoreOptions;
 use super::blank::marked;
 use super::failure::{Failure, FailureKind, failure};
 use super::hashes::content_md5;
-use super::s3::{S3, decode, stored, timestamp};
+use super::s3::{S3, decode, quoted, stored, timestamp};
 use crate::error::{Error, Result};
 use crate::event::{Events, Stage};
 use crate::local::Given;
@@ -291,7 +291,7 @@ pub(crate) fn sent_part(number: i32, answer: &UploadPartOutput) -> std::result::
     let etag = stored(answer.e_tag())?;
     Ok(CompletedPart::builder()
         .part_number(number)
-        .e_tag(format!("\"{etag}\""))
+        .e_tag(quoted(&etag))
         .set_checksum_crc32(answer.checksum_crc32().map(str::to_owned))
         .set_checksum_crc64_nvme(answer.checksum_crc64_nvme().map(str::to_owned))
         .build())

@@ -5,7 +5,7 @@ use nexus_core::event::Events;
 use nexus_core::point::{Depth, Verdict};
 use nexus_core::restore;
 use nexus_core::verify::{self, VerifyRequest};
-use nexus_sandbox::ServiceOptions;
+use nexus_sandbox::{Fault, FaultAt, Quirks, ServiceOptions};
 
 use crate::world::{World, hasty};
 
@@ -134,8 +134,8 @@ async fn restore_refuses_a_damaged_point_before_its_first_write() {
 }
 
 /// A point with many files, on S3.
-async fn of_many_files() -> (World, String) {
-    let world = World::on_s3(ServiceOptions::default(), hasty(2));
+async fn of_many_files(options: ServiceOptions) -> (World, String) {
+    let world = World::on_s3(options, hasty(2));
     for number in 0..150 {
         world.put(&format!("scans/{number:03}.jpg"), format!("scan {number}").as_bytes());
     }
@@ -145,7 +145,7 @@ async fn of_many_files() -> (World, String) {
 
 #[tokio::test]
 async fn a_missing_copy_that_is_not_needed_does_not_keep_the_others_from_coming_back() {
-    let (world, id) = of_many_files().await;
+    let (world, id) = of_many_files(ServiceOptions::default()).await;
     let before = world.files();
     world.harm(&format!("{id}/images/scans/100.jpg"), None);
     world.put("scans/007.jpg", b"spoilt");
@@ -155,8 +155,27 @@ async fn a_missing_copy_that_is_not_needed_does_not_keep_the_others_from_coming_
 }
 
 #[tokio::test]
+async fn a_service_that_names_a_weak_etag_where_an_object_is_read_has_it_compared_and_asked_for_by_what_it_marks() {
+    let quirks = Quirks { weak_etags: true, ..Quirks::default() };
+    let (world, id) = of_many_files(ServiceOptions { quirks, ..ServiceOptions::default() }).await;
+    assert_eq!(verdict(&world, &id, Depth::Full).await, None);
+    let before = world.files();
+    world.put("scans/007.jpg", b"spoilt");
+    world.restore(&id).await.expect("a restore of one file");
+    assert_eq!(world.files(), before);
+    // An answer that breaks off goes on where it stopped, on the condition that the object is still the same.
+    world
+        .service
+        .as_ref()
+        .expect("on S3")
+        .inject(Fault::CutBody, FaultAt::Operation { name: "GetObject".to_owned(), nth: 5 });
+    assert_eq!(verdict(&world, &id, Depth::Full).await, None);
+    assert_eq!(world.service.as_ref().expect("on S3").faults_fired(), 1);
+}
+
+#[tokio::test]
 async fn a_restore_of_few_files_refuses_a_copy_that_it_needs_before_its_first_write() {
-    let (world, id) = of_many_files().await;
+    let (world, id) = of_many_files(ServiceOptions::default()).await;
     world.put("scans/007.jpg", b"spoilt");
     world.delete("scans/149.jpg");
     let before = world.files();
@@ -173,7 +192,7 @@ async fn a_restore_of_few_files_refuses_a_copy_that_it_needs_before_its_first_wr
 
 #[tokio::test]
 async fn a_copy_that_is_needed_only_after_the_app_was_stopped_ends_the_restore_before_its_first_write() {
-    let (world, id) = of_many_files().await;
+    let (world, id) = of_many_files(ServiceOptions::default()).await;
     world.put("scans/007.jpg", b"spoilt");
     let point = world.point(&id).await.expect("a point");
     let plan = restore::plan(point, world.request(), &world.scratch(), &world.clock(), &Events::none()).await;
