@@ -7,7 +7,7 @@ import shutil
 from urllib.parse import quote
 
 import clinic
-from s3 import Storage
+from s3 import Storage, late, of_a_service, with_service
 from tools import AT_ONCE, Tool, environment, tools, version
 from turns import MIB, ROOT, Failed, Turns, chosen, conditions, median, parsed, parser, ratios, run, say, share, spread
 from turns import verdict
@@ -31,17 +31,10 @@ MENDED_TO_AGAIN = 1.5
 
 
 def arguments():
-    options = parser("bench/run", "Runs nexus beside its peers and prints ratios.")
+    options = with_service(parser("bench/run", "Runs nexus beside its peers and prints ratios."))
     options.add_argument("--only", metavar="TOOLS", help="only these, with commas: nexus, bare, s5cmd, rclone, aws")
-    options.add_argument("--service", choices=["seaweedfs", "sandbox"], default="seaweedfs", help="[seaweedfs]")
-    options.add_argument(
-        "--latency", type=int, default=0, metavar="MS", help="how long each answer of the sandbox waits [0]"
-    )
     options.add_argument("--objects", type=int, default=clinic.OBJECTS, metavar="N", help=f"[{clinic.OBJECTS}]")
-    asked = parsed(options, "objects")
-    if asked.latency and asked.service != "sandbox":
-        options.error("--latency needs --service sandbox")
-    return asked
+    return of_a_service(options, parsed(options, "objects"))
 
 
 class Bench:
@@ -158,7 +151,7 @@ def report(bench, size, load_before):
     rounds = bench.asked.rounds
     lines = [
         f"{bench.asked.objects:,} objects, {size / 1e6:.0f} MB, on {bench.storage.name} on this machine"
-        f"{f', each answer {bench.asked.latency} ms late' if bench.asked.latency else ''}; medians of {rounds} round{'s' * (rounds > 1)}.",
+        f"{late(bench.asked)}; medians of {rounds} round{'s' * (rounds > 1)}.",
         conditions(bench.turns, load_before),
         "`service`: processor seconds of the service meanwhile; `others`: the share of the machine that went to neither.",
         f"Tools: {', '.join(version(tool) for tool in bench.chosen)}.",

@@ -5,7 +5,7 @@ Started by bench/run, which says what it needs and what it does.
 
 import random
 
-from s3 import Storage
+from s3 import Storage, late, of_a_service, with_service
 from tools import environment, folder_tools, version
 from turns import MIB, ROOT, Failed, Turns, chosen, conditions, median, parsed, parser, ratios, run, say, share, spread
 from turns import verdict
@@ -20,10 +20,12 @@ WHOLE = 2_000
 
 
 def arguments():
-    options = parser("bench/run folder", "Stores a folder with nexus beside its peers and prints ratios.", rounds=2)
+    options = with_service(
+        parser("bench/run folder", "Stores a folder with nexus beside its peers and prints ratios.", rounds=2)
+    )
     options.add_argument("--only", metavar="TOOLS", help="only these, with commas: nexus, s5cmd, rclone")
     options.add_argument("--megabytes", type=int, default=WHOLE, metavar="N", help=f"[{WHOLE}]")
-    return parsed(options, "megabytes")
+    return of_a_service(options, parsed(options, "megabytes"))
 
 
 def fill(folder, megabytes):
@@ -89,8 +91,8 @@ def table(bench):
 def report(bench, load_before):
     taken, rounds = bench.turns.taken, bench.asked.rounds
     lines = [
-        f"{len(bench.sizes):,} files, {sum(bench.sizes.values()) / 1e6:,.0f} MB, into {bench.storage.name} on this machine; "
-        f"medians of {rounds} round{'s' * (rounds > 1)}.",
+        f"{len(bench.sizes):,} files, {sum(bench.sizes.values()) / 1e6:,.0f} MB, into {bench.storage.name} on this machine"
+        f"{late(bench.asked)}; medians of {rounds} round{'s' * (rounds > 1)}.",
         conditions(bench.turns, load_before),
         "The whole command of nexus counts: SHA-256 and MD5 of every file, the listing, the commit, and the verification afterwards.",
         f"Tools: {', '.join(version(tool) for tool in bench.chosen)}.",
@@ -112,7 +114,7 @@ def main():
     asked = arguments()
 
     def story(folder, stopping, load_before):
-        storage = Storage(folder, stopping)
+        storage = Storage(folder, stopping, asked.service, asked.latency)
         work = folder / "work"
         work.mkdir()
         say(f"== writing {asked.megabytes:,} MB")

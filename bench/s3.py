@@ -11,6 +11,27 @@ from turns import ROOT, servers
 SANDBOX = ROOT / "target/release/nexus-sandbox"
 
 
+def with_service(options):
+    """Adds what chooses a service."""
+    options.add_argument("--service", choices=["seaweedfs", "sandbox"], default="seaweedfs", help="[seaweedfs]")
+    options.add_argument(
+        "--latency", type=int, default=0, metavar="MS", help="how long each answer of the sandbox waits [0]"
+    )
+    return options
+
+
+def of_a_service(options, asked):
+    """Refuses what no service does; answers what was asked."""
+    if asked.latency and asked.service != "sandbox":
+        options.error("--latency needs --service sandbox")
+    return asked
+
+
+def late(asked):
+    """How late each answer comes, as a part of a sentence."""
+    return f", each answer {asked.latency} ms late" if asked.latency else ""
+
+
 class Storage:
     """A running SeaweedFS, or the service of nexus-sandbox; `child` is its process."""
 

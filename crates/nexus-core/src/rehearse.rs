@@ -187,7 +187,7 @@ impl Ground {
     async fn copy(&self, target: &FilesTarget, scratch: &Scratch, events: &Events) -> Result<()> {
         let work = Scratch::create(scratch.path())?;
         let point = &self.plan.point;
-        let planned = restore::plan(point, target, &work, events).await?;
+        let planned = restore::plan(point, target, (&work, &work), events).await?;
         let restored = restore::carry_out(point, target, &planned, &work, events).await?;
         if restored.equal == restored.wanted {
             return Ok(());

@@ -235,7 +235,7 @@ impl RestorePlan {
     pub async fn look_again(&mut self, events: &Events) -> Result<()> {
         if let Some(target) = &self.request.files {
             let scratch = Scratch::create(self.scratch.path())?;
-            let planned = files::plan(&self.point, target, &scratch, events).await?;
+            let planned = files::plan(&self.point, target, (&self.scratch, &scratch), events).await?;
             Box::pin(look::at_copies(&self.point, &self.request, Some(&planned), &scratch, events)).await?;
             self.files = Some(planned);
             self.again = Some(scratch);
@@ -281,11 +281,24 @@ pub async fn plan(
     }
     point.require_kept(&parts).await?;
     let rows = rows::plan(&point, &mut request, &scratch).await?;
+    // Both below read the listing: it is fetched once. Of a damaged one the look tells, beside whatever else is.
+    let listed = match &request.files {
+        Some(_) => point.listing(&scratch).await.map(drop),
+        None => Ok(()),
+    };
+    let damaged = match listed {
+        Err(error @ Error::Damaged { .. }) => Some(error),
+        listed => {
+            listed?;
+            None
+        }
+    };
     // Both read only, and each waits for another answer.
     let plan_files = async {
-        match &request.files {
-            Some(target) => files::plan(&point, target, &scratch, events).await.map(Some),
-            None => Ok(None),
+        match (&request.files, damaged) {
+            (Some(_), Some(error)) => Err(error),
+            (Some(target), None) => files::plan(&point, target, (&scratch, &scratch), events).await.map(Some),
+            (None, _) => Ok(None),
         }
     };
     let looked = Box::pin(look::at_point(&point, &parts, &request, &scratch, events));

@@ -114,7 +114,7 @@ pub(crate) async fn verify_seen(
     events: &Events,
 ) -> Result<Verified> {
     let copies = seen.map_or(Copies::AreListed, Copies::WereSeen);
-    let mut verified = look(point, request, copies, scratch, events).await?;
+    let mut verified = look(point, request, copies, &Scratch::create(scratch)?, events).await?;
     if verified.proof.verdict == Verdict::Failed {
         leave_out_what_goes(point, &mut verified.proof).await?;
     }
@@ -176,14 +176,14 @@ pub async fn check(
     scratch: &Path,
     events: &Events,
 ) -> Result<Verified> {
-    look(point, request, Copies::AreListed, scratch, events).await
+    look(point, request, Copies::AreListed, &Scratch::create(scratch)?, events).await
 }
 
-/// The same but for the copies of files.
+/// The same but for the copies of files. A listing of the point that was fetched into `scratch` is not fetched again.
 pub(crate) async fn check_but_copies(
     point: &RecoveryPoint,
     request: &VerifyRequest,
-    scratch: &Path,
+    scratch: &Scratch,
     events: &Events,
 ) -> Result<Verified> {
     look(point, request, Copies::AreLeftOut, scratch, events).await
@@ -203,11 +203,10 @@ async fn look(
     point: &RecoveryPoint,
     request: &VerifyRequest,
     copies: Copies,
-    scratch: &Path,
+    scratch: &Scratch,
     events: &Events,
 ) -> Result<Verified> {
     let begun = Instant::now();
-    let scratch = Scratch::create(scratch)?;
     let present = point.manifest().present();
     let parts: Vec<Part> = if request.parts.is_empty() { point.kept() } else { request.parts.clone() };
     if let Some(part) = parts.iter().find(|part| !present.contains(part)) {
@@ -228,7 +227,7 @@ async fn look(
         local: None,
         at_local: request.local == LocalRecords::Look,
     };
-    let trouble = look.all(&parts, &scratch, events).await.err();
+    let trouble = look.all(&parts, scratch, events).await.err();
     events.ended(Stage::Verify);
     let verdict = match (&trouble, look.findings.is_empty()) {
         // Damage that was seen stays damage, even when the look broke off later.

@@ -106,17 +106,29 @@ enum Job {
     Remove(String),
 }
 
-/// Compares the target with the point; writes only into `scratch`.
+/// Compares the target with the point; writes only into `scratch`. The listing of the point lies in `fetched`, or is fetched there.
 pub async fn plan(
     point: &RecoveryPoint,
     target: &FilesTarget,
-    scratch: &Scratch,
+    (fetched, scratch): (&Scratch, &Scratch),
     events: &Events,
 ) -> Result<FilesPlanned> {
     let mapping = Mapping::new(&files(point)?.rules.prefix, &target.address);
     // A folder is listed by itself, whatever is known of it.
-    let keys = if target.reader.is_folder() { Marks::default() } else { keys(point, &mapping, scratch).await? };
-    compare(point, (target, keys), None, (scratch, scratch), events).await
+    let expected = async {
+        match target.reader.is_folder() {
+            true => Ok(Marks::default()),
+            false => keys(point, &mapping, fetched).await,
+        }
+    };
+    let reached = async {
+        match target.reader.is_made() {
+            true => target.reader.check().await,
+            false => Ok(()),
+        }
+    };
+    let (keys, ()) = futures::try_join!(expected, reached)?;
+    compare(point, (target, keys), None, (fetched, scratch), events).await
 }
 
 /// Compares the target, some of whose keys are expected, with the point; `written` is what this run has put there, in the order of its
@@ -135,9 +147,6 @@ async fn compare(
     let part = files(point)?;
     let rules = Rules::new(&part.rules)?;
     let present = target.reader.is_made();
-    if present {
-        target.reader.check().await?;
-    }
     let mapping = Mapping::new(&part.rules.prefix, &target.address);
     let mut planned = FilesPlanned::nothing(keys, scratch.file("restore.work"));
     let confirms = if written.is_none() { confirms(point, &target.reader)? } else { (false, false) };

@@ -27,7 +27,7 @@ pub(super) async fn at_point(
         return Ok(());
     }
     let look = VerifyRequest { depth: Depth::Default, parts: looked, local: LocalRecords::Ignore };
-    let verified = verify::check_but_copies(point, &look, scratch.path(), events).await?;
+    let verified = verify::check_but_copies(point, &look, scratch, events).await?;
     if let (Verdict::CouldNotVerify, Some(error)) = (verified.proof.verdict, verified.trouble) {
         return Err(error);
     }

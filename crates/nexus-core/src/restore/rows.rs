@@ -269,7 +269,7 @@ pub(super) async fn try_out(plan: &RestorePlan, events: &Events) -> Result<()> {
         return Ok(());
     }
     let scratch = Scratch::create(plan.scratch.path())?;
-    let now = Box::pin(restore_files::plan(&plan.point, files, &scratch, events)).await?;
+    let now = Box::pin(restore_files::plan(&plan.point, files, (&plan.scratch, &scratch), events)).await?;
     match now.first_different.first() {
         None => Ok(()),
         Some(key) => Err(Error::Changed {

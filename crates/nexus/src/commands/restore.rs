@@ -112,7 +112,9 @@ pub async fn carry_out(run: &Run, args: &RestoreArgs, unfinished: &mut Unfinishe
     }
     consent::ask(run, args, &plan, &targets)?;
     let journal = plan.point.journal();
-    let held = hold(&plan, &run.clock, &run.events).await?;
+    // Where nothing comes before it the restore's own hold is soon enough.
+    let waits = hooks.is_some() || !args.no_safety_point;
+    let held = if waits { hold(&plan, &run.clock, &run.events).await? } else { None };
     unfinished.stopped.clone_from(&hooks);
     let done = stop_and_restore(run, args, plan, &targets, unfinished).await;
     // One that stays counts for a week, and keeps the point for so long.
