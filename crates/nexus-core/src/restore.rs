@@ -236,7 +236,7 @@ impl RestorePlan {
         if let Some(target) = &self.request.files {
             let scratch = Scratch::create(self.scratch.path())?;
             let planned = files::plan(&self.point, target, (&self.scratch, &scratch), events).await?;
-            Box::pin(look::at_copies(&self.point, &self.request, Some(&planned), &scratch, events)).await?;
+            Box::pin(look::at_copies(&self.point, &self.request, Some(&planned), &self.scratch, events)).await?;
             self.files = Some(planned);
             self.again = Some(scratch);
         }
@@ -281,24 +281,20 @@ pub async fn plan(
     }
     point.require_kept(&parts).await?;
     let rows = rows::plan(&point, &mut request, &scratch).await?;
-    // Both below read the listing: it is fetched once. Of a damaged one the look tells, beside whatever else is.
-    let listed = match &request.files {
-        Some(_) => point.listing(&scratch).await.map(drop),
-        None => Ok(()),
-    };
-    let damaged = match listed {
-        Err(error @ Error::Damaged { .. }) => Some(error),
-        listed => {
-            listed?;
-            None
+    // Both below read the listing, which is fetched once. Of a damaged one the look tells, beside whatever else is.
+    if request.files.is_some()
+        && let Err(error) = point.listing(&scratch).await
+    {
+        if matches!(error, Error::Damaged { .. }) {
+            Box::pin(look::at_point(&point, &parts, &request, &scratch, events)).await?;
         }
-    };
+        return Err(error);
+    }
     // Both read only, and each waits for another answer.
     let plan_files = async {
-        match (&request.files, damaged) {
-            (Some(_), Some(error)) => Err(error),
-            (Some(target), None) => files::plan(&point, target, (&scratch, &scratch), events).await.map(Some),
-            (None, _) => Ok(None),
+        match &request.files {
+            Some(target) => files::plan(&point, target, (&scratch, &scratch), events).await.map(Some),
+            None => Ok(None),
         }
     };
     let looked = Box::pin(look::at_point(&point, &parts, &request, &scratch, events));

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use s3s::dto::{ETagCondition, Timestamp};
+use s3s::dto::{ETag, ETagCondition, Timestamp};
 use s3s::{S3Error, S3ErrorCode, S3Result};
 
 use crate::object::StoredObject;
@@ -39,7 +39,7 @@ enum Verdict {
 
 impl ReadCondition {
     fn verdict(&self, object: &StoredObject) -> Verdict {
-        let matched = self.matching.as_ref().map(|wanted| names(wanted, object));
+        let matched = self.matching.as_ref().map(|wanted| is_strong(wanted) && names(wanted, object));
         let unmodified = self.unmodified_since.as_ref().map(|time| object.last_modified <= whole_second(time));
         match (matched, unmodified) {
             (Some(false), _) | (None, Some(false)) => return Verdict::Failed,
@@ -106,6 +106,11 @@ fn names(condition: &ETagCondition, object: &StoredObject) -> bool {
         ETagCondition::Any => true,
         ETagCondition::ETag(etag) => etag.value() == object.etag,
     }
+}
+
+/// A weak `ETag` never satisfies `If-Match` (RFC 9110, 13.1.1).
+fn is_strong(condition: &ETagCondition) -> bool {
+    !matches!(condition, ETagCondition::ETag(ETag::Weak(_)))
 }
 
 fn whole_second(time: &Timestamp) -> SystemTime {

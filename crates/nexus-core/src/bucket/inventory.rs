@@ -14,7 +14,7 @@ use md5::{Digest, Md5};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
-use super::s3::{Digests, S3};
+use super::s3::{Digests, S3, bare};
 use super::sorted::{Sorted, Sorter};
 use super::{Bucket, Object, Reader};
 use crate::error::{Error, Result};
@@ -225,7 +225,7 @@ impl Rows {
         };
         let side = Side {
             size: row.get(columns.size)?.parse().ok()?,
-            etag: field(columns.etag).map(|etag| etag.trim_matches('"').to_owned()),
+            etag: field(columns.etag).map(bare),
             modified,
             class: field(columns.class).filter(|class| *class != "STANDARD").map(str::to_owned),
             ..Side::default()

@@ -552,7 +552,8 @@ pub(super) fn expiring(expires: Option<String>) -> impl Fn(&mut HttpRequest) + S
 /// An ETag without its quotes, and without the mark of a weak one: a proxy that compresses answers, nginx for one, marks the `ETag` of
 /// a read so (<https://nginx.org/en/docs/http/ngx_http_gzip_module.html>), and no listing does.
 pub(crate) fn bare(etag: &str) -> String {
-    etag.strip_prefix("W/").unwrap_or(etag).trim_matches('"').to_owned()
+    let strong = etag.strip_prefix("W/").filter(|strong| strong.starts_with('"'));
+    strong.unwrap_or(etag).trim_matches('"').to_owned()
 }
 
 /// A bare `ETag` as a condition has it.

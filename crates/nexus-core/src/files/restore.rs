@@ -115,18 +115,9 @@ pub async fn plan(
 ) -> Result<FilesPlanned> {
     let mapping = Mapping::new(&files(point)?.rules.prefix, &target.address);
     // A folder is listed by itself, whatever is known of it.
-    let expected = async {
-        match target.reader.is_folder() {
-            true => Ok(Marks::default()),
-            false => keys(point, &mapping, fetched).await,
-        }
-    };
-    let reached = async {
-        match target.reader.is_made() {
-            true => target.reader.check().await,
-            false => Ok(()),
-        }
-    };
+    let expected =
+        async { if target.reader.is_folder() { Ok(Marks::default()) } else { keys(point, &mapping, fetched).await } };
+    let reached = async { if target.reader.is_made() { target.reader.check().await } else { Ok(()) } };
     let (keys, ()) = futures::try_join!(expected, reached)?;
     compare(point, (target, keys), None, (fetched, scratch), events).await
 }

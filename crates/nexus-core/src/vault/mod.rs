@@ -615,15 +615,14 @@ impl RecoveryPoint {
         let what = self.vault.name(&files.listing.key);
         let path = scratch.file(&format!("{}.jsonl.zst", self.id()));
         if !path.exists() {
-            let fetched = self.vault.reader().download(&self.vault.full(&files.listing.key), &path).await?;
-            match fetched {
-                Some(hash) if hash.sha256 == files.listing.sha256 => {}
-                outcome => {
-                    // What was fetched is not the listing; a later call must not take it for one.
-                    let _ = std::fs::remove_file(&path);
-                    let how = if outcome.is_some() { "is not as it was written" } else { "is not there" };
-                    return Err(Error::damaged(format!("{what} {how}")));
-                }
+            // What broke off, or is another, must not be taken for the listing by a later call.
+            let unfinished = path.with_extension("unfinished");
+            let _ = std::fs::remove_file(&unfinished);
+            match self.vault.reader().download(&self.vault.full(&files.listing.key), &unfinished).await? {
+                Some(hash) if hash.sha256 == files.listing.sha256 => std::fs::rename(&unfinished, &path)
+                    .map_err(|cause| Error::local(format!("cannot write `{}`", path.display()), cause))?,
+                Some(_) => return Err(Error::damaged(format!("{what} is not as it was written"))),
+                None => return Err(Error::damaged(format!("{what} is not there"))),
             }
         }
         ListingReader::open(&path, what)

@@ -163,14 +163,33 @@ async fn a_service_that_names_a_weak_etag_where_an_object_is_read_has_it_compare
     world.put("scans/007.jpg", b"spoilt");
     world.restore(&id).await.expect("a restore of one file");
     assert_eq!(world.files(), before);
-    // An answer that breaks off goes on where it stopped, on the condition that the object is still the same.
-    world
-        .service
-        .as_ref()
-        .expect("on S3")
-        .inject(Fault::CutBody, FaultAt::Operation { name: "GetObject".to_owned(), nth: 5 });
-    assert_eq!(verdict(&world, &id, Depth::Full).await, None);
-    assert_eq!(world.service.as_ref().expect("on S3").faults_fired(), 1);
+    // Whichever answer breaks off goes on where it stopped, on the condition that the object is still the same.
+    let service = world.service.as_ref().expect("on S3");
+    for nth in 1..=30 {
+        service.inject(Fault::CutBody, FaultAt::Operation { name: "GetObject".to_owned(), nth });
+        assert_eq!(verdict(&world, &id, Depth::Full).await, None, "cut at the {nth}. object");
+        assert_eq!(service.faults_fired(), 1);
+        service.clear_faults();
+    }
+}
+
+#[tokio::test]
+async fn a_restore_fetches_the_listing_once_also_when_it_looks_again() {
+    let (world, id) = of_many_files(ServiceOptions::default()).await;
+    let before = world.files();
+    for number in 0..100 {
+        world.delete(&format!("scans/{number:03}.jpg"));
+    }
+    let point = world.point(&id).await.expect("a point");
+    let service = world.service.as_ref().expect("on S3");
+    service.reset_counts();
+    let plan = restore::plan(point, world.request(), &world.scratch(), &world.clock(), &Events::none()).await;
+    let mut plan = plan.expect("a plan");
+    plan.look_again(&Events::none()).await.expect("a second look");
+    restore::restore(plan, None, &world.clock(), &Events::none()).await.expect("a restore");
+    assert_eq!(world.files(), before);
+    let fetched = service.log().iter().filter(|line| line.contains("files.jsonl.zst")).count();
+    assert_eq!(fetched, 1, "{:#?}", service.log());
 }
 
 #[tokio::test]

@@ -112,8 +112,8 @@ pub async fn carry_out(run: &Run, args: &RestoreArgs, unfinished: &mut Unfinishe
     }
     consent::ask(run, args, &plan, &targets)?;
     let journal = plan.point.journal();
-    // Where nothing comes before it the restore's own hold is soon enough.
-    let waits = hooks.is_some() || !args.no_safety_point;
+    // Where neither the app is stopped nor a safety point taken, the restore's own hold is soon enough.
+    let waits = hooks.is_some() || !args.no_safety_point && !plan.at_risk().is_empty();
     let held = if waits { hold(&plan, &run.clock, &run.events).await? } else { None };
     unfinished.stopped.clone_from(&hooks);
     let done = stop_and_restore(run, args, plan, &targets, unfinished).await;
