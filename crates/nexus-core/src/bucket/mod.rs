@@ -26,6 +26,7 @@ pub mod questions;
 pub(crate) mod ranges;
 mod removal;
 pub mod s3;
+mod send;
 pub mod sorted;
 mod spool;
 pub mod stream;

@@ -5,8 +5,6 @@ use std::io::Write;
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedPart, ServerSideEncryption, StorageClass};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -19,8 +17,9 @@ use super::kept::confirm_kept;
 use super::lean;
 use super::part_copy::PartCopy;
 use super::s3::{Digests, Headed, S3, bare, expiring, quoted, require_all_metadata, stored, timestamp};
+use super::send::upload;
 use super::tags::{Tags, tags};
-use super::upload::{part_size, read_range, sent_part};
+use super::upload::part_size;
 use super::{Bucket, Object, Reader, StoreOptions, Writer};
 use crate::error::{Error, Result};
 use crate::listing::{ProofKind, Side, hex, is_md5_shaped, proof_of};
@@ -30,7 +29,7 @@ const LOOKS: u32 = 3;
 /// Parts of one multipart copy in flight.
 const PARTS_IN_FLIGHT: usize = 8;
 /// The header that an object's tags are written in, and by which a listing keeps them where the copy has none.
-const TAGS: &str = "x-amz-tagging";
+pub(super) const TAGS: &str = "x-amz-tagging";
 /// What stays as it is in `x-amz-copy-source`: the SDK does not encode it.
 pub(super) const COPY_SOURCE: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -456,132 +455,6 @@ pub(super) fn user_metadata(headers: &BTreeMap<String, String>) -> Option<std::c
         .filter_map(|(name, value)| Some((name.strip_prefix("x-amz-meta-")?.to_owned(), value.clone())))
         .collect();
     (!user.is_empty()).then_some(user)
-}
-
-/// A local file into S3: small ones in one put, larger ones by a multipart upload, hashed as they are read.
-async fn upload(from: &Folder, object: &Object, into: &S3, target: &Target) -> std::result::Result<Done, Once> {
-    let what =
-        || format!("cannot store `{}` as s3://{}/{}", from.root().join(&object.key).display(), into.name(), target.key);
-    let size = object.side.size;
-    if size > super::upload::SINGLE {
-        return Box::pin(upload_parts(from, object, into, target)).await;
-    }
-    let _memory = into.service.pace.memory(size).await;
-    let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    let (source, hash) = from.read_steadily(&object.key, |chunk| {
-        content.extend_from_slice(chunk);
-        Ok(())
-    })?;
-    let content = bytes::Bytes::from(content);
-    let headers = &target.options.headers;
-    let md5 = <md5::Md5 as md5::Digest>::digest(&content);
-    let check = BASE64.encode(md5);
-    into.service.pace.through(size).await;
-    let tags = Tags::read(headers.get(TAGS));
-    let put =
-        into.attempt(size, async || put_content(into, target, headers, (&tags, &check), content.clone()).await).await;
-    let failed = |failure: Failure| Once::Failed(failure.into_error(what()));
-    let etag = put.map_err(|failure| failed(tags.refused(failure, into)))?;
-    confirm_kept(into, &target.key, headers, &tags).await.map_err(failed)?;
-    let proof = if etag == hex(&md5) { ProofKind::Etag } else { ProofKind::Size };
-    Ok(uploaded(source, &hash.sha256, etag, proof, target))
-}
-
-fn uploaded(source: Side, sha256: &str, etag: String, proof: ProofKind, target: &Target) -> Done {
-    let checksum = Some(format!("sha256:{sha256}"));
-    let copy = Side {
-        size: source.size,
-        etag: Some(etag),
-        class: target.options.class.clone().filter(|class| class != "STANDARD"),
-        ..Side::default()
-    };
-    let source = Side { checksum, ..source };
-    Done { source, copy, key: target.key.clone(), proof, headers: BTreeMap::new(), md5: None }
-}
-
-async fn upload_parts(from: &Folder, object: &Object, into: &S3, target: &Target) -> std::result::Result<Done, Once> {
-    let what =
-        || format!("cannot store `{}` as s3://{}/{}", from.root().join(&object.key).display(), into.name(), target.key);
-    let headed = Headed {
-        object: object.clone(),
-        headers: target.options.headers.clone(),
-        missing_meta: None,
-        encryption: None,
-        checksummed: None,
-    };
-    let failed = |failure: Failure| Once::Failed(failure.into_error(what()));
-    let tags = Tags::read(headed.headers.get(TAGS));
-    let id = begin(into, &headed, &tags, target).await.map_err(failed)?;
-    let sent = send_parts(from, object, into, &target.key, &id).await;
-    let (source, sha256, parts, expected) = match sent {
-        Ok(sent) => sent,
-        Err(error) => {
-            into.abort(&target.key, &id).await;
-            return Err(error.into());
-        }
-    };
-    let completed = async {
-        let completed = into.complete(&target.key, &id, parts, false).await?;
-        confirm_kept(into, &target.key, &headed.headers, &tags).await?;
-        Ok(completed)
-    };
-    match completed.await {
-        Ok(completed) => {
-            // A multipart ETag is the MD5 of the parts' MD5s and their number: equal to ours, it proves every part.
-            let proof = if completed.etag == expected { ProofKind::Etag } else { ProofKind::Size };
-            Ok(uploaded(source, &sha256, completed.etag, proof, target))
-        }
-        Err(failure) => {
-            into.abort(&target.key, &id).await;
-            Err(failed(failure))
-        }
-    }
-}
-
-type Sent = (Side, String, Vec<CompletedPart>, String);
-
-async fn send_parts(from: &Folder, object: &Object, into: &S3, key: &str, id: &str) -> Result<Sent> {
-    use md5::Digest as _;
-    let size = part_size(object.side.size);
-    let path = from.root().join(&object.key);
-    let what = || format!("cannot read `{}`", path.display());
-    let file = std::fs::File::open(&path).map_err(|cause| match cause.kind() {
-        std::io::ErrorKind::NotFound => Error::Changed { what: format!("`{}` is gone", path.display()) },
-        _ => Error::local(what(), cause),
-    })?;
-    let mut sha = sha2::Sha256::new();
-    let mut all = md5::Md5::new();
-    let mut parts = Vec::new();
-    let total = object.side.size;
-    for index in 0..total.div_ceil(size) {
-        let length = size.min(total - index * size);
-        let _memory = into.service.pace.memory(length).await;
-        let content = read_range(&file, index * size, length).map_err(|failure| failure.into_error(what()))?;
-        sha.update(&content);
-        let of_part = md5::Md5::digest(&content);
-        all.update(of_part);
-        let check = BASE64.encode(of_part);
-        into.service.pace.through(length).await;
-        let number =
-            i32::try_from(index + 1).map_err(|cause| Error::Local { what: what(), cause: Some(cause.into()) })?;
-        let part = into
-            .attempt(length, async || {
-                let request = into.client().upload_part().bucket(into.name()).key(marked(key)).upload_id(id);
-                let request = request.part_number(number).content_md5(&check).body(ByteStream::from(content.clone()));
-                sent_part(number, &request.send().await.map_err(failure)?)
-            })
-            .await
-            .map_err(|failure| {
-                failure.into_error(format!("cannot store `{}` as s3://{}/{key}", path.display(), into.name()))
-            })?;
-        parts.push(part);
-    }
-    let now = from.head(&object.key)?.map(|now| now.side);
-    if now.as_ref() != Some(&object.side) {
-        return Err(Error::Changed { what: format!("`{}` changed while it was read", path.display()) });
-    }
-    let expected = format!("{}-{}", hex(&all.finalize()), parts.len());
-    Ok((object.side.clone(), hex(&sha.finalize()), parts, expected))
 }
 
 /// A file that goes when its use ends.
