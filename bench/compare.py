@@ -7,7 +7,7 @@ import shutil
 from urllib.parse import quote
 
 import clinic
-from s3 import Storage, late, of_a_service, with_service
+from s3 import Storage, checked, late, with_service
 from tools import AT_ONCE, Tool, environment, tools, version
 from turns import MIB, ROOT, Failed, Turns, chosen, conditions, median, parsed, parser, ratios, run, say, share, spread
 from turns import verdict
@@ -34,7 +34,7 @@ def arguments():
     options = with_service(parser("bench/run", "Runs nexus beside its peers and prints ratios."))
     options.add_argument("--only", metavar="TOOLS", help="only these, with commas: nexus, bare, s5cmd, rclone, aws")
     options.add_argument("--objects", type=int, default=clinic.OBJECTS, metavar="N", help=f"[{clinic.OBJECTS}]")
-    return of_a_service(options, parsed(options, "objects"))
+    return checked(options, parsed(options, "objects"))
 
 
 class Bench:

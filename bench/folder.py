@@ -5,7 +5,7 @@ Started by bench/run, which says what it needs and what it does.
 
 import random
 
-from s3 import Storage, late, of_a_service, with_service
+from s3 import Storage, checked, late, with_service
 from tools import environment, folder_tools, version
 from turns import MIB, ROOT, Failed, Turns, chosen, conditions, median, parsed, parser, ratios, run, say, share, spread
 from turns import verdict
@@ -25,7 +25,7 @@ def arguments():
     )
     options.add_argument("--only", metavar="TOOLS", help="only these, with commas: nexus, s5cmd, rclone")
     options.add_argument("--megabytes", type=int, default=WHOLE, metavar="N", help=f"[{WHOLE}]")
-    return of_a_service(options, parsed(options, "megabytes"))
+    return checked(options, parsed(options, "megabytes"))
 
 
 def fill(folder, megabytes):

@@ -20,7 +20,7 @@ def with_service(options):
     return options
 
 
-def of_a_service(options, asked):
+def checked(options, asked):
     """Refuses what no service does; answers what was asked."""
     if asked.latency and asked.service != "sandbox":
         options.error("--latency needs --service sandbox")

@@ -52,9 +52,7 @@ impl RestoreRequest {
         ];
         asked.into_iter().filter(|(_, asked)| *asked).map(|(part, _)| part).collect()
     }
-}
 
-impl RestoreRequest {
     /// What goes where, as one text: a restore that is run again is the same only if this is.
     fn target(&self) -> String {
         let database = self.database.as_ref().map(|database| format!("database to {}", database.location()));

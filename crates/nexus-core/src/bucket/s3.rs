@@ -549,8 +549,8 @@ pub(super) fn expiring(expires: Option<String>) -> impl Fn(&mut HttpRequest) + S
     }
 }
 
-/// An ETag without its quotes, and without the mark of a weak one: a proxy that compresses answers, nginx for one, marks the `ETag` of
-/// a read so (<https://nginx.org/en/docs/http/ngx_http_gzip_module.html>), and no listing does.
+/// An ETag without its quotes, and without the mark of a weak one: a proxy that alters answers, nginx from 1.7.3 on for one, marks the
+/// `ETag` of a read so (<https://nginx.org/en/CHANGES>), while a listing has it as it is.
 pub(crate) fn bare(etag: &str) -> String {
     let strong = etag.strip_prefix("W/").filter(|strong| strong.starts_with('"'));
     strong.unwrap_or(etag).trim_matches('"').to_owned()
