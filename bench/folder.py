@@ -101,7 +101,7 @@ def report(bench, load_before):
         f"{len(bench.sizes):,} files, {sum(bench.sizes.values()) / 1e6:,.0f} MB, into {bench.storage.name} on this machine"
         f"{late(bench.asked)}; medians of {rounds} round{'s' * (rounds > 1)}.",
         conditions(bench.turns, load_before),
-        "The whole command of nexus counts: SHA-256 and MD5 of every file, the listing, the commit, and the verification afterwards.",
+        "The whole command of nexus counts: SHA-256 of every file and a second hash, the listing, the commit, and the verification afterwards.",
         f"Tools: {', '.join(version(tool) for tool in bench.chosen)}.",
         "",
         *table(bench),

@@ -131,13 +131,13 @@ pub(crate) fn md5_hex(bytes: &[u8]) -> String {
     hexadecimal(&Md5::checksum(bytes))
 }
 
-/// Refuses a `Content-MD5` that is malformed (`InvalidDigest`) or of other bytes (`BadDigest`).
-pub(crate) fn content_md5_must_match(sent: &str, bytes: &[u8]) -> S3Result<()> {
+/// Refuses a `Content-MD5` that is malformed (`InvalidDigest`) or of other bytes (`BadDigest`) than those of this MD5.
+pub(crate) fn content_md5_must_match(sent: &str, md5: [u8; 16]) -> S3Result<()> {
     let digest = BASE64.decode(sent).unwrap_or_default();
     if digest.len() != 16 {
         return Err(S3ErrorCode::InvalidDigest.into());
     }
-    if digest.as_slice() == Md5::checksum(bytes).as_slice() {
+    if digest == md5 {
         return Ok(());
     }
     Err(S3Error::with_message(S3ErrorCode::BadDigest, "The Content-MD5 you specified did not match what we received."))

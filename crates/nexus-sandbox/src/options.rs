@@ -101,6 +101,8 @@ pub struct Quirks {
     pub bare_etags: &'static [&'static str],
     /// What reads an object gives its `ETag` as a weak one, as a proxy does that compresses answers.
     pub weak_etags: bool,
+    /// What is sent is stored with another first byte, and what is said of it is true of what was stored.
+    pub rotten_writes: bool,
     /// What keys there can be.
     pub names: Names,
     /// How a request is turned away when there are too many.

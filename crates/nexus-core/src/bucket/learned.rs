@@ -14,7 +14,12 @@ pub(crate) struct Learned {
     /// It refuses to be asked for checksums.
     no_checksum_mode: AtomicBool,
     conditions: AtomicU8,
+    vouches: AtomicU8,
 }
+
+const UNKNOWN: u8 = 0;
+const YES: u8 = 1;
+const NO: u8 = 2;
 
 /// What a service makes of `If-None-Match: *` on a put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +63,22 @@ impl Learned {
 
     pub(crate) fn has_no_checksum_mode(&self) {
         self.no_checksum_mode.store(true, Ordering::Relaxed);
+    }
+
+    /// True when it tells of what it stored a checksum that it computed of its own accord, and nothing spoke against going by it.
+    pub(crate) fn vouches(&self) -> bool {
+        self.vouches.load(Ordering::Relaxed) == YES
+    }
+
+    /// It told one, and the right one.
+    pub(crate) fn has_vouched(&self) {
+        // What was seen to speak against it counts for good.
+        let _ = self.vouches.compare_exchange(UNKNOWN, YES, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// It told none, or a wrong one, or wants a `Content-MD5`.
+    pub(crate) fn does_not_vouch(&self) {
+        self.vouches.store(NO, Ordering::Relaxed);
     }
 
     pub(crate) fn conditions(&self) -> Conditions {

@@ -24,6 +24,7 @@ mod part_copy;
 pub mod probe;
 pub mod questions;
 pub(crate) mod ranges;
+mod reading;
 mod removal;
 pub mod s3;
 mod send;

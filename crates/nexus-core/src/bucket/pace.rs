@@ -57,6 +57,7 @@ pub(crate) struct Pace {
     pub(crate) limits: Limits,
     requests: Semaphore,
     memory: Semaphore,
+    reading: Semaphore,
     flow: Mutex<Flow>,
     /// When the next byte may go through this machine.
     next_byte: Mutex<Option<Instant>>,
@@ -93,6 +94,9 @@ pub(crate) struct InFlight<'a> {
 const LOOK: usize = 64;
 /// A request counts as one unit of work, and as one more for each of so many bytes that were moved for it.
 const UNIT_OF_WORK: f64 = 1024.0 * 1024.0;
+/// Files that are read and hashed at once before they are sent: of the few threads that do so some are left for what is being
+/// sent.
+const READING: usize = 2;
 /// Memory is counted in these units, so that the semaphore's numbers stay small.
 const UNIT: usize = 1_024;
 
@@ -156,6 +160,7 @@ impl Pace {
         Self {
             requests: Semaphore::new(given),
             memory: Semaphore::new((limits.memory / UNIT).max(1)),
+            reading: Semaphore::new(READING),
             flow: Mutex::new(flow),
             next_byte: Mutex::new(None),
             asked: AtomicU64::new(0),
@@ -205,6 +210,11 @@ impl Pace {
         let units = usize::try_from(bytes).unwrap_or(usize::MAX).div_ceil(UNIT).clamp(1, whole);
         let units = u32::try_from(units).unwrap_or(u32::MAX);
         self.memory.acquire_many(units).await.expect("this semaphore is never closed")
+    }
+
+    /// Waits until one more file may be read and hashed.
+    pub(crate) async fn reading(&self) -> SemaphorePermit<'_> {
+        self.reading.acquire().await.expect("this semaphore is never closed")
     }
 
     /// Waits until `bytes` of content may go through this machine.

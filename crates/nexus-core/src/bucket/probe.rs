@@ -12,7 +12,7 @@ use super::failure::{Failure, FailureKind, failure};
 use super::questions::{Answer, Versioning};
 use super::s3::{S3, listed, stored, timestamp};
 use super::transfer::{copy_part_size, copy_source};
-use super::{Bucket, Reader, Remover, Writer, upload};
+use super::{Bucket, Reader, Remover, Writer, send, upload};
 use crate::error::{Error, Result};
 
 /// Pages of versions of one key that are looked at: a probe has two versions at most.
@@ -50,7 +50,7 @@ impl Reader {
                 parts => (parts, parts),
             },
             Bucket::S3(s3) => in_parts(bytes, s3.limits().copy_cutoff).map_or((1, 0), |parts| (parts + 2, LOOKS)),
-            Bucket::Folder(_) => (upload::requests(bytes), 0),
+            Bucket::Folder(_) => (send::requests(bytes), 0),
         }
     }
 

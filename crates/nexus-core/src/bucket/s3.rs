@@ -287,6 +287,19 @@ impl S3 {
         }
     }
 
+    /// Stores a content with less ado; `None` leaves it to the SDK.
+    pub(super) async fn put_leanly(&self, put: &lean::Put<'_>) -> std::result::Result<Option<lean::Stored>, Failure> {
+        match &self.service.lean {
+            Some(lean) => lean.put(put).await,
+            None => Ok(None),
+        }
+    }
+
+    /// True when contents can be stored with less ado, as far as is known.
+    pub(super) fn puts_leanly(&self) -> bool {
+        self.service.lean.as_ref().is_some_and(|lean| lean.puts())
+    }
+
     /// True when the two lie on one service and in one account, so that it copies from one into the other by itself.
     pub(crate) fn shares_service_with(&self, other: &S3) -> bool {
         self.service.endpoint == other.service.endpoint && self.service.account == other.service.account

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use aws_sdk_s3::operation::upload_part::UploadPartOutput;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, EncodingType, ServerSideEncryption, StorageClass};
+use aws_sdk_s3::types::{
+    ChecksumType, CompletedMultipartUpload, CompletedPart, EncodingType, ServerSideEncryption, StorageClass,
+};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::StoreOptions;
@@ -22,7 +24,7 @@ use crate::local::Given;
 /// Files up to this many bytes go in one request.
 pub(crate) const SINGLE: u64 = 8 * 1024 * 1024;
 /// The smallest part of a larger one; parts grow so that [`PARTS`] suffice.
-const PART: u64 = 8 * 1024 * 1024;
+pub(super) const PART: u64 = 8 * 1024 * 1024;
 /// The most parts an upload may have (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
 pub(crate) const PARTS: u64 = 10_000;
 /// Parts of one upload in flight.
@@ -223,7 +225,9 @@ impl S3 {
                 let request = request.multipart_upload(list.clone()).set_if_none_match(new.then(|| "*".to_owned()));
                 let answer = request.send().await.map_err(failure)?;
                 let encryption = answer.server_side_encryption().map(|kind| kind.as_str().to_owned());
-                Ok(Completed { etag: stored(answer.e_tag())?, encryption })
+                let whole = answer.checksum_type() == Some(&ChecksumType::FullObject);
+                let crc64 = answer.checksum_crc64_nvme().filter(|_| whole).map(str::to_owned);
+                Ok(Completed { etag: stored(answer.e_tag())?, crc64, encryption })
             })
             .await;
         if completed.is_ok() {
@@ -300,6 +304,8 @@ pub(crate) fn sent_part(number: i32, answer: &UploadPartOutput) -> std::result::
 /// What completing a multipart upload gave.
 pub(crate) struct Completed {
     pub(crate) etag: String,
+    /// The CRC64NVME of the whole object, as S3 writes it, where the service tells one.
+    pub(crate) crc64: Option<String>,
     pub(crate) encryption: Option<String>,
 }
 

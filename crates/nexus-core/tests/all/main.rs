@@ -18,6 +18,7 @@ mod rehearsals;
 mod retention;
 mod round_trip;
 mod scratch;
+mod sending;
 mod services;
 mod sqlite;
 mod versions;

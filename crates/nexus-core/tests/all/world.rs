@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 use nexus_core::backup::{self, BackupPlan, BackupReport, RecordsPlan};
 use nexus_core::bucket::folder::Folder;
+use nexus_core::bucket::lean::Signer;
 use nexus_core::bucket::pace::Limits;
 use nexus_core::bucket::s3::Service as S3Service;
 use nexus_core::bucket::{Address, Bucket, Reader};
@@ -58,6 +59,17 @@ impl World {
         service.store().create_bucket(BUCKET);
         let mut world = Self::new(&format!("s3://{BUCKET}"), &format!("s3://{BUCKET}/backup"));
         world.s3 = Some(client(&service, limits));
+        world.service = Some(service);
+        world.fill();
+        world
+    }
+
+    /// Files in a folder, the vault on the in-process service.
+    pub fn of_a_folder_on_s3(options: ServiceOptions, limits: Limits) -> Self {
+        let service = Service::start(options).expect("a free port");
+        service.store().create_bucket(BUCKET);
+        let mut world = Self::new("media", &format!("s3://{BUCKET}/backup"));
+        world.s3 = Some(client(&service, limits).with_signer(signer()));
         world.service = Some(service);
         world.fill();
         world
@@ -353,10 +365,19 @@ fn rand_byte() -> u8 {
     file.path().as_os_str().as_encoded_bytes().iter().fold(0, |sum, byte| sum ^ byte)
 }
 
+fn keys() -> Credentials {
+    let options = ServiceOptions::default();
+    Credentials::new(options.access_key, options.secret_key, None, None, "test")
+}
+
+/// Who signs what is asked with less ado than the SDK's.
+fn signer() -> Signer {
+    Signer { credentials: SharedCredentialsProvider::new(keys()), region: "us-east-1".into(), clock: SystemTime::now }
+}
+
 /// A client for the in-process service.
 pub fn client(service: &Service, limits: Limits) -> S3Service {
-    let options = ServiceOptions::default();
-    let keys = Credentials::new(options.access_key, options.secret_key, None, None, "test");
+    let keys = keys();
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))

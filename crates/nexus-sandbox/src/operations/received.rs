@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use hyper::HeaderMap;
+use s3s::crypto::{Checksum as _, Md5};
 use s3s::dto::StreamingBlob;
 use s3s::{S3Error, S3ErrorCode, S3Result, TrailingHeaders};
 
@@ -22,22 +23,48 @@ pub(super) struct Claims {
     pub trailers: Option<TrailingHeaders>,
 }
 
+/// A body that was read to its end.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub body: Bytes,
+    /// Taken once, for what it is held against and for its `ETag`.
+    pub md5: [u8; 16],
+}
+
+impl Received {
+    pub fn of(body: Bytes) -> Self {
+        Self { md5: Md5::checksum(&body), body }
+    }
+
+    /// What a service has that wrote something else than it got.
+    fn rotten(self) -> Self {
+        let mut body = BytesMut::from(self.body);
+        if let Some(first) = body.first_mut() {
+            *first = !*first;
+        }
+        Self::of(body.freeze())
+    }
+}
+
 impl Claims {
     /// Reads the body to its end and refuses it if it is not what was claimed.
     ///
     /// The checksum is the one that was sent, or else of the algorithm `otherwise`.
-    pub async fn admit(mut self, body: Option<StreamingBlob>, otherwise: Algorithm) -> S3Result<(Bytes, Checksum)> {
-        let body = collected(body, self.length).await?;
+    pub async fn admit(mut self, body: Option<StreamingBlob>, otherwise: Algorithm) -> S3Result<(Received, Checksum)> {
+        let received = Received::of(collected(body, self.length).await?);
         if let Some(sent) = &self.content_md5 {
-            content_md5_must_match(sent, &body)?;
+            content_md5_must_match(sent, received.md5)?;
         }
         self.read_trailers();
         match self.checksums.as_slice() {
-            [] => Ok((body.clone(), otherwise.whole(&body))),
+            [] => {
+                let checksum = otherwise.whole(&received.body);
+                Ok((received, checksum))
+            }
             [(algorithm, sent)] => {
-                let checksum = algorithm.whole(&body);
+                let checksum = algorithm.whole(&received.body);
                 checksum.must_equal(sent)?;
-                Ok((body, checksum))
+                Ok((received, checksum))
             }
             _ => Err(S3Error::with_message(
                 S3ErrorCode::InvalidRequest,
@@ -47,8 +74,8 @@ impl Claims {
     }
 
     /// Reads the body to its end, whatever it is.
-    pub async fn take(self, body: Option<StreamingBlob>) -> S3Result<Bytes> {
-        collected(body, self.length).await
+    pub async fn take(self, body: Option<StreamingBlob>) -> S3Result<Received> {
+        Ok(Received::of(collected(body, self.length).await?))
     }
 
     fn read_trailers(&mut self) {
@@ -98,6 +125,16 @@ fn incomplete(cause: &s3s::StdError) -> S3Error {
 }
 
 impl Operations {
+    /// A body as it is stored, with the checksum of that.
+    pub(super) fn written(&self, received: Received, checksum: Option<Checksum>) -> (Received, Option<Checksum>) {
+        if !self.options.quirks.rotten_writes {
+            return (received, checksum);
+        }
+        let received = received.rotten();
+        let checksum = checksum.map(|sum| sum.algorithm.whole(&received.body));
+        (received, checksum)
+    }
+
     /// The encryption that was asked for.
     pub(super) fn asked_encryption(&self, algorithm: Option<&str>, kms_key: Option<String>) -> S3Result<Encryption> {
         let quirks = &self.options.quirks;

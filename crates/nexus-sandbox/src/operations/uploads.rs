@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use s3s::crypto::{Checksum as _, Md5};
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, ChecksumType, CompleteMultipartUploadInput,
     CompleteMultipartUploadOutput, CopyPartResult, CreateMultipartUploadInput, CreateMultipartUploadOutput, ETag,
@@ -14,7 +13,7 @@ use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 use super::acls::sent_acl;
 use super::copies::source_condition;
 use super::locks::sent_lock;
-use super::received::{Claims, must_be_redirect, no_customer_key};
+use super::received::{Claims, Received, must_be_redirect, no_customer_key};
 use super::writes::sent_fields;
 use super::{Operations, signed};
 use crate::checksum::{Algorithm, Checksum, Span, sent_checksums, write_checksum, write_object_checksum};
@@ -87,14 +86,15 @@ impl Operations {
             checksums: sent_checksums!(input),
             trailers,
         };
-        let (body, checksum) = match kind {
+        let (received, checksum) = match kind {
             None => (claims.take(input.body).await?, None),
             Some(algorithm) => {
-                let (body, checksum) = claims.admit(input.body, algorithm).await?;
-                (body, Some(checksum))
+                let (received, checksum) = claims.admit(input.body, algorithm).await?;
+                (received, Some(checksum))
             }
         };
-        let part = self.part(body, checksum);
+        let (received, checksum) = self.written(received, checksum);
+        let part = self.part(received, checksum);
         let mut output = UploadPartOutput { e_tag: Some(ETag::Strong(part.etag())), ..UploadPartOutput::default() };
         if let Some((algorithm, value)) = &part.checksum {
             write_checksum!(output, algorithm, value.clone());
@@ -123,7 +123,7 @@ impl Operations {
             None => source.object.body.clone(),
         };
         let checksum = kind.map(|algorithm| algorithm.whole(&body));
-        let part = Part { copied: true, ..self.part(body, checksum) };
+        let part = Part { copied: true, ..self.part(Received::of(body), checksum) };
         let part = if self.options.quirks.piecemeal_parts { part.piecemeal() } else { part };
         let mut result = CopyPartResult {
             e_tag: Some(ETag::Strong(part.etag())),
@@ -223,10 +223,10 @@ impl Operations {
         })
     }
 
-    fn part(&self, body: Bytes, checksum: Option<Checksum>) -> Part {
+    fn part(&self, received: Received, checksum: Option<Checksum>) -> Part {
         Part {
-            md5: Md5::checksum(&body),
-            body,
+            md5: received.md5,
+            body: received.body,
             copied: false,
             pieces: 1,
             last_modified: self.store.now(),

@@ -9,7 +9,7 @@ use super::Operations;
 use super::acls::sent_acl;
 use super::locks::sent_lock;
 use super::received::{Claims, must_be_redirect, no_customer_key, sends_checksum};
-use crate::checksum::{Algorithm, md5_hex, sent_checksums, write_object_checksum};
+use crate::checksum::{Algorithm, hexadecimal, sent_checksums, write_object_checksum};
 use crate::condition::WriteCondition;
 use crate::object::{NewObject, StoredObject};
 use crate::timestamps::instant;
@@ -61,15 +61,16 @@ impl Operations {
         };
         let asked = input.checksum_algorithm.as_ref();
         let algorithm = asked.map_or(Ok(Algorithm::Crc64Nvme), |name| Algorithm::named(name.as_str()))?;
-        let checksum;
-        (object.body, checksum) = if self.options.quirks.no_checksums {
+        let (received, checksum) = if self.options.quirks.no_checksums {
             (claims.take(input.body).await?, None)
         } else {
-            let (body, checksum) = claims.admit(input.body, algorithm).await?;
+            let (received, checksum) = claims.admit(input.body, algorithm).await?;
             let own = input.checksum_algorithm.is_none() && !sends_checksum(&request.headers);
-            (body, Some(checksum).filter(|_| !(own && self.options.quirks.no_own_checksum)))
+            (received, Some(checksum).filter(|_| !(own && self.options.quirks.no_own_checksum)))
         };
-        let stored = self.stamped(object, checksum);
+        let (received, checksum) = self.written(received, checksum);
+        object.body = received.body;
+        let stored = self.stamped(object, received.md5, checksum);
         let mut output = PutObjectOutput {
             e_tag: Some(ETag::Strong(stored.etag.clone())),
             server_side_encryption: stored.encryption.algorithm.clone().map(Into::into),
@@ -94,9 +95,9 @@ impl Operations {
         }
     }
 
-    fn stamped(&self, object: NewObject, checksum: Option<crate::checksum::Checksum>) -> StoredObject {
+    fn stamped(&self, object: NewObject, md5: [u8; 16], checksum: Option<crate::checksum::Checksum>) -> StoredObject {
         StoredObject {
-            etag: self.store.etag(md5_hex(&object.body), object.encryption.algorithm.as_deref()),
+            etag: self.store.etag(hexadecimal(&md5), object.encryption.algorithm.as_deref()),
             last_modified: self.store.now(),
             body: object.body,
             fields: object.fields,
