@@ -18,6 +18,7 @@ use super::blank::marked;
 use super::failure::{Failure, failure};
 use super::hashes::{Hasher, Hashes};
 use super::kept::confirm_kept;
+use super::lean::Stored;
 use super::s3::{Headed, S3, bare, checksum, headers_of, quoted, require_all_metadata};
 use super::tags::tags;
 use super::transfer::{Done, Once, Target, begin, conditional, put_content};
@@ -79,7 +80,7 @@ async fn whole(from: &S3, object: &Object, into: &S3, target: &Target) -> std::r
     let check = BASE64.encode(Md5::digest(&content));
     into.service.pace.through(size).await;
     let put = async || put_content(into, target, &headers, (&tags, &check), content.clone()).await;
-    let etag = into.attempt(size, put).await.map_err(|failure| tags.refused(failure, into))?;
+    let Stored { etag, .. } = into.attempt(size, put).await.map_err(|failure| tags.refused(failure, into))?;
     confirm_kept(into, &target.key, &headers, &tags).await?;
     Ok(Passed { vouched: vouched == Some(true), etag, expected: hashes.md5.clone(), hashes })
 }

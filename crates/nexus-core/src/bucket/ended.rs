@@ -4,6 +4,9 @@ use aws_sdk_s3::config::interceptors::AfterDeserializationInterceptorContextRef;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 
+/// How some begin: the mark of UTF-8.
+const MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// Refuses a success whose XML does not end. The SDK's reader takes the end of the input for the end of every element, so that
 /// a page of a listing that a proxy cut would be a page with fewer keys, and the last one.
 #[derive(Debug)]
@@ -29,24 +32,24 @@ impl Intercept for Ended {
     }
 }
 
-/// True for the beginning of an XML document without its end.
+/// True for the beginning of an XML document without its end. Only its first tag and its last are looked at.
 pub(super) fn is_cut(text: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(text);
-    let mut rest = text.trim_start_matches('\u{feff}').trim();
-    if !rest.starts_with('<') {
+    let mut rest = text.strip_prefix(MARK).unwrap_or(text).trim_ascii();
+    if !rest.starts_with(b"<") {
         return false;
     }
-    while let Some(behind) = rest.strip_prefix("<?").or_else(|| rest.strip_prefix("<!")) {
-        let Some((_, after)) = behind.split_once('>') else { return true };
-        rest = after.trim_start();
+    while rest.starts_with(b"<?") || rest.starts_with(b"<!") {
+        let Some(end) = memchr::memchr(b'>', rest) else { return true };
+        rest = rest[end + 1..].trim_ascii_start();
     }
-    let Some((tag, content)) = rest.strip_prefix('<').and_then(|rest| rest.split_once('>')) else { return true };
-    if tag.ends_with('/') && content.is_empty() {
+    let Some(end) = memchr::memchr(b'>', rest).filter(|_| rest.starts_with(b"<")) else { return true };
+    let (tag, content) = (&rest[1..end], &rest[end + 1..]);
+    if tag.ends_with(b"/") && content.is_empty() {
         return false;
     }
-    let name = tag.split_whitespace().next().unwrap_or(tag);
-    let end = content.strip_suffix('>').map(str::trim_end).and_then(|content| content.strip_suffix(name));
-    !end.is_some_and(|content| content.ends_with("</"))
+    let name = tag.split(u8::is_ascii_whitespace).find(|word| !word.is_empty()).unwrap_or(tag);
+    let end = content.strip_suffix(b">").map(<[u8]>::trim_ascii_end).and_then(|content| content.strip_suffix(name));
+    !end.is_some_and(|content| content.ends_with(b"</"))
 }
 
 #[cfg(test)]
@@ -60,7 +63,15 @@ mod tests {
         for length in 1..whole.len() {
             assert!(is_cut(&whole.as_bytes()[..length]), "{}", &whole[..length]);
         }
-        for whole in [whole, &format!("\n {whole}\r\n"), "<Result/>", "<a:Result>\n</a:Result >", "", "{\"a\": 1}"] {
+        for whole in [
+            whole,
+            &format!("\n {whole}\r\n"),
+            "<Result/>",
+            "<a:Result>\n</a:Result >",
+            "\u{feff}<R>ü</R>",
+            "",
+            "{\"a\": 1}",
+        ] {
             assert!(!is_cut(whole.as_bytes()), "{whole}");
         }
     }

@@ -154,6 +154,17 @@ where
     Failure { kind, cause: said.into() }
 }
 
+/// The code and the message of an error as services write it
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>).
+pub(super) fn said(text: &[u8]) -> Option<(String, String)> {
+    let text = std::str::from_utf8(text).ok().filter(|text| text.contains("<Error>") || text.contains("<Error "))?;
+    let between = |name: &str| {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        rest.split_once(&format!("</{name}>")).map(|(said, _)| said.to_owned())
+    };
+    Some((between("Code")?, between("Message").unwrap_or_else(|| "no message".to_owned())))
+}
+
 fn kind_of(status: u16, code: Option<&str>) -> FailureKind {
     match (status, code.unwrap_or("")) {
         // The last is 403 and Wasabi's: https://docs.wasabi.com/docs/rest-api-introduction

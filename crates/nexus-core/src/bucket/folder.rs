@@ -204,6 +204,13 @@ impl Folder {
         }
     }
 
+    /// Opens a file; `None` when it is another than was seen there.
+    pub(super) fn open_same(&self, key: &str, seen: &Side) -> Result<Option<File>> {
+        let Some(file) = self.open(key)? else { return Ok(None) };
+        let meta = file.metadata().map_err(|cause| Error::local(self.what("look at", key), cause))?;
+        Ok((side_of(&meta) == *seen).then_some(file))
+    }
+
     pub(crate) fn read(&self, key: &str) -> Result<Option<Bytes>> {
         let Some(file) = self.open(key)? else { return Ok(None) };
         let mut bytes = Vec::new();

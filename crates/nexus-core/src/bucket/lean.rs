@@ -28,13 +28,15 @@ use jiff::Timestamp;
 use percent_encoding::{AsciiSet, utf8_percent_encode};
 use tokio::sync::Mutex;
 
-use super::failure::Failure;
+use super::failure::{Failure, FailureKind, said};
 use super::s3::{CONNECT, bare};
 use super::transfer::COPY_SOURCE;
 
+/// The header by which a service checks what it gets.
+pub(super) const CONTENT_MD5: &str = "content-md5";
 /// What stays as it is in the query of an address.
 const QUERY: &AsciiSet = &COPY_SOURCE.add(b'/');
-/// The most that an answer to a copy may hold.
+/// The most that an answer may hold.
 const LONGEST: usize = 64 * 1024;
 /// Credentials that run out sooner are asked for anew.
 const RUN_OUT: Duration = Duration::from_mins(5);
@@ -136,6 +138,16 @@ struct Asked<'a> {
     headers: &'a [(&'a str, &'a str)],
     /// Of its content, in bytes.
     length: u64,
+    broken: Broken,
+}
+
+/// What becomes of a request whose connection breaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Broken {
+    /// The SDK makes it again at once.
+    Left,
+    /// It has failed, and is tried again later.
+    Failed,
 }
 
 impl fmt::Debug for Lean {
@@ -182,7 +194,8 @@ impl Lean {
         ];
         let headers: Vec<_> = headers.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
         let nothing = || Empty::new().map_err(|never| match never {}).boxed_unsync();
-        let asked = Asked { bucket: copy.bucket, key: copy.key, query: "", headers: &headers, length: 0 };
+        let asked =
+            Asked { bucket: copy.bucket, key: copy.key, query: "", headers: &headers, length: 0, broken: Broken::Left };
         let made = self.made(&asked, SignableBody::Bytes(&[]), nothing).await;
         let made = made.map(|answer| answer.and_then(|(_, body)| made_of(&body)));
         self.copies.note(&made);
@@ -202,11 +215,24 @@ impl Lean {
         let query = put.part.map_or_else(String::new, |(upload, number)| {
             format!("?partNumber={number}&uploadId={}", utf8_percent_encode(upload, QUERY))
         });
-        let asked = Asked { bucket: put.bucket, key: put.key, query: &query, headers: put.headers, length: put.length };
+        let asked = Asked {
+            bucket: put.bucket,
+            key: put.key,
+            query: &query,
+            headers: put.headers,
+            length: put.length,
+            broken: Broken::Failed,
+        };
         let body = SignableBody::Precomputed(put.sha256.to_owned());
-        let stored = self.made(&asked, body, put.body).await;
-        let stored = stored.map(|answer| answer.and_then(|(headers, _)| stored_of(&headers)));
-        self.puts.note(&stored);
+        let stored = match self.made(&asked, body, put.body).await {
+            // It had no condition: what the service means by that, the SDK may find out.
+            Err(failure) if failure.kind == FailureKind::Precondition => Ok(None),
+            stored => stored.map(|answer| answer.and_then(|(headers, _)| stored_of(&headers))),
+        };
+        // What is refused without a `Content-MD5` goes with one.
+        if put.headers.iter().any(|(name, _)| *name == CONTENT_MD5) || !matches!(stored, Ok(None)) {
+            self.puts.note(&stored);
+        }
         stored
     }
 
@@ -218,11 +244,16 @@ impl Lean {
         body: impl Fn() -> Body,
     ) -> std::result::Result<Option<(HeaderMap, Bytes)>, Failure> {
         let Some(request) = self.request(asked, signable, body).await else { return Ok(None) };
-        let Ok(answer) = self.client.request(request).await else { return Ok(None) };
+        let answer = match self.client.request(request).await {
+            Ok(answer) => answer,
+            Err(cause) if asked.broken == Broken::Failed => return Err(Failure::transient(told(&cause))),
+            Err(_) => return Ok(None),
+        };
         let (head, body) = answer.into_parts();
         let Ok(body) = Limited::new(body, LONGEST).collect().await else { return Ok(None) };
+        let body = body.to_bytes();
         match head.status {
-            StatusCode::OK => Ok(Some((head.headers, body.to_bytes()))),
+            StatusCode::OK => Ok(Some((head.headers, body))),
             StatusCode::PRECONDITION_FAILED => Err(Failure::changed("the source is not as it was listed (HTTP 412)")),
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
                 let said = format!("the service asks for less (HTTP {})", head.status.as_u16());
@@ -231,7 +262,9 @@ impl Lean {
             // The SDK reads what it is that the service cannot do.
             StatusCode::NOT_IMPLEMENTED => Ok(None),
             status if status.is_server_error() => {
-                Err(Failure::transient(format!("the service answered HTTP {}", status.as_u16())))
+                let status = status.as_u16();
+                let words = said(&body).map(|(code, message)| format!("{code}: {message} (HTTP {status})"));
+                Err(Failure::transient(words.unwrap_or_else(|| format!("the service answered HTTP {status}"))))
             }
             StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 // They may have been replaced.
@@ -280,6 +313,17 @@ impl Lean {
         *held = self.signer.credentials.provide_credentials().await.ok();
         held.clone()
     }
+}
+
+/// What a connection broke by, with its causes.
+fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        text = format!("{text}: {deeper}");
+        cause = deeper.source();
+    }
+    text
 }
 
 /// Reads the answer to a put; nothing where it has no ETag.

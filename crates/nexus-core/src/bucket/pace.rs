@@ -57,6 +57,7 @@ pub(crate) struct Pace {
     pub(crate) limits: Limits,
     requests: Semaphore,
     memory: Semaphore,
+    files: Semaphore,
     reading: Semaphore,
     flow: Mutex<Flow>,
     /// When the next byte may go through this machine.
@@ -160,6 +161,7 @@ impl Pace {
         Self {
             requests: Semaphore::new(given),
             memory: Semaphore::new((limits.memory / UNIT).max(1)),
+            files: Semaphore::new(limits.in_flight.max(1)),
             reading: Semaphore::new(READING),
             flow: Mutex::new(flow),
             next_byte: Mutex::new(None),
@@ -210,6 +212,11 @@ impl Pace {
         let units = usize::try_from(bytes).unwrap_or(usize::MAX).div_ceil(UNIT).clamp(1, whole);
         let units = u32::try_from(units).unwrap_or(u32::MAX);
         self.memory.acquire_many(units).await.expect("this semaphore is never closed")
+    }
+
+    /// Waits until one more file may be open to be sent: no more of them than requests in flight at most.
+    pub(crate) async fn file(&self) -> SemaphorePermit<'_> {
+        self.files.acquire().await.expect("this semaphore is never closed")
     }
 
     /// Waits until one more file may be read and hashed.

@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -14,6 +16,7 @@ use hyper::body::Frame;
 use md5::Md5;
 use sha2::{Digest as _, Sha256};
 
+use super::hashes::content_md5;
 use super::lean::Body;
 use crate::error::{Error, Result};
 use crate::listing::hex;
@@ -21,20 +24,24 @@ use crate::listing::hex;
 /// Bytes that are read at once; a piece that has no more is held until it is sent.
 const CHUNK: u64 = 256 * 1024;
 
+/// An open file.
+pub(super) struct Opened {
+    pub(super) file: File,
+    /// By which errors name it.
+    pub(super) path: PathBuf,
+    /// Bytes.
+    pub(super) size: u64,
+    /// Bytes of a piece of it; the last one has what is left.
+    pub(super) part: u64,
+}
+
 /// A file that is being read from its beginning on.
 pub(super) struct Reading {
-    file: Arc<File>,
-    size: u64,
-    /// Bytes of a piece; the last one has what is left.
-    part: u64,
+    opened: Arc<Opened>,
     at: u64,
     number: i32,
     sha256: Sha256,
     crc64: Crc,
-    /// Whether each piece's MD5 is wanted.
-    md5: bool,
-    /// Whether each piece is held until it is sent.
-    hold: bool,
 }
 
 /// What a whole file is told by.
@@ -69,29 +76,28 @@ pub(super) enum Content {
 /// A stretch of a file.
 #[derive(Clone)]
 pub(super) struct Stretch {
-    file: Arc<File>,
+    opened: Arc<Opened>,
     at: u64,
     length: u64,
 }
 
 impl Reading {
-    pub(super) fn new(file: Arc<File>, size: u64, part: u64, md5: bool, hold: bool) -> Self {
-        let crc64 = Crc::new(CrcAlgorithm::Crc64Nvme);
-        Self { file, size, part, at: 0, number: 1, sha256: Sha256::new(), crc64, md5, hold }
+    pub(super) fn new(opened: Arc<Opened>) -> Self {
+        Self { opened, at: 0, number: 1, sha256: Sha256::new(), crc64: Crc::new(CrcAlgorithm::Crc64Nvme) }
     }
 
     /// Bytes of the next piece.
     pub(super) fn ahead(&self) -> u64 {
-        self.part.min(self.size - self.at)
+        self.opened.part.min(self.opened.size - self.at)
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.at == self.size
+        self.at == self.opened.size
     }
 
-    /// Whether the next piece will be held until it is sent.
-    pub(super) fn holds(&self) -> bool {
-        self.hold || self.ahead() <= CHUNK
+    /// True when all of the next piece is read at once.
+    pub(super) fn is_small(&self) -> bool {
+        self.ahead() <= CHUNK
     }
 
     /// Of what was read so far.
@@ -100,16 +106,16 @@ impl Reading {
         Whole { sha256: hex(&self.sha256.clone().finalize()), crc64 }
     }
 
-    /// Reads the next piece.
+    /// Reads the next piece, with its MD5 and into memory where that is wanted.
     ///
     /// # Errors
     ///
     /// [`Error::Local`] when the file cannot be read, or is shorter by now.
-    pub(super) fn next(mut self) -> Result<(Piece, Self)> {
-        let (length, only) = (self.ahead(), self.part >= self.size);
-        let mut held = self.holds().then(|| Vec::with_capacity(usize::try_from(length).unwrap_or(0)));
-        let stretch = Stretch { file: Arc::clone(&self.file), at: self.at, length };
-        let (mut sha256, mut md5) = (Sha256::new(), self.md5.then(Md5::new));
+    pub(super) fn next(mut self, md5: bool, hold: bool) -> Result<(Piece, Self)> {
+        let (length, only) = (self.ahead(), self.opened.part >= self.opened.size);
+        let mut kept = hold.then(|| Vec::with_capacity(usize::try_from(length).unwrap_or(0)));
+        let stretch = Stretch { opened: Arc::clone(&self.opened), at: self.at, length };
+        let (mut sha256, mut md5) = (Sha256::new(), md5.then(Md5::new));
         stretch.read(|chunk| {
             self.sha256.update(chunk);
             self.crc64.update(chunk);
@@ -119,12 +125,12 @@ impl Reading {
             if let Some(md5) = &mut md5 {
                 md5.update(chunk);
             }
-            if let Some(held) = &mut held {
-                held.extend_from_slice(chunk);
+            if let Some(kept) = &mut kept {
+                kept.extend_from_slice(chunk);
             }
         })?;
         let sha256 = hex(&if only { self.sha256.clone() } else { sha256 }.finalize());
-        let content = held.map_or(Content::Lying(stretch), |held| Content::Held(held.into()));
+        let content = kept.map_or(Content::Lying(stretch), |kept| Content::Held(kept.into()));
         let md5 = md5.map(|md5| md5.finalize().into());
         let piece = Piece { number: self.number, content, length, sha256, md5 };
         self.at += length;
@@ -134,22 +140,23 @@ impl Reading {
 }
 
 impl Content {
-    /// The bytes as they go out, read as they go.
-    pub(super) fn body(&self) -> Body {
+    /// The bytes as they go out, read and counted as they go.
+    pub(super) fn body(&self, gone: &Arc<AtomicU64>) -> Body {
         let stretch = match self {
             Self::Held(content) => {
                 return Full::new(content.clone()).map_err(|never| match never {}).boxed_unsync();
             }
             Self::Lying(stretch) => stretch.clone(),
         };
-        let chunks = stream::try_unfold(stretch, async |left| {
+        let chunks = stream::try_unfold((stretch, Arc::clone(gone)), async |(left, gone)| {
             if left.length == 0 {
                 return Ok(None);
             }
             let read = tokio::task::spawn_blocking(move || left.first().map(|chunk| (chunk, left)));
             let (chunk, left) = read.await.map_err(std::io::Error::other)??;
-            let rest = left.after(chunk.len() as u64);
-            Ok(Some((chunk, rest)))
+            let bytes = chunk.len() as u64;
+            gone.fetch_add(bytes, Ordering::Relaxed);
+            Ok(Some((chunk, (left.after(bytes), gone))))
         });
         StreamBody::new(chunks.map_ok(Frame::data)).boxed_unsync()
     }
@@ -163,57 +170,68 @@ impl Stretch {
     /// Its first chunk.
     fn first(&self) -> std::io::Result<Bytes> {
         let mut chunk = vec![0; usize::try_from(self.length.min(CHUNK)).map_err(std::io::Error::other)?];
-        self.file.read_exact_at(&mut chunk, self.at)?;
+        self.opened.file.read_exact_at(&mut chunk, self.at)?;
         Ok(chunk.into())
     }
 
     fn read(&self, mut take: impl FnMut(&[u8])) -> Result<()> {
-        let failed = |cause| Error::local("cannot read a file that is to be sent", cause);
+        let failed = |cause| Error::local(format!("cannot read `{}`", self.opened.path.display()), cause);
         let mut chunk = vec![0; usize::try_from(self.length.min(CHUNK)).unwrap_or(0)];
         let (mut at, end) = (self.at, self.at + self.length);
         while at < end {
             let length = (end - at).min(CHUNK);
             let chunk = &mut chunk[..usize::try_from(length).unwrap_or(0)];
-            self.file.read_exact_at(chunk, at).map_err(failed)?;
+            self.opened.file.read_exact_at(chunk, at).map_err(failed)?;
             take(chunk);
             at += length;
         }
         Ok(())
     }
 
-    /// The whole of it in memory.
+    /// The whole of it in memory, and its MD5 as `Content-MD5` has it.
     ///
     /// # Errors
     ///
     /// [`Error::Changed`] when it has another SHA-256 than it had.
-    pub(super) fn read_again(&self, sha256: &str) -> Result<Bytes> {
+    pub(super) fn read_again(&self, sha256: &str) -> Result<(Bytes, String)> {
         let mut content = Vec::with_capacity(usize::try_from(self.length).unwrap_or(0));
         self.read(|chunk| content.extend_from_slice(chunk))?;
         if hex(&Sha256::digest(&content)) != sha256 {
-            return Err(Error::Changed { what: "a file that is being sent".into() });
+            return Err(self.opened.changed());
         }
-        Ok(content.into())
+        let md5 = content_md5(&content);
+        Ok((content.into(), md5))
     }
 }
 
-/// The ETag that a file has where ETags are MD5s, sent in parts of so many bytes or as a whole.
-///
-/// # Errors
-///
-/// [`Error::Local`] when it cannot be read, or is shorter than that.
-pub(super) fn etag_of(file: &Arc<File>, size: u64, part: u64) -> Result<String> {
-    let (mut all, mut parts, mut at) = (Md5::new(), 0, 0);
-    loop {
-        let length = part.min(size - at);
-        let mut md5 = Md5::new();
-        Stretch { file: Arc::clone(file), at, length }.read(|chunk| md5.update(chunk))?;
-        if length == size {
-            return Ok(hex(&md5.finalize()));
-        }
-        all.update(md5.finalize());
-        (parts, at) = (parts + 1, at + length);
-        if at == size {
-            return Ok(format!("{}-{parts}", hex(&all.finalize())));
-        }
+impl Opened {
+    fn changed(&self) -> Error {
+        Error::Changed { what: format!("`{}` changed while it was sent", self.path.display()) }
+    }
+
+    /// The ETag that the file has where ETags are MD5s, sent in parts of so many bytes or as a whole.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Local`] when it cannot be read; [`Error::Changed`] when it has another SHA-256 than it had.
+    pub(super) fn etag(self: &Arc<Self>, sha256: &str) -> Result<String> {
+        let (mut whole, mut all, mut parts, mut at) = (Sha256::new(), Md5::new(), 0, 0);
+        let etag = loop {
+            let length = self.part.min(self.size - at);
+            let mut md5 = Md5::new();
+            Stretch { opened: Arc::clone(self), at, length }.read(|chunk| {
+                md5.update(chunk);
+                whole.update(chunk);
+            })?;
+            if length == self.size {
+                break hex(&md5.finalize());
+            }
+            all.update(md5.finalize());
+            (parts, at) = (parts + 1, at + length);
+            if at == self.size {
+                break format!("{}-{parts}", hex(&all.finalize()));
+            }
+        };
+        if hex(&whole.finalize()) == sha256 { Ok(etag) } else { Err(self.changed()) }
     }
 }

@@ -316,13 +316,23 @@ impl S3 {
     /// Tries a request until it succeeds, fails for good, or has been tried often enough.
     ///
     /// `bytes` is what the service has to move for it: the patience grows with it, a second for each 4 MiB.
-    pub(crate) async fn attempt<T>(
+    pub(crate) fn attempt<T>(
         &self,
         bytes: u64,
+        call: impl AsyncFnMut() -> std::result::Result<T, Failure>,
+    ) -> impl Future<Output = std::result::Result<T, Failure>> {
+        let patience = self.limits().patience + Duration::from_secs(bytes / (4 * 1024 * 1024));
+        self.attempt_within(bytes, patience, call)
+    }
+
+    /// The same with a time of its own for each try.
+    pub(crate) async fn attempt_within<T>(
+        &self,
+        bytes: u64,
+        patience: Duration,
         mut call: impl AsyncFnMut() -> std::result::Result<T, Failure>,
     ) -> std::result::Result<T, Failure> {
         let pace = &self.service.pace;
-        let patience = pace.limits.patience + Duration::from_secs(bytes / (4 * 1024 * 1024));
         let (mut tried, begun) = (0, Instant::now());
         loop {
             let (outcome, throttled) = {

@@ -5,8 +5,9 @@
 //! of the object that it stored, its CRC64NVME or, where it tells none, its ETag.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::CompletedPart;
@@ -24,7 +25,7 @@ use super::folder::Folder;
 use super::hashes::content_md5;
 use super::kept::confirm_kept;
 use super::lean;
-use super::reading::{Content, Piece, Reading, Whole, etag_of};
+use super::reading::{Content, Opened, Piece, Reading, Whole};
 use super::s3::{Headed, S3, quoted};
 use super::tags::Tags;
 use super::transfer::{Done, Once, TAGS, Target, begin, put_content};
@@ -57,10 +58,13 @@ pub(super) async fn upload(
     into: &S3,
     target: &Target,
 ) -> std::result::Result<Done, Once> {
+    let _file = into.service.pace.file().await;
     let sending = Sending { from, object, into, target, tags: Tags::read(target.options.headers.get(TAGS)) };
     let outcome = Box::pin(sending.run()).await;
-    // A file that is another one by now was not sent whole, whatever it was that failed.
-    sending.unless_changed(|_, _| Ok(())).await?;
+    if matches!(outcome, Err(Once::Failed(Error::Local { .. } | Error::Damaged { .. } | Error::Service { .. }))) {
+        // Of a file that is another one by now this says nothing.
+        sending.unless_changed().await?;
+    }
     outcome
 }
 
@@ -73,10 +77,18 @@ struct Sending<'a> {
     tags: Tags,
 }
 
-/// What the service says of what it has.
-struct Sent {
-    etag: String,
-    crc64: Option<String>,
+/// What was read, the ETag that its MD5 makes where that was taken, and what the service says of what it has.
+type Stored = (Whole, Option<String>, lean::Stored);
+
+/// Ends when nothing has gone out for as long as that.
+async fn stalled(gone: &AtomicU64, patience: Duration) {
+    loop {
+        let before = gone.load(Ordering::Relaxed);
+        tokio::time::sleep(patience).await;
+        if gone.load(Ordering::Relaxed) == before {
+            return;
+        }
+    }
 }
 
 impl Sending<'_> {
@@ -89,37 +101,44 @@ impl Sending<'_> {
         Once::Failed(failure.into_error(self.what()))
     }
 
-    /// Does something with the file, which must be the one that was listed.
-    async fn unless_changed<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Folder, &str) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let (from, object) = (self.from.clone(), self.object.clone());
-        blocking(move || {
-            let listed = Side { checksum: None, ..object.side };
-            let how = match from.head(&object.key)? {
-                Some(now) if now.kind == FileKind::File && now.side == listed => return work(&from, &object.key),
-                Some(_) => "is not as it was listed",
-                None => "is gone",
-            };
-            Err(Error::Changed { what: format!("`{}` {how}", from.root().join(&object.key).display()) })
-        })
-        .await
+    /// The file as it was listed, of which nobody took a checksum.
+    fn listed(&self) -> Side {
+        Side { checksum: None, ..self.object.side.clone() }
+    }
+
+    fn changed(&self, how: &str) -> Error {
+        Error::Changed { what: format!("`{}` {how}", self.from.root().join(&self.object.key).display()) }
+    }
+
+    /// Fails when the file is not as it was listed.
+    async fn unless_changed(&self) -> Result<()> {
+        let (from, key) = (self.from.clone(), self.object.key.clone());
+        match blocking(move || from.head(&key)).await? {
+            Some(now) if now.kind == FileKind::File && now.side == self.listed() => Ok(()),
+            Some(_) => Err(self.changed("is not as it was listed")),
+            None => Err(self.changed("is gone")),
+        }
     }
 
     async fn run(&self) -> std::result::Result<Done, Once> {
-        let file = self.unless_changed(Folder::open).await?.ok_or(Once::Changed)?;
-        let file = Arc::new(file);
-        let (whole, expected, sent) = if self.object.side.size <= SENT_AT_ONCE {
-            self.at_once(&file).await?
-        } else {
-            self.in_parts(&file).await?
-        };
+        let (from, key, listed) = (self.from.clone(), self.object.key.clone(), self.listed());
+        self.unless_changed().await?;
+        let file = blocking(move || from.open_same(&key, &listed)).await?;
+        let file = file.ok_or_else(|| self.changed("is not as it was listed"))?;
+        let size = self.object.side.size;
+        let part = if size <= SENT_AT_ONCE { size } else { part_size(size) };
+        let opened = Arc::new(Opened { file, path: self.from.root().join(&self.object.key), size, part });
+        let (whole, expected, sent) =
+            if size <= SENT_AT_ONCE { self.at_once(&opened).await? } else { self.in_parts(&opened).await? };
         let kept = confirm_kept(self.into, &self.target.key, &self.target.options.headers, &self.tags).await;
         kept.map_err(|failure| self.failed(failure))?;
-        let proof = self.proven(&file, &whole, expected, &sent).await?;
+        let proof = self.proven(&opened, &whole, expected, &sent).await?;
+        if proof == ProofKind::Size {
+            // Nothing says that what was sent is what was hashed, unless nobody wrote there.
+            self.unless_changed().await?;
+        }
         let class = self.target.options.class.clone().filter(|class| class != "STANDARD");
-        let copy = Side { size: self.object.side.size, etag: Some(sent.etag), class, ..Side::default() };
+        let copy = Side { size, etag: Some(sent.etag), class, ..Side::default() };
         let source = Side { checksum: Some(format!("sha256:{}", whole.sha256)), ..self.object.side.clone() };
         Ok(Done { source, copy, key: self.target.key.clone(), proof, headers: BTreeMap::new(), md5: None })
     }
@@ -128,10 +147,10 @@ impl Sending<'_> {
     /// so, no MD5 is needed, which takes more of the processor than all else.
     async fn proven(
         &self,
-        file: &Arc<File>,
+        opened: &Arc<Opened>,
         whole: &Whole,
         expected: Option<String>,
-        sent: &Sent,
+        sent: &lean::Stored,
     ) -> std::result::Result<ProofKind, Once> {
         let learned = &self.into.service.learned;
         let same = sent.crc64.as_ref().map(|crc64| *crc64 == whole.crc64);
@@ -140,13 +159,15 @@ impl Sending<'_> {
             let is_md5 = expected.is_some_and(|expected| expected == sent.etag);
             return Ok(if is_md5 { ProofKind::Etag } else { ProofKind::Checksum });
         }
+        if same == Some(false) || expected.is_none() {
+            learned.does_not_vouch();
+        }
         let expected = if let Some(expected) = expected {
             expected
         } else {
-            learned.does_not_vouch();
-            let (file, size) = (Arc::clone(file), self.object.side.size);
-            let part = if size <= SENT_AT_ONCE { size } else { part_size(size) };
-            blocking(move || etag_of(&file, size, part)).await?
+            let _turn = self.into.service.pace.reading().await;
+            let (opened, sha256) = (Arc::clone(opened), whole.sha256.clone());
+            blocking(move || opened.etag(&sha256)).await?
         };
         match same {
             _ if expected == sent.etag => Ok(ProofKind::Etag),
@@ -159,32 +180,30 @@ impl Sending<'_> {
     }
 
     /// The file in one request.
-    async fn at_once(&self, file: &Arc<File>) -> std::result::Result<(Whole, Option<String>, Sent), Once> {
-        let reading = self.reading(file, self.object.side.size);
-        let (piece, memory, reading) = self.read(reading).await?;
+    async fn at_once(&self, opened: &Arc<Opened>) -> std::result::Result<Stored, Once> {
+        let (piece, memory, reading) = self.read(Reading::new(Arc::clone(opened))).await?;
+        self.unless_changed().await?;
         let whole = reading.whole();
         let expected = piece.md5.map(|md5| hex(&md5));
         let check = piece.md5.map(|md5| BASE64.encode(md5));
-        let headers = self.headers(check.as_deref());
-        let sent = match headers {
+        let sent = match self.headers(check.as_deref()) {
             Some(headers) => self.leanly(&piece, None, &headers).await?,
             None => None,
         };
-        if let Some(lean::Stored { etag, crc64 }) = sent {
-            return Ok((whole, expected, Sent { etag, crc64 }));
+        if let Some(sent) = sent {
+            return Ok((whole, expected, sent));
         }
-        let (content, _memory) = self.held(&piece, memory).await?;
-        let check = check.unwrap_or_else(|| content_md5(&content));
+        let (content, check, _memory) = self.held(&piece, check, memory).await?;
         let put = self.into.attempt(piece.length, async || {
             put_content(self.into, self.target, &self.target.options.headers, (&self.tags, &check), content.clone())
                 .await
         });
-        let etag = put.await.map_err(|failure| self.failed(self.tags.refused(failure, self.into)))?;
+        let sent = put.await.map_err(|failure| self.failed(self.tags.refused(failure, self.into)))?;
         self.was_refused(&piece);
-        Ok((whole, expected, Sent { etag, crc64: None }))
+        Ok((whole, expected, sent))
     }
 
-    async fn in_parts(&self, file: &Arc<File>) -> std::result::Result<(Whole, Option<String>, Sent), Once> {
+    async fn in_parts(&self, opened: &Arc<Opened>) -> std::result::Result<Stored, Once> {
         let headed = Headed {
             object: self.object.clone(),
             headers: self.target.options.headers.clone(),
@@ -194,11 +213,11 @@ impl Sending<'_> {
         };
         let id = begin(self.into, &headed, &self.tags, self.target).await.map_err(|failure| self.failed(failure))?;
         let done = async {
-            let (whole, expected, parts) = self.parts(file, &id).await?;
-            self.unless_changed(|_, _| Ok(())).await?;
+            let (whole, expected, parts) = self.parts(opened, &id).await?;
+            self.unless_changed().await?;
             let completed = self.into.complete(&self.target.key, &id, parts, false).await;
             let completed = completed.map_err(|failure| self.failed(failure))?;
-            Ok((whole, expected, Sent { etag: completed.etag, crc64: completed.crc64 }))
+            Ok((whole, expected, lean::Stored { etag: completed.etag, crc64: completed.crc64 }))
         }
         .await;
         if done.is_err() {
@@ -209,10 +228,10 @@ impl Sending<'_> {
 
     async fn parts(
         &self,
-        file: &Arc<File>,
+        opened: &Arc<Opened>,
         id: &str,
     ) -> std::result::Result<(Whole, Option<String>, Vec<CompletedPart>), Once> {
-        let reading = self.reading(file, part_size(self.object.side.size));
+        let reading = Reading::new(Arc::clone(opened));
         let last = std::sync::Mutex::new(None);
         // One part after the other is read and hashed, beside the sending of those before it.
         let pieces = stream::try_unfold(reading, async |reading| {
@@ -242,13 +261,12 @@ impl Sending<'_> {
     ) -> std::result::Result<(CompletedPart, Option<[u8; 16]>), Once> {
         let number = piece.number;
         let check = piece.md5.map(|md5| BASE64.encode(md5));
-        let headers: Vec<_> = check.as_deref().map(|check| ("content-md5", check)).into_iter().collect();
+        let headers: Vec<_> = check.as_deref().map(|check| (lean::CONTENT_MD5, check)).into_iter().collect();
         if let Some(stored) = self.leanly(&piece, Some((id, number)), &headers).await? {
             let part = CompletedPart::builder().part_number(number).e_tag(quoted(&stored.etag));
             return Ok((part.set_checksum_crc64_nvme(stored.crc64).build(), piece.md5));
         }
-        let (content, _memory) = self.held(&piece, memory).await?;
-        let check = check.unwrap_or_else(|| content_md5(&content));
+        let (content, check, _memory) = self.held(&piece, check, memory).await?;
         let part = self.into.attempt(piece.length, async || {
             let request = self.into.client().upload_part().bucket(self.into.name()).key(marked(&self.target.key));
             let content = ByteStream::from(content.clone());
@@ -260,19 +278,15 @@ impl Sending<'_> {
         Ok((part, piece.md5))
     }
 
-    fn reading(&self, file: &Arc<File>, part: u64) -> Reading {
-        let md5 = !self.into.service.learned.vouches();
-        Reading::new(Arc::clone(file), self.object.side.size, part, md5, !self.into.puts_leanly())
-    }
-
     /// Reads and hashes the next piece, with leave to hold what will be held of it.
     async fn read(&self, reading: Reading) -> std::result::Result<(Piece, SemaphorePermit<'_>, Reading), Once> {
         let pace = &self.into.service.pace;
-        let held = if reading.holds() { reading.ahead() } else { reading.ahead().min(STREAMED) };
-        let memory = pace.memory(held).await;
-        let reading_now = pace.reading().await;
-        let (piece, reading) = blocking(move || reading.next()).await?;
-        drop(reading_now);
+        let hold = reading.is_small() || !self.into.puts_leanly();
+        let memory = pace.memory(if hold { reading.ahead() } else { STREAMED }).await;
+        let turn = pace.reading().await;
+        let md5 = !self.into.service.learned.vouches();
+        let (piece, reading) = blocking(move || reading.next(md5, hold)).await?;
+        drop(turn);
         pace.through(piece.length).await;
         Ok((piece, memory, reading))
     }
@@ -287,7 +301,8 @@ impl Sending<'_> {
         if !self.into.puts_leanly() {
             return Ok(None);
         }
-        let body = || piece.content.body();
+        let gone = Arc::new(AtomicU64::new(0));
+        let body = || piece.content.body(&gone);
         let put = lean::Put {
             bucket: self.into.name(),
             key: &self.target.key,
@@ -297,25 +312,45 @@ impl Sending<'_> {
             sha256: &piece.sha256,
             body: &body,
         };
-        let stored = self.into.attempt(piece.length, async || self.into.put_leanly(&put).await).await;
+        // A network may be slow as long as something goes out.
+        let patience = self.into.limits().patience;
+        let send = async || {
+            tokio::select! {
+                stored = self.into.put_leanly(&put) => stored,
+                () = stalled(&gone, patience) => {
+                    Err(Failure::transient(format!("nothing went on for {} s", patience.as_secs())))
+                }
+            }
+        };
+        let stored = self.into.attempt_within(piece.length, Duration::MAX, send).await;
         stored.map_err(|failure| self.failed(failure))
     }
 
-    /// The content of a piece in memory, and leave to hold it there.
+    /// The content of a piece in memory, its `Content-MD5`, and leave to hold it there.
     async fn held<'p>(
         &'p self,
         piece: &Piece,
+        check: Option<String>,
         memory: SemaphorePermit<'p>,
-    ) -> std::result::Result<(Bytes, SemaphorePermit<'p>), Once> {
+    ) -> std::result::Result<(Bytes, String, SemaphorePermit<'p>), Once> {
         let stretch = match &piece.content {
-            Content::Held(content) => return Ok((content.clone(), memory)),
+            Content::Held(content) => {
+                let held = content.clone();
+                let check = match check {
+                    Some(check) => check,
+                    None => blocking(move || Ok(content_md5(&held))).await?,
+                };
+                return Ok((content.clone(), check, memory));
+            }
             Content::Lying(stretch) => stretch.clone(),
         };
         // First it is given back: if all waited for more with what they have, nobody would get any.
         drop(memory);
         let memory = self.into.service.pace.memory(piece.length).await;
+        let _turn = self.into.service.pace.reading().await;
         let sha256 = piece.sha256.clone();
-        Ok((blocking(move || stretch.read_again(&sha256)).await?, memory))
+        let (content, check) = blocking(move || stretch.read_again(&sha256)).await?;
+        Ok((content, check, memory))
     }
 
     /// What the service refused without a `Content-MD5` and took with one is sent with one from now on.
@@ -339,8 +374,11 @@ impl Sending<'_> {
         let options = &self.target.options;
         let goes = |name: &str| NAMED.contains(&name) || name.starts_with("x-amz-meta-");
         let given = options.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        // As the SDK has it where nobody says what it is.
+        let unsaid = !options.headers.contains_key("content-type");
         let more = [
-            ("content-md5", check),
+            ("content-type", Some("application/octet-stream").filter(|_| unsaid)),
+            (lean::CONTENT_MD5, check),
             ("x-amz-storage-class", options.class.as_deref()),
             ("x-amz-server-side-encryption", options.encryption.as_deref()),
         ];

@@ -22,7 +22,7 @@ use super::tags::{Tags, tags};
 use super::upload::part_size;
 use super::{Bucket, Object, Reader, StoreOptions, Writer};
 use crate::error::{Error, Result};
-use crate::listing::{ProofKind, Side, hex, is_md5_shaped, proof_of};
+use crate::listing::{FileEntry, ProofKind, Side, hex, is_md5_shaped, proof_of};
 
 /// How often a file that changes under the copy is looked at again.
 const LOOKS: u32 = 3;
@@ -61,11 +61,18 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    /// True when the bytes that were read are not those that an ETag stands for. That it is an MD5 was proven when the copy was
-    /// made: the ETag of the original, which was another object, was the same.
-    pub(crate) fn is_rotten(&self, etag: Option<&String>, proof: Option<ProofKind>) -> bool {
-        let md5 = etag.filter(|etag| proof == Some(ProofKind::Etag) && is_md5_shaped(etag));
+    /// True when the bytes that were read are not those that the entry of a file, whose copy has this ETag, says it had: by a
+    /// checksum, or by an ETag that is their MD5. That it is one was proven when the copy was made: the ETag of the original,
+    /// which was another object, was the same.
+    pub(crate) fn is_rotten(&self, entry: &FileEntry, etag: Option<&String>) -> bool {
+        let md5 = etag.filter(|etag| entry.proof == Some(ProofKind::Etag) && is_md5_shaped(etag));
+        let recorded = [Some(&entry.source), entry.copy.as_ref()].into_iter().flatten();
+        let read = [&self.source, &self.copy];
+        let mut pairs = recorded.flat_map(|recorded| read.map(|read| (&recorded.checksum, &read.checksum)));
+        let kind = |checksum: &str| checksum.split(':').next().map(str::to_owned);
+        let other = |(left, right): (&String, &String)| kind(left) == kind(right) && left != right;
         md5.zip(self.md5.as_ref()).is_some_and(|(etag, md5)| etag != md5)
+            || pairs.any(|(recorded, read)| recorded.as_ref().zip(read.as_ref()).is_some_and(other))
     }
 }
 
@@ -148,7 +155,7 @@ async fn empty(source: &Reader, now: &Object, to: &Writer, target: &Target) -> R
         let tags = tags(from, now).await?;
         let check = content_md5(b"");
         let put = async || put_content(into, target, headers, (&tags, &check), bytes::Bytes::new()).await;
-        let etag = into.attempt(0, put).await.map_err(|failure| tags.refused(failure, into))?;
+        let lean::Stored { etag, .. } = into.attempt(0, put).await.map_err(|failure| tags.refused(failure, into))?;
         confirm_kept(into, &target.key, headers, &tags).await?;
         Ok::<_, Failure>(etag)
     };
@@ -162,14 +169,14 @@ async fn empty(source: &Reader, now: &Object, to: &Writer, target: &Target) -> R
 }
 
 /// One put of a whole content, with the headers it is to have, its tags, and the MD5 (base64) by which the service is to check
-/// it; its ETag.
+/// it.
 pub(super) async fn put_content(
     into: &S3,
     target: &Target,
     headers: &BTreeMap<String, String>,
     (tags, check): (&Tags, &str),
     content: bytes::Bytes,
-) -> std::result::Result<String, Failure> {
+) -> std::result::Result<lean::Stored, Failure> {
     let header = |name: &str| headers.get(name).cloned();
     let request = into.client().put_object().bucket(into.name()).key(marked(&target.key));
     let answer = request
@@ -189,7 +196,8 @@ pub(super) async fn put_content(
         .send()
         .await
         .map_err(failure)?;
-    stored(answer.e_tag())
+    let crc64 = answer.checksum_crc64_nvme().map(str::to_owned);
+    Ok(lean::Stored { etag: stored(answer.e_tag())?, crc64 })
 }
 
 pub(super) enum Once {

@@ -249,7 +249,7 @@ async fn carry_one(
     }
     match transfer::copy(&from, &object, &draft.copies(), &target).await? {
         Copied::Vanished => Err(Error::damaged(format!("{name} is not there"))),
-        Copied::Done(done) if differs(&recorded, &done) || done.is_rotten(object.side.etag.as_ref(), entry.proof) => {
+        Copied::Done(done) if differs(&recorded, &done) || done.is_rotten(&entry, object.side.etag.as_ref()) => {
             Err(Error::damaged(format!("{name} is not as it was written")))
         }
         Copied::Done(done) => {

@@ -333,7 +333,7 @@ async fn put(
     let name = || point.vault().name(entry.at.as_ref().and_then(|at| at.vault_key()).unwrap_or_default());
     match transfer::copy(&vault, &object, writer, &as_it_was(entry, key)).await? {
         Copied::Done(done)
-            if done.copy.size == entry.source.size && !done.is_rotten(object.side.etag.as_ref(), entry.proof) =>
+            if done.copy.size == entry.source.size && !done.is_rotten(entry, object.side.etag.as_ref()) =>
         {
             events.advanced(Stage::RestoreFiles, 1, entry.source.size);
             Ok(Object { key: entry.key.clone(), side: done.copy, kind: FileKind::File })

@@ -360,7 +360,7 @@ fn struck(service: &Service, running: &mut kill::Running) {
 async fn a_file_that_vanishes_and_a_copy_that_is_gone_keep_the_command_from_running() {
     let (service, endpoint) = sandbox();
     let app = App::clinic(endpoint).await;
-    app.configure("[s3]\nrequest-timeout = \"1s\"\n");
+    app.configure("[s3]\nrequest-timeout = \"4s\"\n");
     deed(&app, "");
     app.back_up(&[]);
     let put = put_of(&app, &service, "manifest.json");

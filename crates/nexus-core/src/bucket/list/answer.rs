@@ -15,7 +15,7 @@ use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesRef, Event};
 
 use crate::bucket::ended::is_cut;
-use crate::bucket::failure::Failure;
+use crate::bucket::failure::{Failure, said};
 use crate::bucket::s3::bare;
 
 /// What the SDK's reader gets instead: a page with nothing on it.
@@ -258,17 +258,6 @@ impl Line {
         }
         Ok(())
     }
-}
-
-/// The code and the message of an error that came as a success
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>).
-fn said(text: &[u8]) -> Option<(String, String)> {
-    let text = std::str::from_utf8(text).ok().filter(|text| text.contains("<Error>") || text.contains("<Error "))?;
-    let between = |name: &str| {
-        let (_, rest) = text.split_once(&format!("<{name}>"))?;
-        rest.split_once(&format!("</{name}>")).map(|(said, _)| said.to_owned())
-    };
-    Some((between("Code")?, between("Message").unwrap_or_else(|| "no message".to_owned())))
 }
 
 /// Appends what a reference such as `&quot;` or `&#34;` stands for.
