@@ -122,6 +122,7 @@ impl Sending<'_> {
 
     async fn run(&self) -> std::result::Result<Done, Once> {
         let (from, key, listed) = (self.from.clone(), self.object.key.clone(), self.listed());
+        // To open what is no plain file any more could wait for ever.
         self.unless_changed().await?;
         let file = blocking(move || from.open_same(&key, &listed)).await?;
         let file = file.ok_or_else(|| self.changed("is not as it was listed"))?;
@@ -182,6 +183,7 @@ impl Sending<'_> {
     /// The file in one request.
     async fn at_once(&self, opened: &Arc<Opened>) -> std::result::Result<Stored, Once> {
         let (piece, memory, reading) = self.read(Reading::new(Arc::clone(opened))).await?;
+        // The service proves that it has what was read, not that nobody wrote while it was read.
         self.unless_changed().await?;
         let whole = reading.whole();
         let expected = piece.md5.map(|md5| hex(&md5));
